@@ -1,1 +1,3 @@
 //! Records.
+
+pub mod shard;
