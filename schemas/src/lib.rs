@@ -11,3 +11,6 @@ pub mod message;
 pub mod resolve;
 pub mod role;
 pub mod schema;
+//! Records.
+
+pub mod shard;
