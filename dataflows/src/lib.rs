@@ -1,1 +1,3 @@
 //! Fragments.
+
+pub mod enrich;
