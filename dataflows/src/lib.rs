@@ -12,3 +12,6 @@ pub mod ledger;
 pub mod step;
 pub mod visit;
 pub mod visits;
+//! Fragments.
+
+pub mod enrich;
