@@ -1,3 +1,5 @@
 //! Runtime.
 
 pub mod log;
+pub mod cli;
+pub mod job;

@@ -1,0 +1,284 @@
+//! A job: what is read, what a visit is, and where the results go, as a TOML file and options say it. For the commands
+//! that start a job or look at one. Promises that a [`Job`] which exists is right in itself: every setting was known,
+//! readable, in range and in agreement with the others, and otherwise *all* that is wrong was said at once, each thing
+//! with its place. What the disk must hold is a question of its own, [`JobFile::check_places`].
+//!
+//! Paths are relative to the working directory, in the file as in options: one rule, the one of every other command.
+//!
+//! ```
+//! use visitflow::job::{JobFile, Override};
+//!
+//! let text = "[source]\nlog = 'shop/log'\n[outputs]\nfiles = 'shop/tables'\n";
+//! let sets = [Override::set("visits.inactivity=45 min")];
+//! let job = JobFile::parse(text, "shop.toml".as_ref(), &sets)?.job;
+//! assert_eq!(job.name, "shop");
+//! assert_eq!(job.visits.inactivity, 45 * 60_000);
+//!
+//! let wrong = JobFile::parse("[visits]\ninactivty = '1h'\n", "shop.toml".as_ref(), &[]).unwrap_err();
+//! assert!(wrong.to_string().starts_with(
+//!     "shop.toml:2:1: unknown setting visits.inactivty; did you mean visits.inactivity?"
+//! ));
+//! # Ok::<(), visitflow::job::JobErrors>(())
+//! ```
+
+mod assign;
+mod error;
+mod nearest;
+mod parse;
+mod places;
+pub mod quantity;
+mod report;
+mod rules;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+pub use error::{JobError, JobErrors, Place, Problem};
+pub use parse::Override;
+pub use report::{explain, settings_as_markdown};
+pub use settings::{DefaultValue, Kind, SETTINGS, Setting, is_name};
+
+/// Everything a run needs to know. Durations are in milliseconds, sizes in bytes, paths as they were written.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Job {
+    /// The job's name, in which only letters, digits, `.`, `_` and `-` occur.
+    pub name: String,
+    /// The threads that work, from 1 to 256.
+    pub workers: usize,
+    /// What is read.
+    pub source: Source,
+    /// How a measurement's fields are found.
+    pub schemas: Schemas,
+    /// What a visit is.
+    pub visits: VisitRules,
+    /// How time passes.
+    pub time: TimeRules,
+    /// What is refused.
+    pub limits: Limits,
+    /// What is found out about a measurement.
+    pub enrich: Enrich,
+    /// Where results go. At least one of `files` and `log` is there.
+    pub outputs: Outputs,
+    /// What the anonymized twins need.
+    pub privacy: Privacy,
+    /// What is written about the run itself.
+    pub observe: Observe,
+}
+
+/// What is read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Source {
+    /// The folder of the embedded log.
+    pub log: PathBuf,
+    /// The topic in it.
+    pub topic: String,
+    /// Whether to wait for more at the end of the topic, rather than to end the job there.
+    pub follow: bool,
+    /// What moves a partition's clock.
+    pub clock: Clock,
+}
+
+/// What moves a partition's clock.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Clock {
+    /// The times at which the log took the records.
+    LogTime,
+    /// The times at which it happened, by the measurements themselves.
+    EventTime,
+}
+
+/// How a measurement's fields are found.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Schemas {
+    /// The folder of schemas (`.avsc`); see [`Job::schema_store`].
+    pub store: Option<PathBuf>,
+    /// The schema whose fields the tables have; without it, the default measurement.
+    pub reader: Option<PathBuf>,
+    /// Roles of fields, by the fields' paths in the schema, for schemas that do not say them.
+    pub roles: BTreeMap<String, String>,
+    /// How fields are treated in anonymized twins (`keep`, `pseudonymize`, `generalize`, `drop`), by path.
+    pub privacy: BTreeMap<String, String>,
+}
+
+/// What a visit is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct VisitRules {
+    /// The longest gap within a visit, at most `max_length`, in ms.
+    pub inactivity: u64,
+    /// The time after a visit's first measurement at which the next visit begins, in ms.
+    pub max_length: u64,
+    /// The most measurements of one visit.
+    pub max_size: u64,
+    /// How far event time may lie behind the clock, in ms.
+    pub max_delay: u64,
+}
+
+/// How time passes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TimeRules {
+    /// The length of a tick in ms, a divisor of a second.
+    pub tick: u64,
+    /// How far clocks and an unread record may lie apart, at least a tick, in ms.
+    pub max_lag: u64,
+    /// How far a measurement may lie in front of the clock, in ms.
+    pub max_ahead: u64,
+}
+
+/// What is refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// The largest record that is taken, in bytes.
+    pub max_record: u64,
+}
+
+/// What is found out about a measurement; without a file it is not found out.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Enrich {
+    /// A MaxMind database, for countries.
+    pub geoip: Option<PathBuf>,
+    /// Rules for browsers, systems and devices: `regexes.yaml` of uap-core.
+    pub user_agents: Option<PathBuf>,
+    /// Rules for robots: `crawler-user-agents.json`.
+    pub robots: Option<PathBuf>,
+}
+
+/// Where results go.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Outputs {
+    /// The folder of the embedded log with the topics of results.
+    pub log: Option<PathBuf>,
+    /// The partitions of each topic of results, a power of two of at most 256.
+    pub partitions: u32,
+    /// The folder of the tables.
+    pub files: Option<PathBuf>,
+    /// The size at which a table's files are closed, in bytes.
+    pub file_size: u64,
+    /// The age at which a table's files are closed, in ms.
+    pub file_age: u64,
+    /// Whether results of an earlier run may be removed.
+    pub replace: bool,
+}
+
+/// What the anonymized twins need.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Privacy {
+    /// The file of salts, which only the role `anonymize` may be able to read.
+    pub salts: Option<PathBuf>,
+}
+
+/// What is written about the run itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Observe {
+    /// The file that is told what moved the frontier and what held it.
+    pub frontier_log: Option<PathBuf>,
+}
+
+impl Job {
+    /// The folder of schemas: `schemas.store`, else `schemas` in the source's log.
+    pub fn schema_store(&self) -> PathBuf {
+        self.schemas
+            .store
+            .clone()
+            .unwrap_or_else(|| self.source.log.join("schemas"))
+    }
+
+    /// A job with what cannot be written down as a default text; it is no right job before the defaults are set.
+    fn blank(file: &Path) -> Job {
+        Job {
+            name: settings::name_of_file(file),
+            workers: settings::cores(),
+            source: Source {
+                log: PathBuf::new(),
+                topic: String::new(),
+                follow: false,
+                clock: Clock::LogTime,
+            },
+            schemas: Schemas {
+                store: None,
+                reader: None,
+                roles: BTreeMap::new(),
+                privacy: BTreeMap::new(),
+            },
+            visits: VisitRules {
+                inactivity: 0,
+                max_length: 0,
+                max_size: 0,
+                max_delay: 0,
+            },
+            time: TimeRules {
+                tick: 0,
+                max_lag: 0,
+                max_ahead: 0,
+            },
+            limits: Limits { max_record: 0 },
+            enrich: Enrich {
+                geoip: None,
+                user_agents: None,
+                robots: None,
+            },
+            outputs: Outputs {
+                log: None,
+                partitions: 0,
+                files: None,
+                file_size: 0,
+                file_age: 0,
+                replace: false,
+            },
+            privacy: Privacy { salts: None },
+            observe: Observe { frontier_log: None },
+        }
+    }
+}
+
+/// A job together with where each of its settings was written.
+#[derive(Clone, Debug)]
+pub struct JobFile {
+    /// The job.
+    pub job: Job,
+    file: PathBuf,
+    /// By the whole name, which for a section of field paths goes on with the path.
+    written: BTreeMap<String, Written>,
+}
+
+/// Where a setting was written, and how.
+#[derive(Clone, Debug)]
+struct Written {
+    place: Place,
+    value: String,
+}
+
+impl JobFile {
+    /// Where a setting's value comes from; [`Place::Default`] if it was not written anywhere.
+    pub fn place(&self, setting: &str) -> &Place {
+        self.written
+            .get(setting)
+            .map_or(&Place::Default, |written| &written.place)
+    }
+
+    /// An error about a setting's value, at the place where it was written.
+    fn wrong(&self, setting: &str, expected: String) -> JobError {
+        let key = setting.to_owned();
+        match self.written.get(setting) {
+            Some(Written { place, value }) => JobError {
+                place: place.clone(),
+                problem: Problem::Value {
+                    key,
+                    value: value.clone(),
+                    expected,
+                },
+            },
+            None => JobError {
+                place: Place::File {
+                    file: self.file.clone(),
+                    at: None,
+                },
+                problem: Problem::Value {
+                    key,
+                    value: report::value_text(&self.job, setting),
+                    expected,
+                },
+            },
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Whether the disk holds what a job names. Apart from reading the job file, since an example can be right on a machine
+//! that has none of its data. Looks only, and creates nothing.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use super::{JobError, JobErrors, JobFile};
+
+impl JobFile {
+    /// Checks that what the job reads is there, and that its outputs can be folders where they are to be. The salts
+    /// are not looked at: who may read them is a question of the role.
+    ///
+    /// # Errors
+    /// Everything that is missing or in the way, each with the setting that names it.
+    pub fn check_places(&self) -> Result<(), JobErrors> {
+        let job = &self.job;
+        let mut errors: Vec<JobError> = Vec::new();
+        let mut check =
+            |setting: &str, path: Option<&Path>, check: fn(&Path) -> Result<(), String>| {
+                if let Some(Err(expected)) = path.map(check) {
+                    errors.push(self.wrong(setting, expected));
+                }
+            };
+        check("source.log", Some(&job.source.log), folder_to_read);
+        check(
+            "schemas.store",
+            job.schemas.store.as_deref(),
+            folder_to_read,
+        );
+        check(
+            "schemas.reader",
+            job.schemas.reader.as_deref(),
+            file_to_read,
+        );
+        check("enrich.geoip", job.enrich.geoip.as_deref(), file_to_read);
+        check(
+            "enrich.user_agents",
+            job.enrich.user_agents.as_deref(),
+            file_to_read,
+        );
+        check("enrich.robots", job.enrich.robots.as_deref(), file_to_read);
+        check("outputs.log", job.outputs.log.as_deref(), folder_to_write);
+        check(
+            "outputs.files",
+            job.outputs.files.as_deref(),
+            folder_to_write,
+        );
+        check(
+            "observe.frontier_log",
+            job.observe.frontier_log.as_deref(),
+            file_to_write,
+        );
+        JobErrors::from_vec(errors).map_or(Ok(()), Err)
+    }
+}
+
+fn folder_to_read(path: &Path) -> Result<(), String> {
+    match fs::read_dir(path) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("a folder that can be read, but {}", reason(&error))),
+    }
+}
+
+fn file_to_read(path: &Path) -> Result<(), String> {
+    match File::open(path).and_then(|file| file.metadata()) {
+        Ok(found) if found.is_dir() => {
+            Err("a file that can be read, but this is a folder".to_owned())
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("a file that can be read, but {}", reason(&error))),
+    }
+}
+
+/// The folder may be made when the job starts, if what is above it is a folder.
+fn folder_to_write(path: &Path) -> Result<(), String> {
+    let absolute = std::path::absolute(path).map_err(|error| reason(&error))?;
+    for above in absolute.ancestors() {
+        match fs::metadata(above) {
+            Ok(found) if found.is_dir() => return Ok(()),
+            Ok(_) => return Err(format!("a folder, but {} is a file", above.display())),
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    || error.kind() == io::ErrorKind::NotADirectory => {}
+            Err(error) => return Err(format!("a folder that can be made, but {}", reason(&error))),
+        }
+    }
+    Ok(())
+}
+
+fn file_to_write(path: &Path) -> Result<(), String> {
+    if path.is_dir() {
+        return Err("a file, but this is a folder".to_owned());
+    }
+    path.parent().map_or(Ok(()), folder_to_write)
+}
+
+/// An error of the system as the end of a sentence.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is none".to_owned(),
+        io::ErrorKind::NotADirectory => "this, or what it is in, is a file".to_owned(),
+        io::ErrorKind::PermissionDenied => "it may not be read".to_owned(),
+        _ => error.to_string(),
+    }
+}

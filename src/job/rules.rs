@@ -1,0 +1,138 @@
+//! What must hold between settings. Each rule names both sides, and blames the one that was written last: an option
+//! before the file, the file before a default.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::error::printable;
+use super::quantity::Milliseconds;
+use super::{JobError, JobFile, Place, Problem};
+
+/// Checks the rules. Only settings of which `sure` is true are looked at: what has an error of its own has none here.
+pub(super) fn check(file: &JobFile, sure: &dyn Fn(&str) -> bool) -> Vec<JobError> {
+    let mut errors = Vec::new();
+    let job = &file.job;
+    let durations = [
+        (
+            "visits.inactivity",
+            job.visits.inactivity,
+            "visits.max_length",
+            job.visits.max_length,
+        ),
+        ("time.tick", job.time.tick, "time.max_lag", job.time.max_lag),
+    ];
+    for (small, small_ms, large, large_ms) in durations {
+        if small_ms > large_ms && sure(small) && sure(large) {
+            errors.push(if weight(file.place(large)) > weight(file.place(small)) {
+                let limit = origin(file, small, &Milliseconds(small_ms).to_string());
+                file.wrong(large, format!("at least {limit}"))
+            } else {
+                let limit = origin(file, large, &Milliseconds(large_ms).to_string());
+                file.wrong(small, format!("at most {limit}"))
+            });
+        }
+    }
+    if !1_000_u64.is_multiple_of(job.time.tick) && sure("time.tick") {
+        // Visits are sealed at whole seconds, which must be ticks.
+        errors.push(file.wrong(
+            "time.tick",
+            "a divisor of a second, such as \"100ms\" or \"250ms\"".to_owned(),
+        ));
+    }
+    if job.outputs.log.is_none()
+        && job.outputs.files.is_none()
+        && sure("outputs.log")
+        && sure("outputs.files")
+    {
+        errors.push(JobError {
+            place: Place::File {
+                file: file.file.clone(),
+                at: None,
+            },
+            problem: Problem::Missing {
+                key: "outputs.files".to_owned(),
+                expected:
+                    "at least one of outputs.files and outputs.log, each the path of a folder"
+                        .to_owned(),
+            },
+        });
+    }
+    check_paths(file, sure, &mut errors);
+    errors
+}
+
+/// What is written must lie apart from all that is read, and from all else that is written.
+fn check_paths(file: &JobFile, sure: &dyn Fn(&str) -> bool, errors: &mut Vec<JobError>) {
+    let job = &file.job;
+    let place = |name: &'static str, path: Option<&Path>| {
+        let path = path.filter(|path| sure(name) && !path.as_os_str().is_empty())?;
+        Some((name, path.to_owned(), resolved(path)))
+    };
+    let read = [
+        place("source.log", Some(&job.source.log)),
+        place("schemas.store", job.schemas.store.as_deref()),
+        place("schemas.reader", job.schemas.reader.as_deref()),
+        place("enrich.geoip", job.enrich.geoip.as_deref()),
+        place("enrich.user_agents", job.enrich.user_agents.as_deref()),
+        place("enrich.robots", job.enrich.robots.as_deref()),
+        place("privacy.salts", job.privacy.salts.as_deref()),
+    ];
+    let written = [
+        place("outputs.log", job.outputs.log.as_deref()),
+        place("outputs.files", job.outputs.files.as_deref()),
+        place("observe.frontier_log", job.observe.frontier_log.as_deref()),
+    ];
+    let written: Vec<_> = written.into_iter().flatten().collect();
+    for (i, output) in written.iter().enumerate() {
+        for other in read.iter().flatten().chain(&written[..i]) {
+            let other_is_later = weight(file.place(other.0)) > weight(file.place(output.0));
+            let (blamed, apart) = if other_is_later {
+                (other, output)
+            } else {
+                (output, other)
+            };
+            let relation = if blamed.2.starts_with(&apart.2) {
+                "is not in"
+            } else if apart.2.starts_with(&blamed.2) {
+                "does not hold"
+            } else {
+                continue;
+            };
+            let apart = origin(file, apart.0, &printable(&apart.1.to_string_lossy()));
+            errors.push(file.wrong(blamed.0, format!("a path that {relation} {apart}")));
+        }
+    }
+}
+
+/// The other side of a rule, with its value and where that comes from.
+fn origin(file: &JobFile, name: &str, value: &str) -> String {
+    format!("{name}, which is {value} ({})", file.place(name).line())
+}
+
+fn weight(place: &Place) -> u8 {
+    match place {
+        Place::Default => 0,
+        Place::File { .. } => 1,
+        Place::Option(_) => 2,
+    }
+}
+
+/// A path that can be compared with others: absolute, without `.` and `..`, and without links as far as it exists.
+fn resolved(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    for ancestor in absolute.ancestors() {
+        if let (Ok(real), Ok(rest)) = (ancestor.canonicalize(), absolute.strip_prefix(ancestor)) {
+            let mut whole = real;
+            for component in rest.components() {
+                match component {
+                    Component::ParentDir => {
+                        whole.pop();
+                    }
+                    Component::CurDir => {}
+                    other => whole.push(other),
+                }
+            }
+            return whole;
+        }
+    }
+    absolute
+}
