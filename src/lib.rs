@@ -3,3 +3,4 @@
 pub mod log;
 pub mod cli;
 pub mod job;
+pub mod table;
