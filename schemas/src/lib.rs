@@ -10,4 +10,5 @@ pub mod measurement;
 pub mod message;
 pub mod resolve;
 pub mod role;
+pub mod roles;
 pub mod schema;
