@@ -12,3 +12,4 @@ pub mod resolve;
 pub mod role;
 pub mod roles;
 pub mod schema;
+pub mod walk;
