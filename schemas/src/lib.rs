@@ -6,6 +6,7 @@
 //! ([`resolve`]). There is no dataflow here, no clock and no thread.
 
 pub mod encode;
+pub mod key;
 pub mod measurement;
 pub mod message;
 pub mod resolve;

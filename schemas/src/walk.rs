@@ -1462,7 +1462,8 @@ mod tests {
         let uuid_text = b"\x480123abCD-0123-0123-0123-0123456789ab";
         let max = [0xFE, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01];
         let min = [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01];
-        let cases: &[(&str, &[u8], Result<(), (Fault, usize)>)] = &[
+        type Case<'a> = (&'a str, &'a [u8], Result<(), (Fault, usize)>);
+        let cases: &[Case] = &[
             (text, b"\x02a", Ok(())),
             (text, b"\x04\xC3\xB6", Ok(())),
             (text, b"\x04\xC3\x28", Err((Fault::Utf8, 0))),
