@@ -6,11 +6,14 @@
 //! ([`resolve`]). There is no dataflow here, no clock and no thread.
 
 pub mod encode;
+pub mod key;
 pub mod measurement;
 pub mod message;
 pub mod resolve;
 pub mod role;
+pub mod roles;
 pub mod schema;
 //! Records.
 
 pub mod shard;
+pub mod walk;
