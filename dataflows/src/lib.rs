@@ -7,11 +7,9 @@
 pub mod batch;
 pub mod clock;
 pub mod complete;
+pub mod enrich;
 pub mod fates;
 pub mod ledger;
 pub mod step;
 pub mod visit;
 pub mod visits;
-//! Fragments.
-
-pub mod enrich;

@@ -11,7 +11,7 @@
 //! and a visit is *sealed* as soon as the horizon has passed [`Visit::bound`].
 
 use bytemuck::{Pod, Zeroable};
-use sha2::{Digest, Sha256};
+use visitflow_schemas::key;
 
 /// Milliseconds since 1970, UTC, at which something is processed; a multiple of the tick length.
 pub type Tick = u64;
@@ -95,29 +95,18 @@ impl Position {
     }
 }
 
-/// The ID of the visit which begins with the measurement at this position: the first 128 bits of
-/// SHA-256 over the length of the browser's ID (four bytes), the ID, the event time (eight) and the
-/// event ID's sortable form (sixteen, big-endian); lengths and times are little-endian.
-///
-/// About 60 ns with SHA instructions; paid once a visit, not once a measurement.
+/// The ID of the visit which begins with the measurement at this position; see
+/// [`visitflow_schemas::key::visit_id`] for how anyone can compute it. About 60 ns with SHA
+/// instructions; paid once a visit, not once a measurement.
 pub fn visit_id(browser_id: &[u8], first: Position) -> [u64; 2] {
-    let mut hash = Sha256::new();
-    hash.update((browser_id.len() as u32).to_le_bytes());
-    hash.update(browser_id);
-    hash.update(first.time.to_le_bytes());
-    hash.update(bytes_of_words(first.event));
-    words(&hash.finalize())
+    let event = key::EventKey(bytes_of_words(first.event));
+    words_of_bytes(&key::visit_id(browser_id, first.time, &event))
 }
 
-/// The key under which state is kept for a browser: the first 128 bits of SHA-256 of its ID.
-/// Cryptographic, since whoever sends measurements chooses the IDs.
+/// The key under which state is kept for a browser: 128 bits of a cryptographic hash of its ID,
+/// since whoever sends measurements chooses the IDs.
 pub fn browser_key(browser_id: &[u8]) -> [u64; 2] {
-    words(&Sha256::digest(browser_id))
-}
-
-fn words(hash: &[u8]) -> [u64; 2] {
-    let word = |at: usize| u64::from_be_bytes(hash[at..at + 8].try_into().expect("eight bytes"));
-    [word(0), word(8)]
+    key::BrowserKey::of(browser_id).0
 }
 
 /// The sixteen bytes of two big-endian words, as IDs are written.
@@ -130,7 +119,9 @@ pub fn bytes_of_words(words: [u64; 2]) -> [u8; 16] {
 
 /// The two big-endian words of sixteen bytes: their order is that of the bytes.
 pub fn words_of_bytes(bytes: &[u8; 16]) -> [u64; 2] {
-    words(bytes)
+    let (high, low) = bytes.split_at(8);
+    let word = |half: &[u8]| u64::from_be_bytes(half.try_into().expect("eight bytes"));
+    [word(high), word(low)]
 }
 
 /// Why a visit ended. A function of the visit alone.

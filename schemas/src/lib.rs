@@ -13,7 +13,5 @@ pub mod resolve;
 pub mod role;
 pub mod roles;
 pub mod schema;
-//! Records.
-
 pub mod shard;
 pub mod walk;
