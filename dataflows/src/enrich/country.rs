@@ -207,6 +207,74 @@ mod tests {
         Countries::from_mmdb(bytes.to_vec()).expect("a sound database")
     }
 
+    fn string(text: &str) -> Vec<u8> {
+        let mut bytes = vec![0x40 | text.len() as u8];
+        bytes.extend(text.as_bytes());
+        bytes
+    }
+
+    /// A database of IPv4 in which the lower half of all addresses has the record
+    /// `{key: value}`, and the upper half none.
+    fn database_of(key: &str, value: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0, 0, 1 + 16, 0, 0, 1];
+        bytes.extend([0; 16]);
+        bytes.push(0xe1);
+        bytes.extend(string(key));
+        bytes.extend(value);
+        bytes.extend(b"\xab\xcd\xefMaxMind.com\xe9");
+        for (key, number) in [
+            ("node_count", &[0xc1, 1][..]),
+            ("record_size", &[0xa1, 24]),
+            ("ip_version", &[0xa1, 4]),
+            ("binary_format_major_version", &[0xa1, 2]),
+            ("binary_format_minor_version", &[0xa0]),
+            ("build_epoch", &[0x01, 0x02, 7]),
+            ("database_type", &string("made-here")),
+            ("description", &[0xe0]),
+            ("languages", &[0x00, 0x04]),
+        ] {
+            bytes.extend(string(key));
+            bytes.extend(number);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_code_at_the_root_is_read_too() {
+        let countries = Countries::from_mmdb(database_of("country_code", &string("nl")));
+        let countries = countries.expect("a sound database");
+        assert_eq!(countries.of("1.2.3.4"), Country::new("NL"));
+        assert_eq!(countries.of("200.2.3.4"), None);
+        assert_eq!(countries.of("2001:218::1"), None, "it is of IPv4 alone");
+        assert_eq!((countries.kind(), countries.built()), ("made-here", 7));
+    }
+
+    #[test]
+    fn a_database_of_something_else_is_refused() {
+        for (key, value) in [("asn", "AS1"), ("country_code", "-"), ("country_code", "")] {
+            let error = Countries::from_mmdb(database_of(key, &string(value))).unwrap_err();
+            assert!(matches!(&error, EnrichError::NoCountries { kind } if kind == "made-here"));
+            assert!(
+                error
+                    .to_string()
+                    .contains("expected a country or city database")
+            );
+        }
+    }
+
+    #[test]
+    fn a_record_of_another_shape_is_refused_with_its_network() {
+        for (key, value) in [("country", string("NL")), ("country_code", vec![0xa1, 7])] {
+            let error = Countries::from_mmdb(database_of(key, &value))
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains("`made-here`, at network 0.0.0.0/1"),
+                "{error}"
+            );
+        }
+    }
+
     #[test]
     fn a_code_is_two_letters_in_capitals() {
         assert_eq!(Country::new("de").map(|c| c.to_string()), Some("DE".into()));
@@ -298,13 +366,10 @@ mod tests {
     fn equal_data_have_equal_fingerprints() {
         assert_eq!(test_database().fingerprint(), test_database().fingerprint());
         let mut other = include_bytes!("../../tests/data/GeoIP2-Country-Test.mmdb").to_vec();
-        // The build date is the metadata's last eight bytes but for what follows it.
-        let place = other
-            .windows(11)
-            .rposition(|w| w == b"build_epoch")
-            .expect("a date")
-            + 15;
-        other[place] ^= 1;
+        let key = b"build_epoch";
+        let date = other.windows(key.len()).rposition(|bytes| bytes == key);
+        // After the key two bytes say that a number follows, and how long it is.
+        other[date.expect("a date of building") + key.len() + 2] ^= 1;
         let other = Countries::from_mmdb(other).expect("another build");
         assert_ne!(test_database().fingerprint(), other.fingerprint());
     }

@@ -4,6 +4,20 @@
 //! Pure functions of the data they were made from: the databases come in as bytes,
 //! and their [fingerprint](Enrichment::fingerprint) says which they are. It is not
 //! a detector of robots that lie, and no database is looked up over the network.
+//!
+//! ```
+//! use visitflow_dataflows::enrich::{Agents, BUILT_IN_ROBOTS, Class, Enrichment};
+//!
+//! // Robots alone; with `BUILT_IN_REGEXES` also browsers, systems and devices.
+//! let agents = Agents::new(Some(BUILT_IN_ROBOTS), None)?;
+//! let mut enrichment = Enrichment::new(None, agents);
+//! let mut body = Vec::new();
+//! let context = enrichment.context(Some("192.0.2.1"), Some("curl/8.5.0"), &mut body);
+//! assert_eq!(context.class, Class::Robot);
+//! // No country, agent `robot`, robot "curl"; no browser, system or device.
+//! assert_eq!(body, b"\x00\x02\x02\x08curl\x00\x00\x00");
+//! # Ok::<(), visitflow_dataflows::enrich::EnrichError>(())
+//! ```
 
 mod agent;
 mod cache;
@@ -43,11 +57,11 @@ pub struct Context {
 /// Adds country and agent to measurements; one a worker.
 ///
 /// Keeps the answers to the strings it saw last (64 Ki to 128 Ki of each kind).
-/// Cost: two hash look-ups and a copy of some tens of bytes when both are known,
-/// else see [`Countries::of`] and [`Agents::classify`]. Memory: at most 2 × (16 MiB
-/// of strings + a table of 64 Ki entries, 5 MiB) for agents, half for countries,
-/// whatever clients send; some MB with the traffic of a shop. A clone shares the
-/// data and begins with nothing kept.
+/// Cost: two hash look-ups and a copy of some tens of bytes when both are known
+/// (60 ns over the logs of a shop), else see [`Countries::of`] (0.1 µs) and
+/// [`Agents::classify`]. Memory, whatever clients send: at most 2 × (16 MiB of
+/// strings + 5 MiB of table) for agents and 2 × (4 + 3 MiB) for addresses; a few MB
+/// with the traffic of a shop. A clone shares the data and begins with nothing kept.
 pub struct Enrichment {
     countries: Option<Countries>,
     agents: Agents,
