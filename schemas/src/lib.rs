@@ -13,4 +13,5 @@ pub mod resolve;
 pub mod role;
 pub mod roles;
 pub mod schema;
+pub mod tag;
 pub mod walk;
