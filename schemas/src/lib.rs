@@ -14,4 +14,5 @@ pub mod role;
 pub mod roles;
 pub mod schema;
 pub mod shard;
+pub mod tag;
 pub mod walk;

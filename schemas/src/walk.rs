@@ -5,7 +5,7 @@
 //! It promises that a body which it accepts is one that every later reader can read: lengths lie
 //! within the body, strings and map keys are UTF-8, booleans are 0 or 1, indexes of unions and
 //! enums exist (and are not refused by the reader it was compiled for), blocks are as long as they
-//! say, numbers fit, UUIDs and decimals are such, items without bytes are few, and nothing comes
+//! say, numbers and times fit, UUIDs and decimals are such, items without bytes are few, and nothing comes
 //! after the end. It allocates nothing, does work linear in the body, and never panics.
 //!
 //! It is not a decoder: whoever wants fields without a role reads the body again, later.
@@ -43,7 +43,7 @@ use crate::schema::{Kind, Logical, Record, Schema, Type};
 
 /// How many items without bytes (of an array of nulls, say) a body may have: they cost a reader
 /// memory and the writer nothing.
-pub const MAX_EMPTY_ITEMS: u32 = 65_536;
+pub const MAX_EMPTY_ITEMS: u32 = 1_024;
 
 /// Values have a slot by their role; what has none goes to the last one, which nobody reads.
 const SLOTS: usize = 16;
@@ -111,6 +111,10 @@ enum Op {
     /// An enum of which a reader takes only some symbols, by index in `symbols`.
     EnumOfSome {
         table: u32,
+    },
+    /// A long of milliseconds that fit into 64 bits of microseconds.
+    Millis {
+        slot: u8,
     },
     /// A string that is a UUID.
     Uuid {
@@ -234,6 +238,8 @@ pub enum Fault {
     BlockSize,
     /// Over [`MAX_EMPTY_ITEMS`] items without bytes.
     EmptyItems,
+    /// A time in milliseconds that does not fit into 64 bits of microseconds, as which it is filed.
+    Time,
     /// A string that is no UUID in its 36 characters.
     Uuid,
     /// A decimal of no byte or of more digits than its precision.
@@ -270,7 +276,8 @@ impl Fault {
             Fault::Refused => "a branch or symbol that the reader has no place for",
             Fault::Count => "a block of more than 2^63 - 1 items",
             Fault::BlockSize => "a block that is not as long as it says",
-            Fault::EmptyItems => "over 65,536 items without bytes",
+            Fault::EmptyItems => "over 1,024 items without bytes",
+            Fault::Time => "a time over 292,271 years from 1970",
             Fault::Uuid => "a string that is no UUID of 36 characters",
             Fault::Decimal => "a decimal without bytes or of more digits than its precision",
             Fault::Trailing => "bytes after the end of the record",
@@ -616,6 +623,14 @@ impl Run<'_> {
                         Some(false) => take!(self, pc, at, Err(Fault::Refused)),
                         None => take!(self, pc, at, Err(Fault::Symbol)),
                     }
+                }
+                Op::Millis { slot } => {
+                    let (value, end) = take!(self, pc, at, long(body, at));
+                    if value.checked_mul(1_000).is_none() {
+                        take!(self, pc, at, Err(Fault::Time));
+                    }
+                    self.note(slot, value as u64);
+                    at = end;
                 }
                 Op::Uuid { slot } => {
                     let (start, end) = take!(self, pc, at, text(body, at));
@@ -1092,7 +1107,18 @@ impl<'a> Compiler<'a> {
             }
             Kind::Long => {
                 let slot = self.slot(Form::Integer, ty)?;
-                self.push(Op::Long { slot }, &what);
+                let millis = [Some(ty), to].into_iter().flatten().any(|ty| {
+                    matches!(
+                        ty.logical,
+                        Some(Logical::TimestampMillis | Logical::LocalTimestampMillis)
+                    )
+                });
+                let op = if millis {
+                    Op::Millis { slot }
+                } else {
+                    Op::Long { slot }
+                };
+                self.push(op, &what);
             }
             Kind::Float => self.skip(4, &what),
             Kind::Double => self.skip(8, &what),
@@ -1449,6 +1475,7 @@ mod tests {
         let bytes = r#"{"name":"x","type":"bytes"}"#;
         let int = r#"{"name":"x","type":"int"}"#;
         let long = r#"{"name":"x","type":"long"}"#;
+        let millis = r#"{"name":"x","type":{"type":"long","logicalType":"timestamp-millis"}}"#;
         let boolean = r#"{"name":"x","type":"boolean"}"#;
         let union = r#"{"name":"x","type":["int","null","string"]}"#;
         let option = r#"{"name":"x","type":["string","null"]}"#;
@@ -1487,6 +1514,8 @@ mod tests {
                 b"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00",
                 Err((Fault::Number, 0)),
             ),
+            (millis, b"\xFE\xFF", Err((Fault::Ends, 2))),
+            (millis, &max, Err((Fault::Time, 0))),
             (boolean, b"\x01", Ok(())),
             (boolean, b"\x02", Err((Fault::Boolean, 0))),
             (boolean, b"", Err((Fault::Ends, 0))),
@@ -1511,9 +1540,9 @@ mod tests {
             (array, b"\x02\x02\x00", Err((Fault::Boolean, 1))),
             (map, b"\x02\x02k\x02\x00", Ok(())),
             (map, b"\x02\x02\xFF\x02\x00", Err((Fault::Utf8, 1))),
-            (nulls, b"\x80\x80\x08\x00", Ok(())),
-            (nulls, b"\x82\x80\x08\x00", Err((Fault::EmptyItems, 0))),
-            (nulls, b"\x80\x80\x08\x02\x00", Err((Fault::EmptyItems, 3))),
+            (nulls, b"\x80\x10\x00", Ok(())),
+            (nulls, b"\x82\x10\x00", Err((Fault::EmptyItems, 0))),
+            (nulls, b"\x80\x10\x02\x00", Err((Fault::EmptyItems, 2))),
             (nulls, &max, Err((Fault::EmptyItems, 0))),
             (nulls, b"\x01\x02\x00", Err((Fault::BlockSize, 2))),
             (uuid, uuid_text, Ok(())),
