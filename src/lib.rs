@@ -5,3 +5,6 @@ pub mod cli;
 pub mod job;
 pub mod log;
 pub mod table;
+//! Runtime.
+
+pub mod generate;
