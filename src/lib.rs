@@ -2,9 +2,12 @@
 //! logic about visits here; that is in `visitflow-dataflows`.
 
 pub mod cli;
+pub mod generate;
 pub mod job;
 pub mod log;
+pub mod run;
+pub mod sink;
+pub mod source;
 pub mod table;
-//! Runtime.
-
-pub mod generate;
+pub mod wall;
+pub mod why;

@@ -229,8 +229,9 @@ fn places(bytes: &[u8]) -> Vec<Place> {
 
 /// Keeps what is tagged until its visit is sealed; gives out sealed visits, whole.
 ///
-/// Costs a look-up and a copy of its bytes a measurement.
-pub fn complete<'s>(visits: &Visits<'s>) -> StreamVec<'s, u64, Complete> {
+/// Costs a look-up and a copy of its bytes a measurement. `hear` is told by how much the bytes kept
+/// have grown or shrunk.
+pub fn complete<'s>(visits: &Visits<'s>, mut hear: impl FnMut(i64) + 'static) -> StreamVec<'s, u64, Complete> {
     let mut builder = OperatorBuilder::new("Complete".to_owned(), visits.tagged.scope());
     let mut tagged = builder.new_input(visits.tagged.clone(), Pipeline);
     let mut repeated = builder.new_input(visits.repeated.clone(), Pipeline);
@@ -243,6 +244,7 @@ pub fn complete<'s>(visits: &Visits<'s>) -> StreamVec<'s, u64, Complete> {
         let mut ends: Vec<Lifecycle> = Vec::new();
         let mut add =
             move |kept: &mut Measurements, batch: &Batch| batch.records().for_each(|r| kept.add(r));
+        let mut heard = 0;
         move |frontiers| {
             // What is tagged may be kept at once: a visit takes no more than it counts.
             tagged.for_each(|_, batch| add(&mut kept, batch));

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod complete;
 pub mod enrich;
 pub mod fates;
+pub mod intake;
 pub mod ledger;
 pub mod step;
 pub mod visit;

@@ -4,9 +4,13 @@
 pub mod table;
 pub mod topic;
 
+use visitflow_dataflows::visit::{self, bytes_of_words};
+use visitflow_dataflows::visits::{Change, Lifecycle};
+use visitflow_schemas::records::{EndReason, VisitEnded, VisitRevised, VisitStarted};
+use visitflow_schemas::store::StoreError;
+
 use crate::log::LogError;
 use crate::table::TableError;
-use visitflow_schemas::store::StoreError;
 
 /// What goes wrong in a sink; the job stops with it, and everything committed stays.
 #[derive(Debug, thiserror::Error)]
@@ -38,4 +42,44 @@ pub enum SinkError {
         /// What is wrong.
         detail: String,
     },
+}
+
+/// Appends the message of what became known of a visit.
+pub fn encode_lifecycle(said: &Lifecycle, out: &mut Vec<u8>) {
+    let browser_id = &String::from_utf8_lossy(&said.browser_id);
+    match said.change {
+        Change::Started { visit, started } => {
+            VisitStarted { visit_id: bytes_of_words(visit), browser_id, started }.encode_message(out);
+        }
+        Change::Revised { from, from_started, into, into_started, first, until } => VisitRevised {
+            browser_id,
+            from: bytes_of_words(from),
+            from_started,
+            into: bytes_of_words(into),
+            into_started,
+            first_time: first.time,
+            first_id: bytes_of_words(first.event),
+            until_time: until.time,
+            until_id: bytes_of_words(until.event),
+        }
+        .encode_message(out),
+        Change::Ended { visit, started, last_seen, measurements, reason } => VisitEnded {
+            visit_id: bytes_of_words(visit),
+            browser_id,
+            started,
+            last_seen,
+            measurements: measurements.into(),
+            reason: end_reason(reason),
+        }
+        .encode_message(out),
+    }
+}
+
+/// The reason as outputs have it.
+pub fn end_reason(reason: visit::EndReason) -> EndReason {
+    match reason {
+        visit::EndReason::Inactivity => EndReason::Inactivity,
+        visit::EndReason::Length => EndReason::Length,
+        visit::EndReason::Size => EndReason::Size,
+    }
 }

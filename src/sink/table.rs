@@ -17,11 +17,10 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::{Operator, OutputBuilder};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::StreamVec;
-use timely::dataflow::operators::vec::Broadcast;
 use visitflow_dataflows::complete::{Complete, Kept};
-use visitflow_dataflows::visit::{EndReason, Tick};
+use visitflow_dataflows::visit::Tick;
 use visitflow_schemas::columns::{Columns, Ids, Program};
-use visitflow_schemas::records::{self, EndReason as Reason, Visit};
+use visitflow_schemas::records::{self, Visit};
 use visitflow_schemas::resolve::{identity, resolve};
 use visitflow_schemas::role::Role;
 use visitflow_schemas::roles::{Overrides, Roles};
@@ -49,8 +48,8 @@ pub struct Done {
     last: Tick,
     /// Which of [`TABLES`].
     table: u8,
-    /// The file.
-    file: AddFile,
+    /// The file, an [`AddFile`] as JSON.
+    file: String,
 }
 
 /// What a table sink needs.
@@ -170,11 +169,6 @@ impl Files {
                 self.flush(0)?;
             }
         }
-        let reason = match visit.reason {
-            EndReason::Inactivity => Reason::Inactivity,
-            EndReason::Length => Reason::Length,
-            EndReason::Size => Reason::Size,
-        };
         self.scratch.clear();
         Visit {
             visit_id: visit.visit,
@@ -182,7 +176,7 @@ impl Files {
             started: visit.started,
             last_seen: visit.last_seen,
             measurements: visit.len() as i64,
-            end_reason: reason,
+            end_reason: super::end_reason(visit.reason),
             country: sender.country.as_deref(),
             agent: sender.agent,
             robot: sender.names[0].as_deref(),
@@ -243,7 +237,11 @@ impl Files {
         let bytes = std::mem::take(&mut self.bytes);
         self.settings.uncommitted.fetch_sub(bytes, Ordering::Relaxed);
         let last = self.last;
-        Ok(self.closed.drain(..).map(|(table, file)| Done { cut, last, table, file }).collect())
+        let done = |(table, file): (u8, AddFile)| {
+            let file = serde_json::to_string(&file).expect("a file's description is plain JSON");
+            Done { cut, last, table, file }
+        };
+        Ok(self.closed.drain(..).map(done).collect())
     }
 }
 
@@ -300,7 +298,7 @@ impl Sender {
 }
 
 /// Writes complete visits to files. The stream that comes back carries closed files; its frontier
-/// says which ticks have been taken.
+/// says which ticks have been taken. `cuts` are all cuts, on every worker.
 pub fn files<'s>(
     visits: StreamVec<'s, u64, Complete>,
     cuts: StreamVec<'s, u64, Cut>,
@@ -309,7 +307,7 @@ pub fn files<'s>(
 ) -> StreamVec<'s, u64, Done> {
     let mut builder = OperatorBuilder::new("Files".to_owned(), visits.scope());
     let mut visits = builder.new_input(visits, Pipeline);
-    let mut cuts = builder.new_input(cuts.broadcast(), Pipeline);
+    let mut cuts = builder.new_input(cuts, Pipeline);
     let (output, stream) = builder.new_output();
     let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Done>>>::from(output);
     builder.build(move |caps| {
@@ -371,7 +369,6 @@ pub fn versions<'s>(
     failure: Failure,
 ) -> StreamVec<'s, u64, ()> {
     let dir = dir.to_owned();
-    let first = done.scope().index() == 0;
     done.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(
         Exchange::new(|_: &Done| 0),
         "Versions",
@@ -401,7 +398,8 @@ pub fn versions<'s>(
                         let mut now = committed.get();
                         for (number, table) in tables.iter_mut().enumerate() {
                             let own = done.iter().filter(|d| usize::from(d.table) == number);
-                            let files: Vec<AddFile> = own.map(|d| d.file.clone()).collect();
+                            let parse = |d: &Done| serde_json::from_str(&d.file).expect("as another worker wrote it");
+                            let files: Vec<AddFile> = own.map(parse).collect();
                             if !files.is_empty() {
                                 now[number] = (table.append(&files, tick).map_err(failed(number))?, tick);
                             }
@@ -414,11 +412,7 @@ pub fn versions<'s>(
                         return;
                     }
                 }
-                if until == u64::MAX || !first { 
-                    if until == u64::MAX { cap = None } else { held.downgrade(&until) }
-                } else {
-                    held.downgrade(&until);
-                }
+                if until == u64::MAX { cap = None } else { held.downgrade(&until) }
             }
         },
     )

@@ -280,14 +280,12 @@ pub fn lifecycle<'s>(
     stream: StreamVec<'s, u64, Lifecycle>,
     partitions: Partitions,
     failure: Failure,
-    mut written: impl FnMut(&Lifecycle) + 'static,
 ) -> StreamVec<'s, u64, ()> {
     let mut scratch = Vec::new();
     topic(stream, partitions, failure, move |item, to| {
         let Item::Lifecycle(said) = item else { return Ok(()) };
         scratch.clear();
         super::encode_lifecycle(said, &mut scratch);
-        written(said);
         to.push(said.tick, said.shard, &said.browser_id, &[&scratch])
     })
 }

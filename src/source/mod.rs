@@ -10,10 +10,10 @@
 //! A new step is begun only while the bytes that were sent and are not committed lie under a
 //! budget; one that was begun is always finished, so nothing can wait for itself.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ use visitflow_dataflows::visit::Tick;
 use visitflow_schemas::store::StoreError;
 
 use crate::log::{LogError, Reader};
+use crate::run::Failure;
 use crate::wall;
 
 /// A step of a replay has at least this many records, if there are so many.
@@ -64,12 +65,15 @@ pub struct Partition {
 }
 
 /// Which term of the minimum holds a partition's tick.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Hold {
     /// The wall clock: everything there is has been read.
     Wall,
     /// Its records' own times: there is more to read.
     Unread,
+    /// A budget: what was read and is not written yet is too much.
+    Paused,
     /// It was read to its end and is not followed.
     Closed,
 }
@@ -79,7 +83,7 @@ pub enum Hold {
 pub struct SourceState {
     /// For each partition: its number, its tick, what holds it, the offset of what comes next and
     /// its clock.
-    pub partitions: Vec<(u32, Tick, Option<Hold>, u64, i64)>,
+    pub partitions: Vec<(u32, Tick, Hold, u64, i64)>,
     /// The worker's capability; `u64::MAX` once it is given up.
     pub tick: Tick,
     /// Whether the budget is spent.
@@ -128,9 +132,9 @@ pub struct Settings {
     /// On the first worker, asked now and then whether it is time for a cut.
     pub cut_due: Option<Box<dyn FnMut() -> bool>>,
     /// What the source tells of itself.
-    pub state: Rc<RefCell<SourceState>>,
+    pub state: Arc<Mutex<SourceState>>,
     /// Where it leaves what went wrong.
-    pub failed: Rc<RefCell<Option<SourceError>>>,
+    pub failure: Failure,
 }
 
 impl Partition {
@@ -173,6 +177,10 @@ struct Source {
 }
 
 impl Source {
+    fn tell(&self) -> std::sync::MutexGuard<'_, SourceState> {
+        self.settings.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn least(&self) -> Tick {
         self.partitions.iter().map(|p| p.next).min().unwrap_or(u64::MAX)
     }
@@ -183,7 +191,7 @@ impl Source {
         for partition in partitions.iter_mut() {
             partition.look(settings.follow, wall)?;
         }
-        let mut state = settings.state.borrow_mut();
+        let mut state = settings.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut last = now;
         loop {
             let tick = partitions.iter().map(|p| p.next).min().unwrap_or(u64::MAX);
@@ -254,7 +262,7 @@ pub fn source<'s>(scope: Scope<'s, u64>, settings: Settings) -> (Stream<'s, u64,
             cut_asked: 0,
         };
         move |_| {
-            let (Some(held), true) = (caps.first(), source.settings.failed.borrow().is_none()) else { return };
+            let (Some(held), true) = (caps.first(), !source.settings.failure.is_set()) else { return };
             let now = *held.time();
             while let Some((tick, bytes)) = source.flying.front().copied() {
                 if source.settings.committed.less_equal(&tick) {
@@ -265,7 +273,7 @@ pub fn source<'s>(scope: Scope<'s, u64>, settings: Settings) -> (Stream<'s, u64,
             }
             let stopping = source.settings.stop_at.get().is_some_and(|at| now >= at);
             let paused = source.step_records == 0 && source.flying_bytes >= source.settings.budget;
-            source.settings.state.borrow_mut().paused = paused;
+            source.tell().paused = paused;
             if stopping {
                 return;
             }
@@ -284,7 +292,7 @@ pub fn source<'s>(scope: Scope<'s, u64>, settings: Settings) -> (Stream<'s, u64,
                 let mut session = output.session(held);
                 let send = &mut |mut batch: Batch| session.give_container(&mut batch);
                 if let Err(error) = source.read(now, wall, send) {
-                    *source.settings.failed.borrow_mut() = Some(error);
+                    source.settings.failure.set(error);
                     return;
                 }
             }
@@ -307,11 +315,12 @@ pub fn source<'s>(scope: Scope<'s, u64>, settings: Settings) -> (Stream<'s, u64,
                 source.flying.push_back((now, source.step_bytes));
                 source.flying_bytes += source.step_bytes;
                 (source.step_records, source.step_bytes) = (0, 0);
-                let mut state = source.settings.state.borrow_mut();
+                let mut state = source.tell();
                 (state.tick, state.since) = (next, wall);
             }
-            let tell = |p: &Partition| (p.index, p.next, Some(p.hold), p.reader.offset(), p.clock.now());
-            source.settings.state.borrow_mut().partitions = source.partitions.iter().map(tell).collect();
+            let tell = |p: &Partition| (p.index, p.next, p.hold, p.reader.offset(), p.clock.now());
+            let told = source.partitions.iter().map(tell).collect();
+            source.tell().partitions = told;
             if next == u64::MAX {
                 caps.clear();
                 return;
