@@ -13,5 +13,6 @@ pub mod resolve;
 pub mod role;
 pub mod roles;
 pub mod schema;
+pub mod store;
 pub mod tag;
 pub mod walk;
