@@ -14,5 +14,6 @@ pub mod role;
 pub mod roles;
 pub mod schema;
 pub mod shard;
+pub mod store;
 pub mod tag;
 pub mod walk;

@@ -264,14 +264,10 @@ fn type_names(ty: &Type, out: &mut HashSet<String>) {
         }
         Kind::Array(inner) | Kind::Map(inner) => type_names(inner, out),
         Kind::Union(branches) => branches.iter().for_each(|branch| type_names(branch, out)),
-        Kind::Record(record) => {
-            // A record met before has its names in already.
-            if out.insert(record.name.clone()) {
-                record
-                    .fields
-                    .iter()
-                    .for_each(|field| type_names(&field.ty, out));
-            }
+        // A record met before has its names in already.
+        Kind::Record(record) if out.insert(record.name.clone()) => {
+            let fields = record.fields.iter();
+            fields.for_each(|field| type_names(&field.ty, out));
         }
         _ => {}
     }
