@@ -27,6 +27,9 @@ use crate::visit::{Position, browser_key, words_of_bytes};
 /// The longest browser ID that is taken, in bytes: it is a key in logs and in memory.
 pub const MAX_BROWSER_ID: usize = 1_024;
 
+/// How many fingerprints are remembered to be unknown.
+const MISSING: usize = 4_096;
+
 /// How much of a record that is too large goes to `rejected`, in bytes.
 const OVERSIZE_SAMPLE: usize = 1_024;
 
@@ -118,7 +121,7 @@ impl Intake {
             max_record,
             enrichment,
             writers: HashMap::new(),
-            missing: Missing::default(),
+            missing: Missing::of(MISSING),
             found: Found::default(),
             scratch: Vec::new(),
         }
@@ -126,7 +129,7 @@ impl Intake {
 
     /// Forgets which schemas are missing: to be called when the store may know more.
     pub fn look_again(&mut self) {
-        self.missing = Missing::default();
+        self.missing.clear();
     }
 
     /// Decides over a record at the tick of its partition's `clock`, and puts it into the outbox
@@ -180,7 +183,7 @@ impl Intake {
         }
         let walk = match &self.writers[&schema] {
             Writer::Known(walk) => walk,
-            Writer::Unfit(why) => return Ok(Err(refusal(RejectReason::UnfitSchema, why.clone()))),
+            Writer::Unfit(why) => return Ok(Err(refusal(RejectReason::UnusableSchema, why.clone()))),
         };
         let found = &mut self.found;
         if let Err(error) = walk.run(body, found) {
@@ -195,8 +198,11 @@ impl Intake {
                 return Ok(Err(refusal(RejectReason::NoBrowser, detail)));
             }
         };
-        let (Some(event), Some(time)) = (EventKey::of(found, body), found.event_time_ms()) else {
-            return Ok(Err(refusal(RejectReason::NoEvent, "its event's ID or time is null")));
+        let Some(event) = EventKey::of(found, body) else {
+            return Ok(Err(refusal(RejectReason::NoEventId, "its ID is null")));
+        };
+        let Some(time) = found.event_time_ms() else {
+            return Ok(Err(refusal(RejectReason::NoEventTime, "its time is null")));
         };
         let browser = browser_key(browser_id);
         let (fate, extra) = match clock.judge(time, browser) {
@@ -228,11 +234,11 @@ impl Intake {
     /// Works out how to read a writer; `None` if no such schema is known.
     #[cold]
     fn writer(&mut self, fingerprint: u64) -> Result<Option<Writer>, StoreError> {
-        if self.missing.contains(fingerprint) {
+        if self.missing.has(fingerprint) {
             return Ok(None);
         }
         let Some(schema) = self.store.get(fingerprint)? else {
-            self.missing.insert(fingerprint);
+            self.missing.add(fingerprint);
             return Ok(None);
         };
         Ok(Some(self.compile(&schema).map_or_else(Writer::Unfit, |walk| Writer::Known(Box::new(walk)))))
@@ -257,7 +263,7 @@ impl Intake {
             partition: arrived.partition as i32,
             offset: arrived.offset as i64,
             log_time: arrived.log_time,
-            message: &arrived.value[..kept],
+            message: Some(&arrived.value[..kept]),
             size: arrived.value.len() as i64,
         }
         .encode_body(&mut self.scratch);

@@ -6,7 +6,8 @@ pub mod topic;
 
 use visitflow_dataflows::visit::{self, bytes_of_words};
 use visitflow_dataflows::visits::{Change, Lifecycle};
-use visitflow_schemas::records::{EndReason, VisitEnded, VisitRevised, VisitStarted};
+use visitflow_schemas::key::EventKey;
+use visitflow_schemas::records::{EndReason, VisitEnded, VisitRevised, VisitStarted, browser_text};
 use visitflow_schemas::store::StoreError;
 
 use crate::log::LogError;
@@ -46,7 +47,7 @@ pub enum SinkError {
 
 /// Appends the message of what became known of a visit.
 pub fn encode_lifecycle(said: &Lifecycle, out: &mut Vec<u8>) {
-    let browser_id = &String::from_utf8_lossy(&said.browser_id);
+    let browser_id = &browser_text(&said.browser_id);
     match said.change {
         Change::Started { visit, started } => {
             VisitStarted { visit_id: bytes_of_words(visit), browser_id, started }.encode_message(out);
@@ -57,10 +58,8 @@ pub fn encode_lifecycle(said: &Lifecycle, out: &mut Vec<u8>) {
             from_started,
             into: bytes_of_words(into),
             into_started,
-            first_time: first.time,
-            first_id: bytes_of_words(first.event),
-            until_time: until.time,
-            until_id: bytes_of_words(until.event),
+            first: (first.time, EventKey(bytes_of_words(first.event))),
+            until: Some((until.time, EventKey(bytes_of_words(until.event)))),
         }
         .encode_message(out),
         Change::Ended { visit, started, last_seen, measurements, reason } => VisitEnded {

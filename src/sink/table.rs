@@ -17,7 +17,7 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::{Operator, OutputBuilder};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::StreamVec;
-use visitflow_dataflows::complete::{Complete, Kept};
+use visitflow_dataflows::complete::Complete;
 use visitflow_dataflows::visit::Tick;
 use visitflow_schemas::columns::{Columns, Ids, Program};
 use visitflow_schemas::records::{self, Visit};
@@ -148,7 +148,9 @@ impl Files {
 
     /// Adds the rows of a visit.
     fn add(&mut self, visit: &Complete) -> Result<(), SinkError> {
-        let mut sender = Sender::default();
+        // What is known of the sender is what its first measurement with a country says.
+        let placed = visit.measurements().find(|m| m.context.first().is_some_and(|branch| *branch != 0));
+        let sender = placed.or_else(|| visit.measurements().next()).map_or(&[][..], |m| m.context);
         let mut customer: Option<String> = None;
         for measurement in visit.measurements() {
             self.writer(measurement.schema)?;
@@ -159,7 +161,6 @@ impl Files {
                     customer = Some(String::from_utf8_lossy(&id).into_owned());
                 }
             }
-            sender.learn(&measurement);
             self.scratch.clear();
             let tag = Tag { visit_id: visit.visit, visit_started: visit.started };
             tag.write_body(measurement.context, measurement.body, &mut self.scratch);
@@ -172,17 +173,12 @@ impl Files {
         self.scratch.clear();
         Visit {
             visit_id: visit.visit,
-            browser_id: &String::from_utf8_lossy(&visit.browser_id),
+            browser_id: &records::browser_text(&visit.browser_id),
             started: visit.started,
             last_seen: visit.last_seen,
             measurements: visit.len() as i64,
             end_reason: super::end_reason(visit.reason),
-            country: sender.country.as_deref(),
-            agent: sender.agent,
-            robot: sender.names[0].as_deref(),
-            browser: sender.names[1].as_deref(),
-            os: sender.names[2].as_deref(),
-            device: sender.names[3].as_deref(),
+            context: sender,
             customer_id: customer.as_deref(),
             sealed_tick: visit.tick as i64,
         }
@@ -268,32 +264,6 @@ fn options(table: usize, overrides: &Overrides, reader: &Schema) -> Options {
     } else {
         let bloom = ["visit_id", "browser_id", "customer_id"].map(str::to_owned).to_vec();
         Options { unique: vec!["visit_id".to_owned()], bloom }
-    }
-}
-
-/// What is known of the sender of a visit: of its first measurement that says so.
-#[derive(Default)]
-struct Sender {
-    country: Option<String>,
-    agent: records::AgentClass,
-    names: [Option<String>; 4],
-    known: bool,
-}
-
-impl Sender {
-    fn learn(&mut self, measurement: &Kept<'_>) {
-        if self.known && self.country.is_some() {
-            return;
-        }
-        let Some(context) = tag::read_context(measurement.context) else { return };
-        if self.country.is_none() {
-            self.country = context.country.map(str::to_owned);
-        }
-        if !self.known {
-            self.agent = context.agent;
-            self.names = [context.robot, context.browser, context.os, context.device].map(|n| n.map(str::to_owned));
-            self.known = true;
-        }
     }
 }
 
