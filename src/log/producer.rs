@@ -73,3 +73,14 @@ impl Producer {
         self.writers.into_iter().try_for_each(Writer::close)
     }
 }
+
+impl crate::generate::ArrivalSink for Producer {
+    fn send(&mut self, arrival: &crate::generate::Arrival) -> Result<(), crate::generate::SinkError> {
+        Producer::send(self, arrival.log_time, &arrival.key, &[], &arrival.value)?;
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), crate::generate::SinkError> {
+        Ok(self.flush()?)
+    }
+}
