@@ -20,7 +20,9 @@ impl Producer {
     pub fn open(topic: &Topic, options: WriterOptions) -> Result<Producer, LogError> {
         let open = |partition| Writer::open(topic, partition, options);
         Ok(Producer {
-            writers: (0..topic.partitions()).map(open).collect::<Result<_, _>>()?,
+            writers: (0..topic.partitions())
+                .map(open)
+                .collect::<Result<_, _>>()?,
             commit_bytes: options.frame_bytes,
         })
     }
