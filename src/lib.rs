@@ -13,3 +13,5 @@ pub mod source;
 pub mod table;
 pub mod wall;
 pub mod why;
+//! Runtime.
+pub mod import;
