@@ -85,6 +85,10 @@ fn what_is_not_toml() {
             "job.toml:6:17: visits.inactivity = \"1h: not TOML: invalid basic string, expected `\"`",
         ),
         (
+            "[limits]\nmax_record = 1_271KiB\n",
+            "job.toml:6:14: limits.max_record = 1_271KiB: not TOML: a text needs quotes: \"1_271KiB\"",
+        ),
+        (
             "[visits\n",
             "job.toml:5:8: not TOML: unclosed table, expected `]`",
         ),
@@ -647,6 +651,7 @@ fn an_option_goes_before_the_file_and_a_later_one_before_an_earlier() {
         "visits.inactivity=2h",
         "visits={inactivity='3h', max_delay=0}",
         "outputs.log=12",
+        "limits.max_record=1_271KiB",
     ]
     .map(Override::set);
     let job = JobFile::parse(&file, Path::new("job.toml"), &sets)
@@ -654,6 +659,7 @@ fn an_option_goes_before_the_file_and_a_later_one_before_an_earlier() {
         .job;
     assert_eq!(job.visits.inactivity, 3 * 3_600_000);
     assert_eq!((job.visits.max_size, job.visits.max_delay), (7, 0));
+    assert_eq!(job.limits.max_record, 1_271 * 1_024);
     // It looks like a number, but a folder may have that name.
     assert_eq!(job.outputs.log, Some("12".into()));
 }
