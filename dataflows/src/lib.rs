@@ -1,1 +1,16 @@
-//! Fragments.
+//! What Visitflow does with measurements, as fragments: plain functions from streams to streams.
+//!
+//! To learn what a visit is, read [`visit`]. [`visits`] assigns measurements to visits, and
+//! [`batch`] is how they travel. There is no I/O here, no clock and no thread: time comes in as
+//! ticks, and what a fragment says follows from its input alone.
+
+pub mod batch;
+pub mod clock;
+pub mod complete;
+pub mod enrich;
+pub mod fates;
+pub mod intake;
+pub mod ledger;
+pub mod step;
+pub mod visit;
+pub mod visits;

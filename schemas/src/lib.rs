@@ -6,8 +6,15 @@
 //! ([`resolve`]). There is no dataflow here, no clock and no thread.
 
 pub mod encode;
+pub mod key;
 pub mod measurement;
 pub mod message;
+pub mod records;
 pub mod resolve;
 pub mod role;
+pub mod roles;
 pub mod schema;
+pub mod shard;
+pub mod store;
+pub mod tag;
+pub mod walk;

@@ -18,6 +18,9 @@ use crate::role::{Privacy, Role};
 
 /// How deep a schema may nest. Avro's own limit is the stack; ours is far below it.
 pub const MAX_DEPTH: usize = 64;
+/// How many types a schema may have, counted at each use: a type that is used twice counts twice,
+/// as it does in every program that is compiled from the schema.
+pub const MAX_TYPES: u64 = 1 << 16;
 
 /// Why text is not a schema that Visitflow takes.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -194,6 +197,14 @@ impl Schema {
         // Ours first: it bounds depth and recursion before anyone else recurses.
         let mut names = Names::default();
         let ty = names.ty(&json, "", &mut Path::default())?;
+        let types = count(&ty, &mut HashMap::new());
+        if types > MAX_TYPES {
+            return Err(wrong(
+                &Path::default(),
+                &format!("{types} types, a type counted at each use"),
+                "at most 65536 (2^16)",
+            ));
+        }
         let avro =
             apache_avro::Schema::parse(&json).map_err(|e| SchemaError::Avro(e.to_string()))?;
         let Kind::Record(record) = ty.kind else {
@@ -620,6 +631,29 @@ impl Names {
     }
 }
 
+/// How many types there are in `ty`, each counted at each use. Linear in the schema's text, though
+/// the count may be exponential in it.
+fn count(ty: &Type, known: &mut HashMap<*const Record, u64>) -> u64 {
+    let below = match &ty.kind {
+        Kind::Array(inner) | Kind::Map(inner) => count(inner, known),
+        Kind::Union(branches) => branches.iter().fold(0, |sum: u64, branch| {
+            sum.saturating_add(count(branch, known))
+        }),
+        Kind::Record(record) => match known.get(&Arc::as_ptr(record)) {
+            Some(count) => *count,
+            None => {
+                let sum = record.fields.iter().fold(0, |sum: u64, field| {
+                    sum.saturating_add(count(&field.ty, known))
+                });
+                known.insert(Arc::as_ptr(record), sum);
+                sum
+            }
+        },
+        _ => 0,
+    };
+    below.saturating_add(1)
+}
+
 fn plain(kind: Kind) -> Type {
     Type {
         kind,
@@ -830,6 +864,23 @@ mod tests {
             Schema::parse(&json),
             Err(SchemaError::TooDeep { .. })
         ));
+    }
+
+    #[test]
+    fn a_short_text_of_exponentially_many_types_is_refused() {
+        let mut ty =
+            r#"{"type":"record","name":"R0","fields":[{"name":"a","type":"int"}]}"#.to_owned();
+        for i in 1..40 {
+            ty = format!(
+                r#"{{"type":"record","name":"R{i}","fields":[{{"name":"a","type":{ty}}},{{"name":"b","type":"R{}"}}]}}"#,
+                i - 1
+            );
+        }
+        let error = Schema::parse(&ty).unwrap_err().to_string();
+        assert!(
+            error.contains("types, a type counted at each use"),
+            "{error}"
+        );
     }
 
     #[test]

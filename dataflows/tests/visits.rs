@@ -1,0 +1,396 @@
+//! Visits are those of the plain walk, whatever the order of arrival, the steps and the workers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use visitflow_dataflows::batch::{Batch, BatchBuilder, Head};
+use visitflow_dataflows::step::Steps;
+use visitflow_dataflows::visit::{EndReason, Position, Rules, Tick, browser_key, visit_id};
+use visitflow_dataflows::visits::{Change, Lifecycle, Open, Said};
+
+const RULES: Rules = Rules {
+    inactivity: 3_000,
+    max_length: 9_000,
+    max_size: 4,
+    max_delay: 4_000,
+    max_lag: 1_000,
+};
+
+#[derive(Clone, Debug)]
+struct Arrival {
+    tick: Tick,
+    browser: u8,
+    at: Position,
+    body: u8,
+}
+
+/// Arrivals that a source would accept: none lies before its tick's horizon.
+fn arrivals() -> impl Strategy<Value = Vec<Arrival>> {
+    let gap = prop_oneof![8 => 0..3_u64, 2 => 3..40_u64, 1 => 40..200_u64];
+    let one = (
+        gap,
+        0..3_u8,
+        prop_oneof![3 => 0..1_500_i64, 2 => 0..5_000_i64, 1 => 4_900..7_000_i64],
+        0..3_u64,
+        0..3_u8,
+    );
+    prop::collection::vec(one, 1..120).prop_map(|steps| {
+        let mut tick = 10_000;
+        steps
+            .into_iter()
+            .map(|(gap, browser, back, event, body)| {
+                tick += gap * 100;
+                // From the horizon to a little ahead, in coarse steps, so that positions repeat.
+                let time =
+                    (tick as i64 + 1_000 - back).max(tick as i64 - RULES.max_lag - RULES.max_delay);
+                let time = (time + 99) / 100 * 100;
+                Arrival {
+                    tick,
+                    browser,
+                    at: Position {
+                        time,
+                        event: [0, event],
+                    },
+                    body,
+                }
+            })
+            .collect()
+    })
+}
+
+/// A visit of the reference: first position, last time, count, reason.
+type Ref = (Position, i64, u32, EndReason);
+
+/// The plain walk over a sorted set.
+fn walk(set: &BTreeMap<Position, u8>) -> Vec<(Ref, Vec<Position>)> {
+    let mut visits: Vec<(Position, Vec<Position>)> = vec![];
+    for at in set.keys() {
+        match visits.last_mut() {
+            Some((first, members))
+                if at.time - members.last().unwrap().time <= RULES.inactivity
+                    && at.time - first.time < RULES.max_length
+                    && members.len() < RULES.max_size as usize =>
+            {
+                members.push(*at)
+            }
+            _ => visits.push((*at, vec![*at])),
+        }
+    }
+    let reason = |first: Position, last: i64, n: usize| {
+        if n == RULES.max_size as usize {
+            EndReason::Size
+        } else if first.time + RULES.max_length <= last + RULES.inactivity {
+            EndReason::Length
+        } else {
+            EndReason::Inactivity
+        }
+    };
+    let row = |(first, members): (Position, Vec<Position>)| {
+        let last = members.last().unwrap().time;
+        (
+            (
+                first,
+                last,
+                members.len() as u32,
+                reason(first, last, members.len()),
+            ),
+            members,
+        )
+    };
+    visits.into_iter().map(row).collect()
+}
+
+fn seal_of(visit: &Ref) -> Tick {
+    let (first, last, count, _) = *visit;
+    let bound = if count == RULES.max_size {
+        last
+    } else {
+        (last + RULES.inactivity).min(first.time + RULES.max_length - 1)
+    };
+    (bound + 1 + RULES.max_lag + RULES.max_delay) as u64 / 1_000 * 1_000
+        + if (bound + 1 + RULES.max_lag + RULES.max_delay) % 1_000 == 0 {
+            0
+        } else {
+            1_000
+        }
+}
+
+fn browser_id(browser: u8) -> String {
+    format!("browser-{browser}")
+}
+
+fn id_of(browser: u8, first: Position) -> [u64; 2] {
+    visit_id(browser_id(browser).as_bytes(), first)
+}
+
+/// What is said in all, in a form to compare.
+#[derive(Debug, Default, PartialEq)]
+struct Story {
+    tagged: BTreeSet<(Tick, u8, Position, [u64; 2], u8)>,
+    repeated: usize,
+    ended: BTreeSet<(Tick, u8, [u64; 2], i64, i64, u32, EndReason)>,
+}
+
+/// What ought to be said, from whole walks after each tick.
+fn reference(arrivals: &[Arrival]) -> (Story, BTreeMap<(u8, Position), [u64; 2]>) {
+    let mut story = Story::default();
+    let mut sets: BTreeMap<u8, BTreeMap<Position, u8>> = BTreeMap::new();
+    let mut seen = 0;
+    for group in arrivals.chunk_by(|a, b| a.tick == b.tick) {
+        let mut new = BTreeMap::new();
+        for a in group {
+            seen += 1;
+            if sets.entry(a.browser).or_default().contains_key(&a.at) {
+                continue;
+            }
+            let body = new.entry((a.browser, a.at)).or_insert(a.body);
+            *body = (*body).min(a.body);
+        }
+        for ((browser, at), body) in &new {
+            sets.get_mut(browser).unwrap().insert(*at, *body);
+        }
+        for ((browser, at), body) in &new {
+            let visits = walk(&sets[browser]);
+            let visit = visits
+                .iter()
+                .find(|(_, members)| members.contains(at))
+                .unwrap();
+            story.tagged.insert((
+                group[0].tick,
+                *browser,
+                *at,
+                id_of(*browser, visit.0.0),
+                *body,
+            ));
+        }
+    }
+    story.repeated = seen - story.tagged.len();
+    let mut last = BTreeMap::new();
+    for (browser, set) in &sets {
+        for (visit, members) in walk(set) {
+            let id = id_of(*browser, visit.0);
+            let (first, last_seen, count, reason) = visit;
+            story.ended.insert((
+                seal_of(&visit),
+                *browser,
+                id,
+                first.time,
+                last_seen,
+                count,
+                reason,
+            ));
+            last.extend(members.into_iter().map(|at| ((*browser, at), id)));
+        }
+    }
+    (story, last)
+}
+
+fn browser_of(id: &[u8]) -> u8 {
+    std::str::from_utf8(id)
+        .unwrap()
+        .strip_prefix("browser-")
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+fn batch(arrivals: &[Arrival]) -> Batch {
+    let mut builder = BatchBuilder::default();
+    for a in arrivals {
+        let id = browser_id(a.browser);
+        let head = Head {
+            browser: browser_key(id.as_bytes()),
+            at: a.at,
+            tick: a.tick,
+            shard: a.browser,
+            ..Head::default()
+        };
+        builder.push(head, id.as_bytes(), &[a.body], |_| ());
+    }
+    builder.take()
+}
+
+/// Tags, then revisions, tick by tick: what a consumer knows.
+#[derive(Default)]
+struct Consumer {
+    tags: BTreeMap<(u8, Position), [u64; 2]>,
+    begun: BTreeSet<[u64; 2]>,
+    sealed: BTreeSet<[u64; 2]>,
+}
+
+impl Consumer {
+    fn tagged(&mut self, browser: u8, head: &Head) {
+        assert_eq!(
+            self.tags.insert((browser, head.at), head.visit),
+            None,
+            "tagged twice"
+        );
+        assert!(
+            !self.sealed.contains(&head.visit),
+            "a sealed visit got another measurement"
+        );
+    }
+
+    fn lifecycle(&mut self, said: &Lifecycle) {
+        let browser = browser_of(&said.browser_id);
+        match said.change {
+            Change::Started { visit, .. } => {
+                self.begun.insert(visit);
+            }
+            Change::Revised {
+                from,
+                into,
+                first,
+                until,
+                ..
+            } => {
+                assert!(!self.sealed.contains(&from) && !self.sealed.contains(&into));
+                let mut moved = 0;
+                for (_, tag) in self.tags.range_mut((browser, first)..(browser, until)) {
+                    if *tag == from {
+                        moved += 1;
+                    } else {
+                        assert_eq!(*tag, into, "a range of one visit's measurements");
+                    }
+                    *tag = into;
+                }
+                assert!(moved > 0, "a revision of nothing");
+            }
+            Change::Ended {
+                visit,
+                measurements,
+                ..
+            } => {
+                assert!(self.begun.contains(&visit), "ended before it began");
+                let now = self.tags.values().filter(|tag| **tag == visit).count();
+                assert_eq!(
+                    now, measurements as usize,
+                    "the end says how many there are"
+                );
+                self.sealed.insert(visit);
+            }
+        }
+    }
+}
+
+/// Runs the state over arrivals whose ticks become complete in steps of `step` ms.
+fn run(arrivals: &[Arrival], step: u64) -> (Story, Consumer) {
+    let mut open = Open::new(RULES);
+    let (mut story, mut consumer) = (Story::default(), Consumer::default());
+    let mut steps = Steps::default();
+    let mut rest = arrivals;
+    let mut frontier = 0;
+    while !rest.is_empty() || frontier < u64::MAX {
+        frontier = if rest.is_empty() {
+            u64::MAX
+        } else {
+            (rest[0].tick / step + 1) * step
+        };
+        let n = rest.iter().take_while(|a| a.tick < frontier).count();
+        steps.push(batch(&rest[..n]));
+        rest = &rest[n..];
+        let complete = steps.complete(frontier);
+        let mut said = Said::default();
+        for (tick, order) in complete.ticks() {
+            open.seal_before(tick + 1, &mut said);
+            open.apply(tick, complete.batch(), order, &mut said);
+        }
+        open.seal_before(frontier, &mut said);
+
+        // Apply in the order of ticks, tags before revisions; ends come first in their tick.
+        let mut ticks: BTreeSet<Tick> = said.tagged.iter().map(|head| head.tick).collect();
+        ticks.extend(said.lifecycle.iter().map(|l| l.tick));
+        assert!(said.tagged.is_sorted_by_key(|head| head.tick));
+        assert!(said.lifecycle.is_sorted_by_key(|l| l.tick));
+        for tick in ticks {
+            let of = |l: &&Lifecycle| l.tick == tick;
+            let ended = |l: &&Lifecycle| matches!(l.change, Change::Ended { .. });
+            said.lifecycle
+                .iter()
+                .filter(of)
+                .filter(ended)
+                .for_each(|l| consumer.lifecycle(l));
+            for head in said.tagged.iter().filter(|head| head.tick == tick) {
+                let record = complete.batch().record(head);
+                consumer.tagged(browser_of(record.browser_id), head);
+                story.tagged.insert((
+                    tick,
+                    browser_of(record.browser_id),
+                    head.at,
+                    head.visit,
+                    record.body[0],
+                ));
+            }
+            said.lifecycle
+                .iter()
+                .filter(of)
+                .filter(|l| !ended(l))
+                .for_each(|l| consumer.lifecycle(l));
+        }
+        for l in &said.lifecycle {
+            if let Change::Ended {
+                visit,
+                started,
+                last_seen,
+                measurements,
+                reason,
+            } = l.change
+            {
+                story.ended.insert((
+                    l.tick,
+                    browser_of(&l.browser_id),
+                    visit,
+                    started,
+                    last_seen,
+                    measurements,
+                    reason,
+                ));
+            }
+        }
+        // A browser's own measurements leave in order within a tick.
+        for group in said.tagged.chunk_by(|a, b| a.tick == b.tick) {
+            for browser in group
+                .iter()
+                .map(|head| head.browser)
+                .collect::<BTreeSet<_>>()
+            {
+                assert!(
+                    group
+                        .iter()
+                        .filter(|head| head.browser == browser)
+                        .is_sorted_by_key(|head| head.at)
+                );
+            }
+        }
+        story.repeated += said.repeated.len();
+    }
+    assert_eq!(open.visits(), 0, "the end of input ends all visits");
+    (story, consumer)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn tags_revisions_and_ends_are_those_of_whole_walks(arrivals in arrivals(), step in prop_oneof![Just(100), Just(1_000), Just(3_700), Just(36_000_000)]) {
+        let (expected, last) = reference(&arrivals);
+        let (story, consumer) = run(&arrivals, step);
+        prop_assert_eq!(&story, &expected);
+        prop_assert_eq!(&consumer.tags, &last, "tags and revisions, in order of ticks, are the files");
+    }
+
+    #[test]
+    fn the_order_within_a_tick_says_nothing(arrivals in arrivals(), seed in any::<u64>()) {
+        let mut shuffled = arrivals.clone();
+        let mut state = seed;
+        let mut random = || { state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1); state >> 33 };
+        for i in (1..shuffled.len()).rev() {
+            let j = (random() % (i as u64 + 1)) as usize;
+            shuffled.swap(i, j);
+        }
+        shuffled.sort_by_key(|a| a.tick);
+        let ((a, x), (b, y)) = (run(&arrivals, 100), run(&shuffled, 100));
+        prop_assert_eq!(a, b);
+        prop_assert_eq!(x.tags, y.tags);
+    }
+}

@@ -1,0 +1,124 @@
+//! Counters of a run, shared by the workers of a process: for its progress line, its summary,
+//! `why` and the demo. Relaxed atomics; nothing is decided by them.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use visitflow_dataflows::visit::EndReason;
+use visitflow_dataflows::visits::{Change, Lifecycle};
+
+use crate::source::SourceState;
+
+/// How many of the newest tags are kept to be shown.
+const NEWEST: usize = 32;
+/// How many samples of latency are kept.
+const SAMPLES: usize = 4_096;
+
+/// Counters of one process.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Records written to `tagged`, or counted where there is no such topic.
+    pub tagged: AtomicU64,
+    /// Visits that have begun.
+    pub started: AtomicU64,
+    /// Visits that have ended, in the order inactivity, length, size.
+    pub ended: [AtomicU64; 3],
+    /// Revisions.
+    pub revised: AtomicU64,
+    /// Bytes of measurements kept for open visits.
+    pub kept_bytes: AtomicU64,
+    /// Bytes of rows that no version of a table holds.
+    pub uncommitted_bytes: Arc<AtomicU64>,
+    /// The version and tick of each table, on the process that commits.
+    pub versions: [[AtomicU64; 2]; 2],
+    /// What the frontier of all sinks has come to.
+    pub committed: AtomicU64,
+    /// Open visits by worker of this process.
+    pub open: Vec<AtomicU64>,
+    /// What each worker's source tells.
+    pub sources: Vec<Arc<Mutex<SourceState>>>,
+    live: Mutex<Live>,
+}
+
+/// What only a living view needs.
+#[derive(Debug, Default)]
+struct Live {
+    newest: VecDeque<Newest>,
+    latencies: VecDeque<u32>,
+}
+
+/// A tag, to be shown.
+#[derive(Clone, Debug)]
+pub struct Newest {
+    /// Event time in ms.
+    pub time: i64,
+    /// The visit's ID.
+    pub visit: [u8; 16],
+    /// The context.
+    pub context: Vec<u8>,
+    /// The body, and its writer's schema.
+    pub body: (u64, Vec<u8>),
+}
+
+impl Metrics {
+    /// For a process of so many workers.
+    pub fn new(workers: usize) -> Metrics {
+        Metrics {
+            open: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            sources: (0..workers).map(|_| Arc::default()).collect(),
+            ..Metrics::default()
+        }
+    }
+
+    /// Counts what became known of a visit.
+    pub fn lifecycle(&self, said: &Lifecycle) {
+        let counter = match said.change {
+            Change::Started { .. } => &self.started,
+            Change::Revised { .. } => &self.revised,
+            Change::Ended { reason: EndReason::Inactivity, .. } => &self.ended[0],
+            Change::Ended { reason: EndReason::Length, .. } => &self.ended[1],
+            Change::Ended { reason: EndReason::Size, .. } => &self.ended[2],
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Open visits of all workers.
+    pub fn open_visits(&self) -> u64 {
+        self.open.iter().map(|open| open.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Records and bytes read by all workers.
+    pub fn read(&self) -> (u64, u64) {
+        let states = self.sources.iter().map(|s| s.lock().unwrap_or_else(PoisonError::into_inner));
+        states.fold((0, 0), |(records, bytes), s| (records + s.records, bytes + s.bytes))
+    }
+
+    /// Keeps a sample of a tag and of its latency, in ms from its log time until now.
+    pub fn sample(&self, newest: Newest, latency: u32) {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        if live.newest.len() == NEWEST {
+            live.newest.pop_front();
+        }
+        live.newest.push_back(newest);
+        if live.latencies.len() == SAMPLES {
+            live.latencies.pop_front();
+        }
+        live.latencies.push_back(latency);
+    }
+
+    /// The newest tags, the newest last.
+    pub fn newest(&self) -> Vec<Newest> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).newest.iter().cloned().collect()
+    }
+
+    /// Median and 99th percentile of the latest samples of latency, in ms; `None` without any.
+    pub fn latency(&self) -> Option<(u32, u32)> {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sorted: Vec<u32> = live.latencies.iter().copied().collect();
+        drop(live);
+        sorted.sort_unstable();
+        let at = |part: usize| sorted.get((sorted.len() * part / 100).min(sorted.len().checked_sub(1)?)).copied();
+        Some((at(50)?, at(99)?))
+    }
+}

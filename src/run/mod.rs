@@ -1,0 +1,375 @@
+//! Runs a job: from a log to tagged topics and tables of whole visits.
+//!
+//! [`run`] checks everything first, then starts the workers and waits. It ends when the source is
+//! read to its end (unless it is followed), when it is asked to stop, or when something goes
+//! wrong; whatever was committed until then stays and is whole.
+
+mod dataflow;
+mod failure;
+pub mod metrics;
+pub mod outputs;
+pub mod progress;
+pub mod status;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use timely::CommunicationConfig;
+use visitflow_dataflows::enrich::{Agents, BUILT_IN_REGEXES, BUILT_IN_ROBOTS, Countries, EnrichError, Enrichment};
+use visitflow_dataflows::ledger::{Entry, Ledger};
+use visitflow_dataflows::visit::Rules;
+use visitflow_schemas::columns::ColumnsError;
+use visitflow_schemas::measurement::MEASUREMENT;
+use visitflow_schemas::resolve::resolve;
+use visitflow_schemas::roles::{Overrides, Roles, RolesError};
+use visitflow_schemas::schema::{Schema, SchemaError};
+use visitflow_schemas::store::{FolderStore, SchemaStore, StoreError};
+
+use crate::job::Job;
+use crate::log::{LogError, Topic};
+use crate::sink::SinkError;
+use crate::source::SourceError;
+use crate::table::TableError;
+pub use failure::Failure;
+use metrics::Metrics;
+
+/// Why a run did not start, or did not end well.
+#[derive(Debug, Error)]
+#[allow(missing_docs)] // The messages say it.
+pub enum RunError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the job's schema {path}: {source}")]
+    Schema { path: PathBuf, source: SchemaError },
+    #[error("the job's schema {name}: {source}")]
+    Roles { name: String, source: RolesError },
+    #[error("the job's schema cannot become columns: {0}")]
+    Columns(ColumnsError),
+    #[error("{setting} {}: {source}", path.display())]
+    Enrich { setting: &'static str, path: PathBuf, source: EnrichError },
+    #[error("cannot {what} {}: {source}", path.display())]
+    Io { what: &'static str, path: PathBuf, source: io::Error },
+    #[error(
+        "the {what} {} holds results of an earlier run already; name other outputs, or replace \
+         them with --set outputs.replace=true",
+        path.display()
+    )]
+    OutputsExist { what: &'static str, path: PathBuf },
+    #[error("the topic {} has {found} partitions, expected {expected} (outputs.partitions)", topic.display())]
+    Partitions { topic: PathBuf, found: u32, expected: u32 },
+    #[error(
+        "the salts {} can be read by this user; only the role `anonymize` may be able to: run it as \
+         another user, who owns the file with mode 0600",
+        .0.display()
+    )]
+    SaltsReadable(PathBuf),
+    #[error("{workers} workers in all, expected at most {partitions} (outputs.partitions)")]
+    Workers { workers: usize, partitions: u32 },
+    #[error("the workers could not be started: {0}")]
+    Start(String),
+    #[error("a worker has panicked: {0}")]
+    Panic(String),
+    #[error("the ledger does not hold: {in_} in, {out} out, {wrong} ticks wrong; this is a fault of the program")]
+    Ledger { in_: u64, out: u64, wrong: u64 },
+}
+
+impl RunError {
+    fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RunError {
+        let path = path.to_owned();
+        move |source| RunError::Io { what, path, source }
+    }
+}
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What.
+    pub job: Job,
+    /// This process's number, and the address of each, if there are several.
+    pub processes: Option<(usize, Vec<String>)>,
+    /// How many bytes each worker may have read and not yet written.
+    pub budget: u64,
+}
+
+impl Options {
+    /// In one process.
+    pub fn of(job: Job) -> Options {
+        Options { job, processes: None, budget: 64 << 20 }
+    }
+}
+
+/// What a run has come to.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Records in and out; empty on all processes but the first.
+    pub ledger: Ledger,
+    /// Whether this process keeps the ledger.
+    pub first: bool,
+    /// Visits begun, revised, ended by inactivity, length, size, and still open.
+    pub visits: [u64; 6],
+    /// The versions of the tables `measurements` and `visits`.
+    pub versions: [u64; 2],
+    /// How long it took.
+    pub took: Duration,
+    /// Whether it was asked to stop before the end of its input.
+    pub stopped: bool,
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let of = |entry| grouped(self.ledger.of(entry));
+        if self.first {
+            writeln!(
+                f,
+                "in {} = tagged {} + late {} + rejected {} + repeated {}",
+                of(Entry::In),
+                of(Entry::Tagged),
+                of(Entry::Late),
+                of(Entry::Rejected),
+                of(Entry::Repeated)
+            )?;
+        }
+        let [begun, revised, inactivity, length, size, open] = self.visits.map(grouped);
+        let ended = grouped(self.visits[2..5].iter().sum());
+        writeln!(
+            f,
+            "visits: {begun} begun, {ended} ended (inactivity {inactivity}, length {length}, size {size}), {open} open; {revised} revisions"
+        )?;
+        let seconds = self.took.as_secs_f64();
+        write!(f, "took {seconds:.1} s")?;
+        if self.first && seconds > 0.0 {
+            write!(f, ", {} measurements a second", grouped((self.ledger.of(Entry::In) as f64 / seconds) as u64))?;
+        }
+        if self.stopped { write!(f, "; stopped before the end of the input") } else { Ok(()) }
+    }
+}
+
+/// A number as people read it: `1_234_567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push('_');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// What a running job can be asked and told from other threads.
+#[derive(Clone)]
+pub struct Handle {
+    /// Its counters.
+    pub metrics: Arc<Metrics>,
+    /// Set it to stop: no more is read, what is complete is committed, and the run ends.
+    pub stop: Arc<AtomicBool>,
+    /// What is known when it starts and a user should hear, one thing a line.
+    pub notes: Arc<Vec<String>>,
+    ended: Arc<AtomicBool>,
+}
+
+impl Handle {
+    /// Whether the run has ended; whoever watches it must return then.
+    pub fn ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+}
+
+/// Everything that workers share.
+struct Shared {
+    job: Job,
+    rules: Rules,
+    reader: Schema,
+    overrides: Overrides,
+    topic: Topic,
+    schemas: Arc<dyn SchemaStore>,
+    output_schemas: Option<Arc<dyn SchemaStore>>,
+    enrichment: Enrichment,
+    metrics: Arc<Metrics>,
+    failure: Failure,
+    stop: Arc<AtomicBool>,
+    budget: u64,
+}
+
+/// The rules of a job, as the dataflow takes them.
+pub fn rules(job: &Job) -> Rules {
+    Rules {
+        inactivity: job.visits.inactivity as i64,
+        max_length: job.visits.max_length as i64,
+        max_size: job.visits.max_size as u32,
+        max_delay: job.visits.max_delay as i64,
+        max_lag: job.time.max_lag as i64,
+    }
+}
+
+/// The reader's schema of a job, and the roles that it says by path.
+pub fn reader(job: &Job) -> Result<(Schema, Overrides), RunError> {
+    let reader = match &job.schemas.reader {
+        None => MEASUREMENT.clone(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(RunError::io("read", path))?;
+            Schema::parse(&text).map_err(|source| RunError::Schema { path: path.clone(), source })?
+        }
+    };
+    let overrides = Overrides { roles: job.schemas.roles.clone(), privacy: job.schemas.privacy.clone() };
+    Roles::find(&reader, &overrides)
+        .map_err(|source| RunError::Roles { name: reader.record().name.clone(), source })?;
+    Ok((reader, overrides))
+}
+
+/// The enrichment of a job: its own lists, or the built-in ones.
+pub fn enrichment(job: &Job) -> Result<Enrichment, RunError> {
+    let read = |path: &PathBuf| std::fs::read(path).map_err(RunError::io("read", path));
+    let geoip = job.enrich.geoip.as_ref();
+    let countries = match geoip {
+        None => None,
+        Some(path) => Some(Countries::from_mmdb(read(path)?).map_err(|source| RunError::Enrich {
+            setting: "enrich.geoip",
+            path: path.clone(),
+            source,
+        })?),
+    };
+    let own = |path: &Option<PathBuf>| path.as_ref().map(read).transpose();
+    let (robots, regexes) = (own(&job.enrich.robots)?, own(&job.enrich.user_agents)?);
+    let robots_or = robots.as_deref().unwrap_or(BUILT_IN_ROBOTS);
+    let agents = Agents::new(Some(robots_or), Some(regexes.as_deref().unwrap_or(BUILT_IN_REGEXES)));
+    let agents = agents.map_err(|source| {
+        let (setting, path) = match (&job.enrich.robots, &job.enrich.user_agents) {
+            (Some(path), _) if Agents::new(Some(robots_or), None).is_err() => ("enrich.robots", path.clone()),
+            (_, Some(path)) => ("enrich.user_agents", path.clone()),
+            _ => ("enrich", PathBuf::from("built-in lists")),
+        };
+        RunError::Enrich { setting, path, source }
+    })?;
+    Ok(Enrichment::new(countries, agents))
+}
+
+/// Refuses to go on when this process could read the salts: then a reader of the identified data
+/// could undo the anonymized.
+pub fn refuse_salts(job: &Job) -> Result<(), RunError> {
+    match &job.privacy.salts {
+        Some(path) if std::fs::File::open(path).is_ok() => Err(RunError::SaltsReadable(path.clone())),
+        _ => Ok(()),
+    }
+}
+
+/// Starts a job. `watch` is given a handle once everything has been checked, on a thread of its
+/// own; the run does not wait for it to return.
+///
+/// # Errors
+/// Everything that is wrong before the start, and whatever goes wrong on the way.
+pub fn run(options: Options, watch: impl FnOnce(Handle) + Send + 'static) -> Result<Summary, RunError> {
+    let began = Instant::now();
+    let Options { job, processes, budget } = options;
+    refuse_salts(&job)?;
+    let topic = Topic::open(&job.source.log, &job.source.topic)?;
+    let (reader, overrides) = reader(&job)?;
+    let enrichment = enrichment(&job)?;
+    let schemas: Arc<dyn SchemaStore> = Arc::new(FolderStore::open(job.schema_store())?);
+    let notes = unfit_schemas(&*schemas, &reader, &overrides)?;
+
+    let count = processes.as_ref().map_or(1, |(_, hosts)| hosts.len());
+    let process = processes.as_ref().map_or(0, |(process, _)| *process);
+    let workers = job.workers * count;
+    if workers > job.outputs.partitions as usize {
+        return Err(RunError::Workers { workers, partitions: job.outputs.partitions });
+    }
+    outputs::prepare(&job, &reader, process == 0)?;
+    let output_schemas = match &job.outputs.log {
+        Some(log) => Some(Arc::new(FolderStore::open(outputs::schemas(log))?) as Arc<dyn SchemaStore>),
+        None => None,
+    };
+
+    let metrics = Arc::new(Metrics::new(job.workers));
+    let handle = Handle { metrics: metrics.clone(), stop: Arc::default(), notes: Arc::new(notes), ended: Arc::default() };
+    let shared = Arc::new(Shared {
+        rules: rules(&job),
+        reader,
+        overrides,
+        topic,
+        schemas,
+        output_schemas,
+        enrichment,
+        metrics: metrics.clone(),
+        failure: Failure::default(),
+        stop: handle.stop.clone(),
+        budget,
+        job,
+    });
+    let status = status::Writer::start(&shared.job, process, handle.clone(), shared.rules)?;
+    let watcher = {
+        let handle = handle.clone();
+        std::thread::Builder::new().name("watch".into()).spawn(move || watch(handle))
+    };
+
+    let threads = shared.job.workers;
+    let communication = match processes {
+        Some((process, addresses)) => {
+            CommunicationConfig::Cluster { threads, process, addresses, report: false, zerocopy: false }
+        }
+        None if threads == 1 => CommunicationConfig::Thread,
+        None => CommunicationConfig::Process(threads),
+    };
+    let config = timely::Config { communication, worker: timely::WorkerConfig::default() };
+    let own = shared.clone();
+    let guards = timely::execute(config, move |worker| dataflow::work(worker, &own)).map_err(RunError::Start)?;
+    let mut ledger = Ledger::default();
+    let mut panicked = None;
+    for result in guards.join() {
+        match result {
+            Ok(Some(own)) => ledger = own,
+            Ok(None) => (),
+            Err(message) => panicked = Some(RunError::Panic(message)),
+        }
+    }
+    let stopped = handle.stop.load(Ordering::Relaxed);
+    handle.ended.store(true, Ordering::Release);
+    status.finish(shared.failure.is_set() || panicked.is_some());
+    if let Ok(watcher) = watcher {
+        let _ = watcher.join();
+    }
+    if let Some(error) = shared.failure.take().or(panicked) {
+        return Err(error);
+    }
+    if process == 0 && !ledger.holds() {
+        let out = ledger.sums[1..].iter().sum();
+        return Err(RunError::Ledger { in_: ledger.of(Entry::In), out, wrong: ledger.wrong_ticks });
+    }
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let [inactivity, length, size] = [0, 1, 2].map(|reason| count(&metrics.ended[reason]));
+    Ok(Summary {
+        ledger,
+        first: process == 0,
+        visits: [count(&metrics.started), count(&metrics.revised), inactivity, length, size, metrics.open_visits()],
+        versions: [0, 1].map(|table| count(&metrics.versions[table][0])),
+        took: began.elapsed(),
+        stopped,
+    })
+}
+
+/// Says which known schemas the job cannot read; their messages will be rejected.
+fn unfit_schemas(store: &dyn SchemaStore, reader: &Schema, overrides: &Overrides) -> Result<Vec<String>, RunError> {
+    let mut notes = Vec::new();
+    for schema in store.all()? {
+        let name = &schema.record().name;
+        if let Err(error) = resolve(&schema, reader) {
+            notes.push(format!("messages of {name} {:016x} will be rejected: {error}", schema.fingerprint()));
+        } else if let Err(error) = Roles::find(&schema, overrides) {
+            notes.push(format!("messages of {name} {:016x} will be rejected: {error}", schema.fingerprint()));
+        }
+    }
+    Ok(notes)
+}
