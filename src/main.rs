@@ -122,8 +122,7 @@ fn check(args: &Check) -> anyhow::Result<()> {
     let Some(file) = &args.job else {
         return print(&job::explain());
     };
-    let file = JobFile::load(file, &args.settings.overrides())?;
-    file.check_places()?;
+    let file = JobFile::load_to_start(file, &args.settings.overrides())?;
     print(&format!("ok\n\n{}", file.effective()))
 }
 
