@@ -252,17 +252,20 @@ proptest! {
         drop(write(&topic, &commits));
         let last = segments(&topic).pop().unwrap();
         let bytes = fs::read(&last).unwrap();
-        let kept = cut.index(bytes.len());
-        let whole = frames(&last).into_iter().filter(|(_, more, end)| !more && *end <= kept);
-        let base: u64 = last.file_stem().unwrap().to_str().unwrap().parse().unwrap();
-        let (end, offset) = whole.last().map_or((if kept < 40 { 0 } else { 40 }, base), |f| {
-            (f.2, number(&bytes, f.0 + 8, 8) + number(&bytes, f.0 + 40, 4))
-        });
-        let all_frames = frames(&last);
-        let mut torn = bytes[..kept].to_vec();
-        if kept >= 40 {
+        let mut torn = bytes[..cut.index(bytes.len())].to_vec();
+        if torn.len() >= 40 {
             torn.extend(&junk);
         }
+        let kept = bytes.iter().zip(&torn).take_while(|(a, b)| a == b).count();
+        let whole = frames(&last)
+            .into_iter()
+            .filter(|(_, more, end)| !more && *end <= kept);
+        let base: u64 = last.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+        let start = if kept < 40 { 0 } else { 40 };
+        let (end, offset) = whole.last().map_or((start, base), |f| {
+            let count = number(&bytes, f.0 + 40, 4);
+            (f.2, number(&bytes, f.0 + 8, 8) + count)
+        });
         fs::write(&last, &torn).unwrap();
 
         let mut expected = as_read(&commits);
@@ -270,7 +273,6 @@ proptest! {
         let mut reader = Reader::open(&topic, 0, 0).unwrap();
         let (read, error) = read_on(&mut reader);
         prop_assert!(error.is_none(), "{:?}", error);
-        prop_assert_eq!(read.len(), expected.len(), "{:?} {} {}", all_frames, kept, torn.len());
         prop_assert_eq!(read, expected.clone());
         prop_assert_eq!(end_offset(&topic, 0).unwrap(), offset);
 
