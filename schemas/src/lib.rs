@@ -9,6 +9,7 @@ pub mod encode;
 pub mod key;
 pub mod measurement;
 pub mod message;
+pub mod records;
 pub mod resolve;
 pub mod role;
 pub mod roles;

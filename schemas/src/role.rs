@@ -2,8 +2,6 @@
 //! A schema says both on its fields (`"role"`, `"privacy"`); where it cannot be touched, the job
 //! file says them by path.
 
-use std::str::FromStr;
-
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$meta])*
@@ -25,7 +23,7 @@ macro_rules! words {
             }
         }
 
-        impl FromStr for $name {
+        impl std::str::FromStr for $name {
             type Err = ();
             fn from_str(word: &str) -> Result<$name, ()> {
                 match word { $($word => Ok($name::$variant),)* _ => Err(()) }
@@ -39,6 +37,8 @@ macro_rules! words {
         }
     };
 }
+
+pub(crate) use words;
 
 words! {
     /// What a field is to Visitflow. A schema of measurements has at most one field of each role.

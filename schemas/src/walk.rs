@@ -712,7 +712,7 @@ fn span(start: usize, end: usize) -> u64 {
 /// an index in more bytes than it needs is told from them by [`Fault::Branch`], as no writer
 /// makes it.
 #[inline(always)]
-fn some(body: &[u8], at: usize, null: u8) -> Result<bool, Fault> {
+pub(crate) fn some(body: &[u8], at: usize, null: u8) -> Result<bool, Fault> {
     match body.get(at) {
         Some(index) if *index == null => Ok(false),
         Some(index) if *index == 2 - null => Ok(true),
@@ -722,7 +722,7 @@ fn some(body: &[u8], at: usize, null: u8) -> Result<bool, Fault> {
 }
 
 #[inline(always)]
-fn fixed(body: &[u8], at: usize, len: u32) -> Result<usize, Fault> {
+pub(crate) fn fixed(body: &[u8], at: usize, len: u32) -> Result<usize, Fault> {
     if body.len() - at < len as usize {
         return Err(Fault::Ends);
     }
@@ -775,7 +775,7 @@ fn slow_varint(body: &[u8], at: usize) -> Result<(u64, usize), Fault> {
 }
 
 #[inline(always)]
-fn long(body: &[u8], at: usize) -> Result<(i64, usize), Fault> {
+pub(crate) fn long(body: &[u8], at: usize) -> Result<(i64, usize), Fault> {
     let (value, end) = varint(body, at)?;
     Ok(((value >> 1) as i64 ^ -((value & 1) as i64), end))
 }
@@ -791,7 +791,7 @@ fn int(body: &[u8], at: usize) -> Result<(i64, usize), Fault> {
 
 /// A length at `at` and as many bytes after it: where they begin and end.
 #[inline(always)]
-fn length(body: &[u8], at: usize) -> Result<(usize, usize), Fault> {
+pub(crate) fn length(body: &[u8], at: usize) -> Result<(usize, usize), Fault> {
     let (value, start) = varint(body, at)?;
     let len = value >> 1;
     if value & 1 != 0 || len > (body.len() - start) as u64 {
@@ -801,7 +801,7 @@ fn length(body: &[u8], at: usize) -> Result<(usize, usize), Fault> {
 }
 
 #[inline(always)]
-fn text(body: &[u8], at: usize) -> Result<(usize, usize), Fault> {
+pub(crate) fn text(body: &[u8], at: usize) -> Result<(usize, usize), Fault> {
     let (start, end) = length(body, at)?;
     if !is_ascii(body, start, end) && !is_utf8(&body[start..end]) {
         return Err(Fault::Utf8);
