@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod generate;
+pub mod import;
 pub mod job;
 pub mod log;
 pub mod progress;
@@ -13,5 +14,3 @@ pub mod source;
 pub mod table;
 pub mod wall;
 pub mod why;
-//! Runtime.
-pub mod import;
