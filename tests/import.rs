@@ -343,7 +343,7 @@ fn log_line(second: u32, ip: u8, path: &str) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_order_of_lines_comes_in_sorted_with_ids_of_their_lines(
@@ -381,7 +381,9 @@ proptest! {
         ends in prop_oneof![Just("\n"), Just("\r\n")],
     ) {
         let good = lines.iter().filter(|line| line.starts_with(b"10.0.0.1 - - [")).count() as u64;
-        prop_assume!(good > 0 && !lines[0].starts_with(&[0x1F, 0x8B]));
+        let first = &lines[0];
+        prop_assume!(good > 0 && !first.starts_with(&[0x1F, 0x8B]));
+        prop_assume!(!first.starts_with(b"\xEF\xBB\xBF"));
         let text: Vec<u8> = lines.join(ends.as_bytes());
         let (dir, paths) = files(&[("a.log", &text)]);
         let options = Options { max_line: 2000, ..options(&dir, paths, Format::Combined) };
