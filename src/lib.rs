@@ -2,6 +2,7 @@
 //! logic about visits here; that is in `visitflow-dataflows`.
 
 pub mod cli;
+pub mod demo;
 pub mod generate;
 pub mod import;
 pub mod job;
