@@ -68,7 +68,10 @@ fn hex(bytes: &[u8], out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
     for byte in bytes {
-        out.extend([DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        out.extend([
+            DIGITS[usize::from(byte >> 4)],
+            DIGITS[usize::from(byte & 15)],
+        ]);
     }
     out.push(b'"');
 }
@@ -79,7 +82,14 @@ fn float(value: f64, shortest: impl Display, out: &mut Vec<u8>) {
     } else if value.is_nan() {
         out.extend_from_slice(b"\"NaN\"");
     } else {
-        text(if value > 0.0 { "\"Infinity\"" } else { "\"-Infinity\"" }, out);
+        text(
+            if value > 0.0 {
+                "\"Infinity\""
+            } else {
+                "\"-Infinity\""
+            },
+            out,
+        );
     }
 }
 
@@ -106,8 +116,18 @@ pub(super) fn date(day: i64) -> String {
 pub(super) fn instant(ms: i64, us: i64) -> String {
     let (day, in_day) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
     let (s, ms) = (in_day / 1000, in_day % 1000);
-    let micros = if us == 0 { String::new() } else { format!("{us:03}") };
-    format!("{}T{:02}:{:02}:{:02}.{ms:03}{micros}Z", date(day), s / 3600, s / 60 % 60, s % 60)
+    let micros = if us == 0 {
+        String::new()
+    } else {
+        format!("{us:03}")
+    };
+    format!(
+        "{}T{:02}:{:02}:{:02}.{ms:03}{micros}Z",
+        date(day),
+        s / 3600,
+        s / 60 % 60,
+        s % 60
+    )
 }
 
 /// The digits of `value` / 10^`scale`, all of them.
@@ -123,7 +143,10 @@ pub(super) fn decimal(value: i128, scale: i8) -> String {
     format!("{sign}{whole}.{fraction}")
 }
 
-fn primitive<'a, T: ArrowPrimitiveType>(array: &'a dyn Array, write: impl Fn(T::Native, &mut Vec<u8>) + 'a) -> Cells<'a> {
+fn primitive<'a, T: ArrowPrimitiveType>(
+    array: &'a dyn Array,
+    write: impl Fn(T::Native, &mut Vec<u8>) + 'a,
+) -> Cells<'a> {
     let array = array.as_primitive::<T>();
     Box::new(move |row, out| write(array.value(row), out))
 }
@@ -132,7 +155,10 @@ fn listed<'a, O: OffsetSizeTrait>(array: &'a dyn Array) -> io::Result<Cells<'a>>
     let array = array.as_list::<O>();
     let items = cells(array.values().as_ref())?;
     Ok(Box::new(move |row, out| {
-        let (from, to) = (array.value_offsets()[row].as_usize(), array.value_offsets()[row + 1].as_usize());
+        let (from, to) = (
+            array.value_offsets()[row].as_usize(),
+            array.value_offsets()[row + 1].as_usize(),
+        );
         out.push(b'[');
         for i in from..to {
             if i > from {
@@ -157,7 +183,13 @@ fn cells(array: &dyn Array) -> io::Result<Cells<'_>> {
     let write = of_type(array)?;
     Ok(match array.nulls() {
         None => write,
-        Some(nulls) => Box::new(move |row, out| if nulls.is_null(row) { out.extend_from_slice(b"null") } else { write(row, out) }),
+        Some(nulls) => Box::new(move |row, out| {
+            if nulls.is_null(row) {
+                out.extend_from_slice(b"null")
+            } else {
+                write(row, out)
+            }
+        }),
     })
 }
 
@@ -182,19 +214,41 @@ fn of_type(array: &dyn Array) -> io::Result<Cells<'_>> {
             let scale = *scale;
             primitive::<Decimal128Type>(array, move |v, out| text(decimal(v, scale), out))
         }
-        DataType::Date32 => primitive::<Date32Type>(array, |v, out| text(format_args!("\"{}\"", date(v.into())), out)),
+        DataType::Date32 => primitive::<Date32Type>(array, |v, out| {
+            text(format_args!("\"{}\"", date(v.into())), out)
+        }),
         DataType::Timestamp(TimeUnit::Second, _) => {
-            primitive::<TimestampSecondType>(array, |v, out| text(format_args!("\"{}\"", instant(v.saturating_mul(1000), 0)), out))
+            primitive::<TimestampSecondType>(array, |v, out| {
+                text(
+                    format_args!("\"{}\"", instant(v.saturating_mul(1000), 0)),
+                    out,
+                )
+            })
         }
         DataType::Timestamp(TimeUnit::Millisecond, _) => {
-            primitive::<TimestampMillisecondType>(array, |v, out| text(format_args!("\"{}\"", instant(v, 0)), out))
+            primitive::<TimestampMillisecondType>(array, |v, out| {
+                text(format_args!("\"{}\"", instant(v, 0)), out)
+            })
         }
-        DataType::Timestamp(TimeUnit::Microsecond, _) => primitive::<TimestampMicrosecondType>(array, |v, out| {
-            text(format_args!("\"{}\"", instant(v.div_euclid(1000), v.rem_euclid(1000))), out);
-        }),
-        DataType::Timestamp(TimeUnit::Nanosecond, _) => primitive::<TimestampNanosecondType>(array, |v, out| {
-            text(format_args!("\"{}\"", instant(v.div_euclid(1_000_000), v.rem_euclid(1_000_000) / 1000)), out);
-        }),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            primitive::<TimestampMicrosecondType>(array, |v, out| {
+                text(
+                    format_args!("\"{}\"", instant(v.div_euclid(1000), v.rem_euclid(1000))),
+                    out,
+                );
+            })
+        }
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+            primitive::<TimestampNanosecondType>(array, |v, out| {
+                text(
+                    format_args!(
+                        "\"{}\"",
+                        instant(v.div_euclid(1_000_000), v.rem_euclid(1_000_000) / 1000)
+                    ),
+                    out,
+                );
+            })
+        }
         DataType::Utf8 => {
             let array = array.as_string::<i32>();
             Box::new(move |row, out| string(array.value(row), out))
@@ -235,9 +289,15 @@ fn of_type(array: &dyn Array) -> io::Result<Cells<'_>> {
         DataType::LargeList(_) => listed::<i64>(array)?,
         DataType::Map(..) => {
             let array = array.as_map();
-            let (keys, values) = (cells(array.keys().as_ref())?, cells(array.values().as_ref())?);
+            let (keys, values) = (
+                cells(array.keys().as_ref())?,
+                cells(array.values().as_ref())?,
+            );
             Box::new(move |row, out| {
-                let (from, to) = (array.value_offsets()[row] as usize, array.value_offsets()[row + 1] as usize);
+                let (from, to) = (
+                    array.value_offsets()[row] as usize,
+                    array.value_offsets()[row + 1] as usize,
+                );
                 out.push(b'{');
                 let mut key = Vec::new();
                 for i in from..to {
@@ -267,6 +327,11 @@ fn of_type(array: &dyn Array) -> io::Result<Cells<'_>> {
             DataType::UInt32 => keys::<UInt32Type>(array)?,
             _ => keys::<UInt64Type>(array)?,
         },
-        other => return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("columns of type {other} cannot be written as JSON"))),
+        other => {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("columns of type {other} cannot be written as JSON"),
+            ));
+        }
     })
 }
