@@ -1013,7 +1013,7 @@ fn single_files_come_back_as_they_were_written() {
     };
     let wrote = every_kind(0..400, false);
     assert_eq!(json(&back), json(&wrote));
-    for name in ["visit_id", "event_time", "exact_time", "effect", "price"] {
+    for name in ["visit_id", "event_time", "exact_time", "price"] {
         assert_eq!(back.column_by_name(name), wrote.column_by_name(name));
     }
     // What `create` was told is what `schema` says, but for the dictionary and the names of items.

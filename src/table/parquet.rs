@@ -7,15 +7,16 @@
 use super::log::AddFile;
 use super::schema::Struct;
 use super::{TableError, disk, stats};
-use ::parquet::arrow::ArrowSchemaConverter;
-use ::parquet::arrow::ArrowWriter;
+use ::parquet::arrow::arrow_writer::ArrowWriterOptions;
+use ::parquet::arrow::{ArrowSchemaConverter, ArrowWriter, add_encoded_arrow_schema_to_metadata};
 use ::parquet::basic::{Compression, Encoding, LogicalType, ZstdLevel};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::properties::{BloomFilterProperties, WriterProperties};
 use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Rows of a row group: few enough for a reader to skip by, and for a writer to hold (with 300 B a row, 38 MB).
 const ROW_GROUP_ROWS: usize = 128 * 1024;
@@ -86,8 +87,8 @@ impl TableWriter {
             name,
             beside,
         };
-        let writer =
-            ArrowWriter::try_new(file, schema, Some(properties)).map_err(|e| this.failed(e))?;
+        let writer = ArrowWriter::try_new_with_options(file, schema, properties)
+            .map_err(|e| this.failed(e))?;
         this.writer = Some(writer);
         Ok(this)
     }
@@ -165,7 +166,7 @@ impl Drop for TableWriter {
     }
 }
 
-fn properties(schema: &SchemaRef, options: &Options) -> Result<WriterProperties, TableError> {
+fn properties(schema: &SchemaRef, options: &Options) -> Result<ArrowWriterOptions, TableError> {
     let unfit = |e: ParquetError| TableError::Schema {
         column: String::new(),
         problem: e.to_string(),
@@ -223,5 +224,24 @@ fn properties(schema: &SchemaRef, options: &Options) -> Result<WriterProperties,
             .map_err(unfit)?;
         properties = properties.set_column_bloom_filter_properties(named(name)?, filter);
     }
-    Ok(properties.build())
+    let mut properties = properties.build();
+    let fields: Vec<FieldRef> = schema.fields().iter().map(undictionaried).collect();
+    add_encoded_arrow_schema_to_metadata(&Schema::new(fields), &mut properties);
+    Ok(ArrowWriterOptions::new()
+        .with_properties(properties)
+        .with_skip_arrow_metadata(true))
+}
+
+/// The field as readers shall see it. A file that says "dictionary" makes pyarrow give one dictionary a row group,
+/// which it then cannot group or join by ("Unifying differing dictionaries").
+fn undictionaried(field: &FieldRef) -> FieldRef {
+    let ty = match field.data_type() {
+        DataType::Dictionary(_, values) => (**values).clone(),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(undictionaried).collect()),
+        DataType::List(item) => DataType::List(undictionaried(item)),
+        DataType::LargeList(item) => DataType::LargeList(undictionaried(item)),
+        DataType::Map(entries, sorted) => DataType::Map(undictionaried(entries), *sorted),
+        _ => return Arc::clone(field),
+    };
+    Arc::new(Field::clone(field).with_data_type(ty))
 }

@@ -24,7 +24,7 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// The schema of all the batches: the one the file was written with.
+    /// The schema of all the batches: the one the file was written with, but for dictionaries.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }
@@ -47,7 +47,7 @@ impl Iterator for Batches {
 }
 
 /// The rows of one file of the table in `dir`, in the order in which they were written, in batches of up to 8,192.
-/// Dictionaries, widths of ids and units of time come back as they were written. Memory: a batch, and a page a column.
+/// Widths of ids and units of time come back as they were written, dictionaries as their values. Memory: a batch, and a page a column.
 ///
 /// # Errors
 /// A file that is missing, has another size than the log says, or is no Parquet file; later, what is torn in it.
@@ -115,8 +115,7 @@ impl Iterator for Rows {
 
 impl Table {
     /// The rows of the table at its [`version`](Table::version), file by file in the order of their names, with the
-    /// columns of the table: what a file does not have is null. Values keep the type they have in their file, so one
-    /// batch may have strings where another has a dictionary of them.
+    /// columns of the table: what a file does not have is null. Values keep the width and unit they have in their file.
     ///
     /// # Errors
     /// The iterator's items: a file that is missing, torn, or does not fit. It may be asked on after an error.
