@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, LazyLock};
 use visitflow::table::{
     AddFile, Options, Table, TableError, TableWriter, read_file, to_json_lines,
 };
@@ -143,24 +143,51 @@ proptest! {
             }
         }
     }
+}
+
+/// A table of three files whose log has a checkpoint; each case damages it and mends it again.
+static DAMAGED: LazyLock<(tempfile::TempDir, Table)> = LazyLock::new(|| {
+    let (dir, mut table) = table(1);
+    every_kind_file(dir.path(), &mut table);
+    (3..=101).for_each(|version| assert_eq!(table.append(&[], version * 10).unwrap(), version));
+    (dir, table)
+});
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn damaged_bytes_end_in_an_error_or_in_a_table_and_never_in_a_panic(
-        which in 0..3usize, at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>(),
+        which in 0..5usize,
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        cut in prop::option::of(any::<prop::sample::Index>()),
     ) {
-        let (dir, table) = table(2);
+        let (dir, table) = &*DAMAGED;
+        let names: Vec<String> = table.files().map(|f| f.path.clone()).collect();
         let path = match which {
             0 => version_file(dir.path(), 0),
-            1 => version_file(dir.path(), 2),
-            _ => dir.path().join(&table.files().next().unwrap().path),
+            1 => version_file(dir.path(), 101),
+            2 => dir.path().join("_delta_log/00000000000000000100.checkpoint.parquet"),
+            3 => dir.path().join(&names[0]),
+            _ => dir.path().join(&names[1]),
         };
-        let mut bytes = fs::read(&path).unwrap();
-        let at = at.index(bytes.len());
-        if cut { bytes.truncate(at) } else { bytes[at] = byte }
-        fs::write(&path, bytes).unwrap();
-        if let Ok(table) = Table::open(dir.path()) {
-            table.read().for_each(drop);
+        let sound = fs::read(&path).unwrap();
+        let mut bytes = sound.clone();
+        for (at, byte) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
         }
+        if let Some(at) = cut {
+            bytes.truncate(at.index(bytes.len()));
+        }
+        fs::write(&path, bytes).unwrap();
+        for version in [50, 101] {
+            let read = Table::open(dir.path()).and_then(|table| table.read_at(version));
+            if let Ok(rows) = read {
+                rows.for_each(drop);
+            }
+        }
+        fs::write(&path, sound).unwrap();
     }
 }
 
@@ -315,7 +342,8 @@ fn columns_come_in_the_same_version_as_the_first_file_that_has_them() {
     let wider =
         RecordBatch::try_from_iter_with_nullable([("n", n, false), ("country", country, true)])
             .unwrap();
-    let wide = file(dir.path(), &wider);
+    let wide = serde_json::to_string(&file(dir.path(), &wider)).unwrap(); // to another process
+    let wide: AddFile = serde_json::from_str(&wide).unwrap();
     let refused = table
         .append(std::slice::from_ref(&wide), 20)
         .unwrap_err()
@@ -912,6 +940,28 @@ fn every_kind(rows: std::ops::Range<i64>, later: bool) -> RecordBatch {
         ));
     }
     RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+}
+
+/// Adds a file of every kind of column to a table of another schema, whose `n` it lacks.
+fn every_kind_file(dir: &Path, table: &mut Table) {
+    let batch = every_kind(0..400, true);
+    let nullable = Schema::new(
+        batch
+            .schema()
+            .fields()
+            .iter()
+            .map(|f| f.as_ref().clone().with_nullable(true))
+            .collect::<Vec<_>>(),
+    );
+    let n: ArrayRef = Arc::new(Int64Array::from_iter_values(0..400));
+    let mut columns = vec![n];
+    columns.extend(batch.columns().iter().cloned());
+    let mut fields = vec![Field::new("n", DataType::Int64, false)];
+    fields.extend(nullable.fields().iter().map(|f| f.as_ref().clone()));
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+    table
+        .evolve(&batch.schema(), &[file(dir, &batch)], 20)
+        .unwrap();
 }
 
 /// A table of three days with everything that happens to tables: columns that come later, a file replaced.

@@ -8,7 +8,7 @@
 //! [`Fenced`]: TableError::Fenced
 
 use super::log::{
-    APP, AddFile, Format, Metadata, Protocol, Remove, State, Txn, load, version_name,
+    APP, Add, AddFile, Format, Metadata, Protocol, Remove, State, Txn, load, version_name,
 };
 use super::schema::Struct;
 use super::{TableError, checkpoint, disk};
@@ -410,17 +410,20 @@ impl Table {
             if state.files.contains_key(&file.path) || !added.insert(&file.path) {
                 return Err(wrong("is a file of the table already"));
             }
-            if let Some(of_file) = &file.schema
-                && columns.merge(of_file)? != columns
+            let of_file = file
+                .schema
+                .as_deref()
+                .map(serde_json::from_str::<Struct>)
+                .transpose();
+            let of_file = of_file.map_err(|e| wrong(&format!("comes without its schema: {e}")))?;
+            if let Some(of_file) = of_file
+                && columns.merge(&of_file)? != columns
             {
                 return Err(wrong(
                     "has columns that the table does not have, or nulls where it has none; expected `evolve` first",
                 ));
             }
-            let mut add = to_json(&AddFile {
-                schema: None,
-                ..file.clone()
-            })?;
+            let mut add = to_json(&Add::of(file))?;
             add["partitionValues"] = json!({});
             add["dataChange"] = true.into();
             actions.push(json!({"add": add}));

@@ -200,14 +200,14 @@ fn of_type(array: &dyn Array) -> io::Result<Cells<'_>> {
             let array = array.as_boolean();
             Box::new(move |row, out| text(array.value(row), out))
         }
-        DataType::Int8 => primitive::<Int8Type>(array, |v, out| text(v, out)),
-        DataType::Int16 => primitive::<Int16Type>(array, |v, out| text(v, out)),
-        DataType::Int32 => primitive::<Int32Type>(array, |v, out| text(v, out)),
-        DataType::Int64 => primitive::<Int64Type>(array, |v, out| text(v, out)),
-        DataType::UInt8 => primitive::<UInt8Type>(array, |v, out| text(v, out)),
-        DataType::UInt16 => primitive::<UInt16Type>(array, |v, out| text(v, out)),
-        DataType::UInt32 => primitive::<UInt32Type>(array, |v, out| text(v, out)),
-        DataType::UInt64 => primitive::<UInt64Type>(array, |v, out| text(v, out)),
+        DataType::Int8 => primitive::<Int8Type>(array, text),
+        DataType::Int16 => primitive::<Int16Type>(array, text),
+        DataType::Int32 => primitive::<Int32Type>(array, text),
+        DataType::Int64 => primitive::<Int64Type>(array, text),
+        DataType::UInt8 => primitive::<UInt8Type>(array, text),
+        DataType::UInt16 => primitive::<UInt16Type>(array, text),
+        DataType::UInt32 => primitive::<UInt32Type>(array, text),
+        DataType::UInt64 => primitive::<UInt64Type>(array, text),
         DataType::Float32 => primitive::<Float32Type>(array, |v, out| float(v.into(), v, out)),
         DataType::Float64 => primitive::<Float64Type>(array, |v, out| float(v, v, out)),
         DataType::Decimal128(_, scale) => {
@@ -334,4 +334,140 @@ fn of_type(array: &dyn Array) -> io::Result<Cells<'_>> {
             ));
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::*;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    fn of(array: impl Array + 'static) -> Vec<String> {
+        let batch =
+            RecordBatch::try_from_iter_with_nullable([("x", Arc::new(array) as ArrayRef, true)])
+                .unwrap();
+        let mut out = Vec::new();
+        to_json_lines(&batch, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        text.lines()
+            .map(|l| {
+                l.strip_prefix("{\"x\":")
+                    .unwrap()
+                    .strip_suffix('}')
+                    .unwrap()
+                    .to_owned()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn each_type_has_one_form() {
+        assert_eq!(
+            of(Int64Array::from(vec![Some(i64::MIN), None])),
+            ["-9223372036854775808", "null"]
+        );
+        assert_eq!(
+            of(UInt64Array::from(vec![u64::MAX])),
+            ["18446744073709551615"]
+        );
+        assert_eq!(
+            of(Float64Array::from(vec![
+                0.1,
+                f64::NAN,
+                f64::INFINITY,
+                f64::NEG_INFINITY
+            ])),
+            ["0.1", "\"NaN\"", "\"Infinity\"", "\"-Infinity\""]
+        );
+        assert_eq!(of(Float32Array::from(vec![0.1])), ["0.1"]);
+        assert_eq!(
+            of(StringArray::from(vec!["a\"\n\u{1}ä"])),
+            ["\"a\\\"\\n\\u0001ä\""]
+        );
+        assert_eq!(
+            of(BinaryArray::from(vec![&[0u8, 0xab][..], &[]])),
+            ["\"00ab\"", "\"\""]
+        );
+        assert_eq!(
+            of(FixedSizeBinaryArray::try_from_iter([[0xfeu8, 1]].iter()).unwrap()),
+            ["\"fe01\""]
+        );
+        assert_eq!(of(BooleanArray::from(vec![true])), ["true"]);
+        assert_eq!(
+            of(Date32Array::from(vec![-1, 20_484])),
+            ["\"1969-12-31\"", "\"2026-01-31\""]
+        );
+        let decimals = Decimal128Array::from(vec![-5, 12_345, 0])
+            .with_precision_and_scale(10, 2)
+            .unwrap();
+        assert_eq!(of(decimals), ["-0.05", "123.45", "0.00"]);
+        let instants =
+            TimestampMillisecondArray::from(vec![0, -1, 1_767_225_600_123]).with_timezone("UTC");
+        assert_eq!(
+            of(instants),
+            [
+                "\"1970-01-01T00:00:00.000Z\"",
+                "\"1969-12-31T23:59:59.999Z\"",
+                "\"2026-01-01T00:00:00.123Z\""
+            ]
+        );
+        assert_eq!(
+            of(TimestampMicrosecondArray::from(vec![1_000, 1_001])),
+            [
+                "\"1970-01-01T00:00:00.001Z\"",
+                "\"1970-01-01T00:00:00.001001Z\""
+            ]
+        );
+        let words: DictionaryArray<Int32Type> = [Some("b"), None, Some("b")].into_iter().collect();
+        assert_eq!(of(words), ["\"b\"", "null", "\"b\""]);
+        let lists = ListArray::from_iter_primitive::<Int32Type, _, _>([
+            Some(vec![Some(1), None]),
+            None,
+            Some(vec![]),
+        ]);
+        assert_eq!(of(lists), ["[1,null]", "null", "[]"]);
+        assert_eq!(of(NullArray::new(1)), ["null"]);
+        let slice = StringArray::from(vec!["a", "b", "c"]).slice(1, 2);
+        assert_eq!(of(slice), ["\"b\"", "\"c\""]);
+    }
+
+    #[test]
+    fn keys_of_maps_that_are_no_strings_become_strings() {
+        let mut maps = builder::MapBuilder::new(
+            None,
+            builder::Int32Builder::new(),
+            builder::StringBuilder::new(),
+        );
+        maps.keys().append_value(7);
+        maps.values().append_value("x");
+        maps.append(true).unwrap();
+        assert_eq!(of(maps.finish()), ["{\"7\":\"x\"}"]);
+    }
+
+    #[test]
+    fn a_type_that_no_table_has_is_an_error() {
+        let batch = RecordBatch::try_from_iter([(
+            "x",
+            Arc::new(Time32SecondArray::from(vec![1])) as ArrayRef,
+        )])
+        .unwrap();
+        assert_eq!(
+            to_json_lines(&batch, &mut Vec::new()).unwrap_err().kind(),
+            io::ErrorKind::InvalidInput
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn instants_are_those_of_the_calendar(ms in -377_705_023_200_000i64..253_402_207_200_000) {
+            let parsed: jiff::Timestamp = instant(ms.max(-62_135_596_800_000), 0).parse().unwrap();
+            prop_assert_eq!(parsed.as_millisecond(), ms.max(-62_135_596_800_000));
+        }
+
+        #[test]
+        fn no_instant_overflows(ms in any::<i64>(), us in 0..1000i64) {
+            instant(ms, us);
+        }
+    }
 }

@@ -11,10 +11,9 @@ use std::path::{Path, PathBuf};
 /// The application's name in the log's transactions.
 pub(super) const APP: &str = "visitflow";
 
-/// One Parquet file of a table: what the writer of a file hands to whoever commits it, over threads or processes.
-/// About 1 KB, most of it statistics.
+/// One Parquet file of a table: what the writer of a file hands to whoever commits it, over threads or, by serde in
+/// any format, over processes. About 1 KB, most of it statistics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct AddFile {
     /// Where, relative to the table's directory, percent-encoded as a URI.
     pub path: String,
@@ -23,13 +22,10 @@ pub struct AddFile {
     /// Milliseconds since 1970; for people only.
     pub modification_time: i64,
     /// Delta's statistics as JSON: `numRecords`, `minValues`, `maxValues`, `nullCount`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stats: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) tags: Option<BTreeMap<String, Option<String>>>,
-    /// The file's own schema, so that the commit can refuse a file that does not fit. Not in the log.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) schema: Option<Struct>,
+    /// The file's own schema as JSON, so that the commit can refuse a file that does not fit; not in the log.
+    pub(super) schema: Option<String>,
 }
 
 impl AddFile {
@@ -141,12 +137,31 @@ pub(super) struct Txn {
     pub last_updated: Option<i64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Add {
-    #[serde(flatten)]
-    file: AddFile,
+pub(super) struct Add {
+    path: String,
+    size: u64,
+    modification_time: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stats: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tags: Option<BTreeMap<String, Option<String>>>,
+    #[serde(default, skip_serializing)]
     deletion_vector: Option<Value>,
+}
+
+impl Add {
+    pub fn of(file: &AddFile) -> Add {
+        Add {
+            path: file.path.clone(),
+            size: file.size,
+            modification_time: file.modification_time,
+            stats: file.stats.clone(),
+            tags: file.tags.clone(),
+            deletion_vector: None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -250,17 +265,28 @@ impl Replay {
             self.files.remove(&r.path);
             self.removed.insert(r.path.clone(), r);
         }
-        if let Some(Add {
-            mut file,
-            deletion_vector,
-        }) = line.add
-        {
-            if deletion_vector.is_some() {
+        if let Some(a) = line.add {
+            if a.deletion_vector.is_some() {
                 return Err(unsupported("a deletionVector".to_owned()));
             }
-            file.schema = None; // what only a stranger could have put there
-            self.removed.remove(&file.path);
-            self.files.insert(file.path.clone(), file);
+            let Add {
+                path,
+                size,
+                modification_time,
+                stats,
+                tags,
+                ..
+            } = a;
+            self.removed.remove(&path);
+            let file = AddFile {
+                path: path.clone(),
+                size,
+                modification_time,
+                stats,
+                tags,
+                schema: None,
+            };
+            self.files.insert(path, file);
         }
         Ok(())
     }

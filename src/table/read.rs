@@ -8,9 +8,11 @@ use arrow_array::{
     Array, ArrayRef, LargeListArray, ListArray, MapArray, RecordBatch, StructArray, new_null_array,
 };
 use arrow_schema::{ArrowError, DataType, Field, Fields, Schema};
+use std::cell::Cell;
 use std::fs::File;
+use std::panic;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 /// Rows of a batch.
 const ROWS: usize = 8192;
@@ -165,11 +167,36 @@ impl Iterator for Raw {
     }
 }
 
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
 fn guarded<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)) {
+    // The error says it; the report of a panic beside it would only frighten.
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !GUARDED.get() {
+                usual(info);
+            }
+        }));
+    });
+    let before = GUARDED.replace(true);
+    let result = panic::catch_unwind(panic::AssertUnwindSafe(read));
+    GUARDED.set(before);
+    match result {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(problem)) => Err(format!("is no whole Parquet file: {problem}")),
-        Err(_) => Err("is no whole Parquet file: its decoder gave up".to_owned()),
+        Err(panic) => {
+            let said = panic.downcast_ref::<String>().map(String::as_str);
+            let said = said
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no reason");
+            Err(format!(
+                "is no whole Parquet file: its decoder gave up ({said})"
+            ))
+        }
     }
 }
 
