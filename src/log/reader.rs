@@ -507,7 +507,7 @@ pub fn start_offset(topic: &Topic, partition: u32) -> Result<u64, LogError> {
 }
 
 /// The offset that comes after the last committed record of a partition. Reads the headers of
-/// the last segment's frames.
+/// the last segment's frames, and its last commit.
 ///
 /// # Errors
 /// No such partition; damage in the headers; what the file system says.
