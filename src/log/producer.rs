@@ -30,7 +30,9 @@ impl Producer {
             // A write call costs as much as the copying of some ten KiB, so several frames share
             // one where there are not too many partitions.
             commit_bytes: (BUFFER_BYTES / topic.partitions() as usize)
-                .clamp(options.frame_bytes, 4 * options.frame_bytes),
+                .clamp(options.frame_bytes, options.frame_bytes.saturating_mul(4))
+                // A writer that writes before the commit would show nothing to anybody.
+                .min(options.buffer_bytes),
         })
     }
 
