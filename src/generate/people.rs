@@ -40,10 +40,17 @@ struct Link {
 #[derive(Clone, Copy)]
 enum Step {
     /// Comes from outside, or loads the page anew.
-    Land { page: Page, reason: &'static str, referrer: Option<&'static str> },
+    Land {
+        page: Page,
+        reason: &'static str,
+        referrer: Option<&'static str>,
+    },
     Click(Link),
     /// A page that a click in another tab opened.
-    Opened { page: Page, click: [u8; 16] },
+    Opened {
+        page: Page,
+        click: [u8; 16],
+    },
     Search(usize),
     Add,
     LogIn,
@@ -83,7 +90,11 @@ pub(super) struct Session {
 
 impl Session {
     pub fn new(number: u64, browser: Browser, known: bool, came: i64, rng: &mut Rng) -> Session {
-        let key = if known { browser.id.as_bytes().into() } else { Arc::from(&b""[..]) };
+        let key = if known {
+            browser.id.as_bytes().into()
+        } else {
+            Arc::from(&b""[..])
+        };
         Session {
             number,
             key,
@@ -110,7 +121,11 @@ impl Session {
 
     fn event_time(&self, time: i64) -> i64 {
         let skew = &self.browser.skew;
-        time + if time - self.came < skew.turns { skew.before } else { skew.after }
+        time + if time - self.came < skew.turns {
+            skew.before
+        } else {
+            skew.after
+        }
     }
 
     fn wrong(&self) -> bool {
@@ -134,6 +149,7 @@ pub(super) struct Tab {
     links: Vec<Link>,
     next: Step,
     url: String,
+    referrer: Option<String>,
     version: Version,
 }
 
@@ -158,6 +174,7 @@ struct Writer<'a> {
     net: &'a mut Net,
     session: &'a Session,
     url: &'a str,
+    referrer: Option<&'a str>,
     version: Version,
     request: Request,
     /// When the request is sent; measurements after it go with the next one.
@@ -170,13 +187,23 @@ impl Writer<'_> {
     fn new<'a>(
         net: &'a mut Net,
         session: &'a Session,
-        url: &'a str,
+        (url, referrer): (&'a str, Option<&'a str>),
         version: Version,
         time: i64,
         rng: &mut Rng,
     ) -> Writer<'a> {
         let request = net.request(time);
-        Writer { net, session, url, version, request, until: time, mixed: rng.chance(1, 8) }
+        let mixed = rng.chance(1, 8);
+        Writer {
+            net,
+            session,
+            url,
+            referrer,
+            version,
+            request,
+            until: time,
+            mixed,
+        }
     }
 
     /// Sends `m`, with all that is the same for every measurement of the tab, as of `time`.
@@ -202,15 +229,26 @@ impl Writer<'_> {
             }
         }
         let m = Measurement {
-            browser_id: if session.known { &session.browser.id } else { "" },
+            browser_id: if session.known {
+                &session.browser.id
+            } else {
+                ""
+            },
             event_time: session.event_time(time),
             customer_id: session.customer(),
             ip: Some(&session.browser.ips[session.address]),
             user_agent: Some(session.browser.agent),
             url: Some(self.url),
+            referrer: self.referrer,
             ..m
         };
-        self.net.send(&session.key, self.version, &m, session.browser.experiment, request);
+        self.net.send(
+            &session.key,
+            self.version,
+            &m,
+            session.browser.experiment,
+            request,
+        );
     }
 }
 
@@ -221,12 +259,20 @@ impl Tab {
             session.address = 1;
         }
         let next = if !session.cart.is_empty() && rng.chance(2, 3) {
-            Step::Land { page: Page::Cart, reason: "direct", referrer: None }
+            Step::Land {
+                page: Page::Cart,
+                reason: "direct",
+                referrer: None,
+            }
         } else {
             let product = Page::Product(product(&mut rng));
             let category = Page::Category(rng.below(12) as usize);
             match rng.below(100) {
-                0..30 => Step::Land { page: Page::Home, reason: "direct", referrer: None },
+                0..30 => Step::Land {
+                    page: Page::Home,
+                    reason: "direct",
+                    referrer: None,
+                },
                 30..65 => Step::Land {
                     page: product,
                     reason: "external-search",
@@ -241,9 +287,11 @@ impl Tab {
                     reason: rng.pick(&world::CAMPAIGNS),
                     referrer: Some("https://news.example/today"),
                 },
-                80..90 => {
-                    Step::Land { page: category, reason: "campaign:newsletter", referrer: None }
-                }
+                80..90 => Step::Land {
+                    page: category,
+                    reason: "campaign:newsletter",
+                    referrer: None,
+                },
                 _ => Step::Land {
                     page: product,
                     reason: "affiliate",
@@ -263,6 +311,7 @@ impl Tab {
             links: Vec::new(),
             next,
             url: String::new(),
+            referrer: None,
             version: Version::First,
         }
     }
@@ -270,9 +319,11 @@ impl Tab {
     /// Does what is next, at `time`; all that it sends comes in at `time` or later.
     pub fn step(&mut self, time: i64, on: &mut Shopfloor) -> Stepped {
         match self.next {
-            Step::Land { page, reason, referrer } => {
-                self.view(time, page, None, reason, referrer, on)
-            }
+            Step::Land {
+                page,
+                reason,
+                referrer,
+            } => self.view(time, page, None, reason, referrer, on),
             Step::Opened { page, click } => {
                 self.view(time, page, Some(click), "navigation", None, on)
             }
@@ -284,28 +335,47 @@ impl Tab {
             Step::Search(word) => {
                 let cause = Some(self.page_id);
                 let words = world::WORDS[word];
-                let search = self.act(time, on, Measurement {
-                    effect: "searched",
-                    entity: "search",
-                    entity_id: Some(words),
-                    cause,
-                    ..Default::default()
-                });
+                let search = self.act(
+                    time,
+                    on,
+                    Measurement {
+                        effect: "searched",
+                        entity: "search",
+                        entity_id: Some(words),
+                        cause,
+                        ..Default::default()
+                    },
+                );
                 let loaded = time + self.rng.between(150, 900);
-                self.view(loaded, Page::Results(word), Some(search), "search", None, on)
+                self.view(
+                    loaded,
+                    Page::Results(word),
+                    Some(search),
+                    "search",
+                    None,
+                    on,
+                )
             }
             Step::Add => self.add(time, on),
             Step::LogIn => {
                 // Some browsers are shared: the account is another's.
                 on.session.customer = Some(self.rng.chance(1, 20));
                 let cause = Some(self.page_id);
-                self.act(time, on, Measurement {
-                    effect: "logged_in",
-                    entity: "account",
-                    cause,
-                    ..Default::default()
-                });
-                self.page = if self.page == Page::Checkout { Page::Checkout } else { Page::Account };
+                self.act(
+                    time,
+                    on,
+                    Measurement {
+                        effect: "logged_in",
+                        entity: "account",
+                        cause,
+                        ..Default::default()
+                    },
+                );
+                self.page = if self.page == Page::Checkout {
+                    Page::Checkout
+                } else {
+                    Page::Account
+                };
                 self.decide(time, on)
             }
             Step::Order => self.order(time, on),
@@ -315,41 +385,57 @@ impl Tab {
     /// Sends one measurement of something done at `time`, in a request of its own.
     fn act(&mut self, time: i64, on: &mut Shopfloor, m: Measurement) -> [u8; 16] {
         let id = self.rng.id();
-        let mut writer =
-            Writer::new(on.net, on.session, &self.url, self.version, time, &mut self.rng);
+        let place = (self.url.as_str(), self.referrer.as_deref());
+        let mut writer = Writer::new(on.net, on.session, place, self.version, time, &mut self.rng);
         writer.send(time, &mut self.rng, Measurement { event_id: id, ..m });
         id
     }
 
     fn click(&mut self, time: i64, link: Link, on: &mut Shopfloor) -> [u8; 16] {
         let target = target(link.goes);
-        self.act(time, on, Measurement {
-            effect: "clicked",
-            entity: link.entity,
-            entity_id: Some(&target),
-            cause: Some(link.id),
-            position: Some(link.place),
-            ..Default::default()
-        })
+        self.act(
+            time,
+            on,
+            Measurement {
+                effect: "clicked",
+                entity: link.entity,
+                entity_id: Some(&target),
+                cause: Some(link.id),
+                position: Some(link.place),
+                ..Default::default()
+            },
+        )
     }
 
     fn add(&mut self, time: i64, on: &mut Shopfloor) -> Stepped {
         let Page::Product(product) = self.page else {
             return self.decide(time, on);
         };
-        let quantity = if self.rng.chance(1, 6) { self.rng.between(2, 5) as i32 } else { 1 };
+        let quantity = if self.rng.chance(1, 6) {
+            self.rng.between(2, 5) as i32
+        } else {
+            1
+        };
         let cause = Some(self.page_id);
         let entity_id = target(self.page);
-        let added = self.act(time, on, Measurement {
-            effect: "added_to_cart",
-            entity: "product",
-            entity_id: Some(&entity_id),
-            cause,
-            quantity: Some(quantity),
-            value: Some(world::price(product) * i64::from(quantity)),
-            ..Default::default()
+        let added = self.act(
+            time,
+            on,
+            Measurement {
+                effect: "added_to_cart",
+                entity: "product",
+                entity_id: Some(&entity_id),
+                cause,
+                quantity: Some(quantity),
+                value: Some(world::price(product) * i64::from(quantity)),
+                ..Default::default()
+            },
+        );
+        on.session.cart.push(Line {
+            product,
+            quantity,
+            added,
         });
-        on.session.cart.push(Line { product, quantity, added });
         self.decide(time, on)
     }
 
@@ -358,19 +444,29 @@ impl Tab {
         let Some(last) = on.session.cart.last().copied() else {
             return self.decide(time, on);
         };
-        let value = on.session.cart.iter().map(|l| world::price(l.product) * i64::from(l.quantity));
-        let (value, quantity) =
-            (value.sum(), on.session.cart.iter().map(|l| l.quantity).sum::<i32>());
+        let value = on
+            .session
+            .cart
+            .iter()
+            .map(|l| world::price(l.product) * i64::from(l.quantity));
+        let (value, quantity) = (
+            value.sum(),
+            on.session.cart.iter().map(|l| l.quantity).sum::<i32>(),
+        );
         let number = format!("order-{:012}", self.rng.below(1_000_000_000_000));
-        let order = self.act(time, on, Measurement {
-            effect: "ordered",
-            entity: "order",
-            entity_id: Some(&number),
-            cause: Some(last.added),
-            quantity: Some(quantity),
-            value: Some(value),
-            ..Default::default()
-        });
+        let order = self.act(
+            time,
+            on,
+            Measurement {
+                effect: "ordered",
+                entity: "order",
+                entity_id: Some(&number),
+                cause: Some(last.added),
+                quantity: Some(quantity),
+                value: Some(value),
+                ..Default::default()
+            },
+        );
         on.session.cart.clear();
         let loaded = time + self.rng.between(300, 1_500);
         self.view(loaded, Page::Thanks, Some(order), "navigation", None, on)
@@ -393,7 +489,10 @@ impl Tab {
             on.session.address ^= 1;
         }
         let mut url = std::mem::take(&mut self.url);
-        let inside = (!url.is_empty() && cause.is_some()).then(|| url.clone());
+        self.referrer = match cause {
+            Some(_) if !url.is_empty() => Some(url.clone()),
+            _ => referrer.map(String::from),
+        };
         url.clear();
         url.push_str("https://shop.example");
         path(page, &mut url);
@@ -403,20 +502,30 @@ impl Tab {
         }
         let stay = self.think();
         let name = target(page);
-        let mut writer = Writer::new(on.net, on.session, &url, self.version, time, &mut self.rng);
-        writer.send(time, &mut self.rng, Measurement {
-            event_id: self.page_id,
-            effect: "shown",
-            entity: "page",
-            entity_id: Some(&name),
-            reason: Some(reason),
-            cause,
-            referrer: inside.as_deref().or(referrer),
-            attributes: &[("title", &name), ("viewport", "1280x720")],
-            ..Default::default()
-        });
+        let place = (url.as_str(), self.referrer.as_deref());
+        let mut writer = Writer::new(on.net, on.session, place, self.version, time, &mut self.rng);
+        writer.send(
+            time,
+            &mut self.rng,
+            Measurement {
+                event_id: self.page_id,
+                effect: "shown",
+                entity: "page",
+                entity_id: Some(&name),
+                reason: Some(reason),
+                cause,
+                attributes: &[
+                    ("title", &name),
+                    ("viewport", "1280x720"),
+                    ("language", "de-AT"),
+                ],
+                ..Default::default()
+            },
+        );
+        let view = self.rng.name(32);
         let mut painter = Painter {
             writer,
+            view,
             rng: &mut self.rng,
             links: &mut self.links,
             time,
@@ -429,8 +538,15 @@ impl Tab {
         painter.page(page, on.session);
         self.url = url;
         if stay >= STALE {
-            self.next = Step::Land { page, reason: "reload", referrer: None };
-            return Stepped { next: Some(time + stay), opened: None };
+            self.next = Step::Land {
+                page,
+                reason: "reload",
+                referrer: None,
+            };
+            return Stepped {
+                next: Some(time + stay),
+                opened: None,
+            };
         }
         self.decide_after(time, stay, on)
     }
@@ -490,7 +606,10 @@ impl Tab {
             },
         };
         let Some(next) = next else {
-            return Stepped { next: None, opened: None };
+            return Stepped {
+                next: None,
+                opened: None,
+            };
         };
         self.next = next;
         let stays = time + stay;
@@ -506,7 +625,14 @@ impl Tab {
             let click = self.click(stays, link, on);
             let seed = self.rng.bits();
             let rng = Rng::new(seed, 0, 0);
-            let mut tab = Tab::with(self.session, rng, Step::Opened { page: link.goes, click });
+            let mut tab = Tab::with(
+                self.session,
+                rng,
+                Step::Opened {
+                    page: link.goes,
+                    click,
+                },
+            );
             tab.url = self.url.clone();
             on.session.tabs += 1;
             opened = Some((tab, stays + self.rng.between(200, 2_000)));
@@ -515,17 +641,28 @@ impl Tab {
                 Some(step) => self.next = step,
                 None => return Stepped { next: None, opened },
             }
-            return Stepped { next: Some(again), opened };
+            return Stepped {
+                next: Some(again),
+                opened,
+            };
         }
-        Stepped { next: Some(stays), opened }
+        Stepped {
+            next: Some(stays),
+            opened,
+        }
     }
 
     fn search(&mut self) -> Option<Step> {
-        Some(Step::Search(self.rng.below(world::WORDS.len() as u64) as usize))
+        Some(Step::Search(
+            self.rng.below(world::WORDS.len() as u64) as usize
+        ))
     }
 
     fn link_to(&mut self, page: Page) -> Option<Step> {
-        self.links.iter().find(|link| link.goes == page).map(|link| Step::Click(*link))
+        self.links
+            .iter()
+            .find(|link| link.goes == page)
+            .map(|link| Step::Click(*link))
     }
 
     /// A link of the page, but for those of its head: what was seen first is clicked most.
@@ -551,6 +688,8 @@ struct Painter<'a> {
     count: u32,
     text: String,
     page: [u8; 16],
+    /// The page as the site's script names it.
+    view: String,
 }
 
 impl Painter<'_> {
@@ -562,7 +701,7 @@ impl Painter<'_> {
             Page::Home => {
                 self.categories(6);
                 self.banners(3);
-                for _ in 0..4 {
+                for _ in 0..3 {
                     self.block(8);
                 }
             }
@@ -573,7 +712,7 @@ impl Painter<'_> {
                     Page::Results(_) => "search",
                     _ => "category",
                 };
-                for place in 1..=28 {
+                for place in 1..=24 {
                     let product = product(self.rng);
                     self.link("product", reason, cause, place, Page::Product(product));
                 }
@@ -589,7 +728,6 @@ impl Painter<'_> {
                     self.thing("review", number * 100 + place as u64, cause, place);
                 }
                 self.banners(1);
-                self.block(8);
                 self.block(8);
             }
             Page::Cart => {
@@ -657,7 +795,12 @@ impl Painter<'_> {
         goes: Page,
     ) {
         if let Some(id) = self.show(entity, reason, cause, place, Some(goes), 0) {
-            self.links.push(Link { id, entity, place, goes });
+            self.links.push(Link {
+                id,
+                entity,
+                place,
+                goes,
+            });
         }
     }
 
@@ -674,7 +817,7 @@ impl Painter<'_> {
         // The first screen comes at once, the rest as one scrolls.
         self.time += match self.count {
             0..14 => self.rng.between(0, 40),
-            _ => self.rng.wait(260),
+            _ => self.rng.wait(300),
         };
         if self.time >= self.until {
             return None;
@@ -682,13 +825,24 @@ impl Painter<'_> {
         self.count += 1;
         self.text.clear();
         let brand;
-        let mut attributes: &[(&str, &str)] = &[];
+        let mut attributes: &[(&str, &str)] = &[
+            ("template", "teaser-wide"),
+            ("layout", "stage"),
+            ("viewport", "1280x720"),
+        ];
         match goes {
             Some(page) => {
                 path(page, &mut self.text);
                 if let Page::Product(number) = page {
                     self.text.drain(..1);
-                    brand = [("brand", world::BRANDS[(number % 10) as usize]), ("stock", "yes")];
+                    brand = [
+                        ("brand", world::BRANDS[(number % 10) as usize]),
+                        ("stock", if number % 7 == 0 { "few" } else { "plenty" }),
+                        ("template", "teaser-small"),
+                        ("layout", "grid-4-wide"),
+                        ("assortment", "shop.example/at/2026-01"),
+                        ("view", &self.view),
+                    ];
                     attributes = &brand;
                 }
             }
@@ -720,7 +874,10 @@ impl Painter<'_> {
 
 /// A product; few of them are looked at most.
 pub(super) fn product(rng: &mut Rng) -> u64 {
-    1 + rng.below(world::PRODUCTS).min(rng.below(world::PRODUCTS)).min(rng.below(world::PRODUCTS))
+    1 + rng
+        .below(world::PRODUCTS)
+        .min(rng.below(world::PRODUCTS))
+        .min(rng.below(world::PRODUCTS))
 }
 
 /// A page's name, as entity.
