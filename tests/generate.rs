@@ -376,12 +376,15 @@ fn everything_that_came_is_in_one_count() {
     }
 }
 
+/// One browser's messages by identity.
+type Set<'a> = BTreeMap<(i64, [u8; 16]), Vec<&'a [u8]>>;
+
 /// The answer a second time: everything is kept, then judged, sorted and walked at the end, with a
 /// naive search for each cause.
 fn slowly(arrivals: &[Arrival], limits: &Limits) -> Slow {
     let reader = Reader::new();
     let mut slow = Slow::default();
-    let mut sets: BTreeMap<String, BTreeMap<(i64, [u8; 16]), Vec<&[u8]>>> = BTreeMap::new();
+    let mut sets: BTreeMap<String, Set> = BTreeMap::new();
     for a in arrivals {
         let clock = a.log_time;
         let read = match a.value.len() > limits.max_record {

@@ -9,6 +9,7 @@
 
 mod judge;
 mod net;
+mod page;
 mod people;
 mod plain;
 mod rng;

@@ -181,8 +181,8 @@ impl Net {
                 },
             );
         }
-        if self.troubles.oversize > 0 {
-            let every = (1_000_000 / self.troubles.oversize).max(2);
+        if let Some(every) = 1_000_000_u64.checked_div(self.troubles.oversize) {
+            let every = every.max(2);
             self.measured += 1;
             if self.measured % every == every / 3 {
                 self.send_long(

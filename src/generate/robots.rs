@@ -8,7 +8,7 @@ use std::sync::Arc;
 use visitflow_schemas::measurement::Measurement;
 
 use super::net::{Net, Request, Trouble};
-use super::people::product;
+use super::page::product;
 use super::rng::Rng;
 use super::settings::Limits;
 use super::wire::Version;
@@ -164,7 +164,7 @@ impl Robot {
         match which {
             Clockwork::Gap => {
                 self.measure(time, time + 50, "/", Trouble::OnTheLimit, on);
-                time + limits.inactivity + i64::from(beat % 20 == 0)
+                time + limits.inactivity + i64::from(beat.is_multiple_of(20))
             }
             Clockwork::Length => {
                 self.measure(time, time + 50, "/", Trouble::OnTheLimit, on);
