@@ -324,7 +324,7 @@ proptest! {
             if path == all.last().unwrap() {
                 let refused = Writer::open(&topic, 0, SMALL);
                 let damaged = matches!(refused, Err(LogError::Damaged { .. }));
-                prop_assert!(damaged);
+                prop_assert!(damaged, "{:?}", refused.err());
                 prop_assert_eq!(fs::read(path).unwrap(), bytes);
             }
         }

@@ -52,7 +52,7 @@ pub struct Writer {
     partition: PathBuf,
     options: WriterOptions,
     /// Held for as long as the writer lives.
-    _lock: File,
+    _lock: Lock,
     segment: Segment,
     /// The length of the segment's sound part. Everything is written there, never at the file's
     /// own end, so that a failed write leaves no hole.
@@ -102,7 +102,7 @@ impl Writer {
     pub fn open(topic: &Topic, partition: u32, options: WriterOptions) -> Result<Writer, LogError> {
         let dir = topic.partition_dir(partition)?;
         fs::create_dir_all(&dir).map_err(LogError::io("create the partition", &dir))?;
-        let lock = take_lock(&dir)?;
+        let lock = Lock::take(&dir)?;
 
         let bases = list_segments(&dir)?;
         let mut torn = 0;
@@ -472,20 +472,33 @@ impl Writer {
     }
 }
 
-fn take_lock(dir: &Path) -> Result<File, LogError> {
-    let path = dir.join("writer.lock");
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(LogError::io("open the writer's lock", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(LogError::Locked {
-            partition: dir.to_owned(),
-        }),
-        Err(TryLockError::Error(e)) => Err(LogError::io("take the writer's lock", &path)(e)),
+/// The lock on a partition.
+struct Lock(File);
+
+impl Lock {
+    fn take(dir: &Path) -> Result<Lock, LogError> {
+        let path = dir.join("writer.lock");
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(LogError::io("open the writer's lock", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock(file)),
+            Err(TryLockError::WouldBlock) => Err(LogError::Locked {
+                partition: dir.to_owned(),
+            }),
+            Err(TryLockError::Error(e)) => Err(LogError::io("take the writer's lock", &path)(e)),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child process that is just being started has the file too,
+        // until it runs its own program, and would hold the lock so long.
+        let _ = self.0.unlock();
     }
 }
 
