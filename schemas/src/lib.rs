@@ -5,6 +5,7 @@
 //! the default measurement ([`measurement`]) and how a reader sees what a writer wrote
 //! ([`resolve`]). There is no dataflow here, no clock and no thread.
 
+pub mod columns;
 pub mod encode;
 pub mod key;
 pub mod measurement;
