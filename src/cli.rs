@@ -398,3 +398,120 @@ fn time(text: &str) -> Result<i64, String> {
     };
     Ok(timestamp.as_millisecond())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, String> {
+        // What the shell would take: the words up to a pipe, without quotes.
+        let words = line.split(" | ").next().unwrap_or("").split_whitespace();
+        Cli::from_list(words).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples_and_all_of_them_are_right() {
+        let mut program = Cli::command();
+        program.build();
+        let helps = program
+            .get_subcommands_mut()
+            .map(|command| command.render_long_help().to_string());
+        let mut helps: Vec<String> = helps
+            .filter(|help| !help.contains("of the given subcommand"))
+            .collect();
+        assert_eq!(helps.len(), 8);
+        helps.push(Cli::command().render_long_help().to_string());
+        for help in helps {
+            let examples = help
+                .lines()
+                .map(str::trim)
+                .filter(|line| line.starts_with("visitflow "));
+            let mut seen = 0;
+            for example in examples {
+                parse(example).unwrap_or_else(|error| panic!("{example}: {error}"));
+                seen += 1;
+            }
+            assert!(seen > 0, "no example in: {help}");
+        }
+    }
+
+    #[test]
+    fn options_that_belong_together() {
+        for (line, expected) in [
+            (
+                "import csv a.csv --log d",
+                "required arguments were not provided:\n  --mapping <FILE>",
+            ),
+            (
+                "import combined a.log --log d --mapping m",
+                "--mapping belongs to csv and jsonl",
+            ),
+            (
+                "import combined --log d",
+                "required arguments were not provided:\n  <FILE>...",
+            ),
+            ("run j --process 0", "--of <N>"),
+            (
+                "run j --process 2 --of 2 --hosts a:1,b:2",
+                "--process 2: expected 0 to one less than --of 2",
+            ),
+            (
+                "run j --process 1 --of 2 --hosts a:1",
+                "--hosts: expected 2 of them, as --of says, but there are 1",
+            ),
+            (
+                "run j --process 1 --of 2 --hosts a:1,b",
+                "expected host:port, such as localhost:7101",
+            ),
+            ("check", "<JOB.toml>"),
+            ("check j --explain", "cannot be used with"),
+            ("demo --workers 0", "0 is not in 1..=256"),
+            (
+                "generate --log d --start yesterday",
+                "expected a time, such as 2026-01-31",
+            ),
+            ("show d --topic a/b", "expected a name of letters"),
+        ] {
+            let error = parse(&format!("visitflow {line}")).expect_err(line);
+            assert!(error.contains(expected), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_was_written_arrives() {
+        let Ok(Cli {
+            command: Command::Generate(generate),
+        }) = parse("visitflow generate --log d --events 1_000 --start 1970-01-02")
+        else {
+            panic!("expected generate");
+        };
+        assert_eq!(
+            (generate.events, generate.seed, generate.partitions),
+            (1_000, 1, 16)
+        );
+        assert_eq!(generate.start, 86_400_000);
+        assert_eq!(time("1970-01-01T01:00:00.5+01:00"), Ok(500));
+
+        let Ok(Cli {
+            command: Command::Run(run),
+        }) =
+            parse("visitflow run j --process 1 --of 2 --hosts a:1,[::1]:2 --workers 3 --set a.b=1")
+        else {
+            panic!("expected run");
+        };
+        let hosts = vec!["a:1".to_owned(), "[::1]:2".to_owned()];
+        assert_eq!(run.processes(), Some(Processes { process: 1, hosts }));
+        assert_eq!(
+            run.overrides(),
+            [
+                Override::option("--workers", "workers", "3"),
+                Override::set("a.b=1")
+            ]
+        );
+    }
+}

@@ -5,9 +5,13 @@ pub mod cli;
 pub mod generate;
 pub mod job;
 pub mod log;
+pub mod progress;
 pub mod run;
+pub mod show;
 pub mod sink;
 pub mod source;
 pub mod table;
 pub mod wall;
 pub mod why;
+//! Runtime.
+pub mod import;

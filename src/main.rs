@@ -4,9 +4,13 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use visitflow::cli::{Check, Cli, Command};
+use visitflow::cli::{self, Check, Cli, Command};
 use visitflow::job::{self, JobErrors, JobFile};
+use visitflow::log::{Producer, Topic, WriterOptions};
+use visitflow::{generate, run, show};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -24,22 +28,101 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Demo(_) => anyhow::bail!("demo is not bound"),
-        Command::Generate(_) => anyhow::bail!("generate is not bound"),
+        Command::Generate(args) => generate(&args),
         Command::Import(_) => anyhow::bail!("import is not bound"),
         Command::Check(args) => check(&args),
-        Command::Run(_) => anyhow::bail!("run is not bound"),
+        Command::Run(args) => run(&args),
         Command::Anonymize(_) => anyhow::bail!("anonymize is not bound"),
-        Command::Show(_) => anyhow::bail!("show is not bound"),
-        Command::Why(_) => anyhow::bail!("why is not bound"),
+        Command::Show(args) => show(args),
+        Command::Why(args) => {
+            let job = JobFile::load(&args.job, &args.settings.overrides())?.job;
+            print(&visitflow::why::why(&job)?)
+        }
     }
+}
+
+fn run(args: &cli::Run) -> anyhow::Result<()> {
+    let file = JobFile::load_to_start(&args.job, &args.overrides())?;
+    let mut options = run::Options::of(file.job);
+    options.processes = args.processes().map(|p| (p.process, p.hosts));
+    let outputs = options.job.outputs.clone();
+    let summary = run::run(options, |handle| {
+        stop_on_signal(handle.stop.clone());
+        run::progress::show(&handle);
+    })?;
+    println!("{summary}");
+    if let Some(files) = outputs.files {
+        let [measurements, visits] = summary.versions;
+        let dir = run::outputs::identified(&files);
+        println!("tables: {} (version {measurements} of measurements, {visits} of visits)", dir.display());
+    }
+    if let Some(log) = outputs.log {
+        println!("topics: {} in {}", run::outputs::TOPICS.join(", "), log.display());
+    }
+    Ok(())
+}
+
+/// The first signal asks to stop; whoever sends a second wants it at once.
+fn stop_on_signal(stop: Arc<AtomicBool>) {
+    let handler = move || {
+        if stop.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        let _ = writeln!(io::stderr(), "\nstopping: what is complete is being committed (again to leave at once)");
+    };
+    // Only a second handler is an error, and there is none.
+    let _ = ctrlc::set_handler(handler);
+}
+
+fn generate(args: &cli::Generate) -> anyhow::Result<()> {
+    let mut settings = generate::Settings { events: args.events, seed: args.seed, ..Default::default() };
+    settings.partitions = args.partitions;
+    settings.start = args.start;
+    let options = generate::Options {
+        settings,
+        truth: Some(args.log.join("truth")),
+        tags: false,
+        schemas: Some(args.log.join("schemas")),
+    };
+    let topic = Topic::create(&args.log, "measurements", args.partitions)?;
+    let mut producer = Producer::open(&topic, WriterOptions::default())?;
+    let events = args.events;
+    let mut progress = visitflow::progress::Progress::new();
+    let truth = generate::generate(&options, &mut producer, &mut |made| {
+        progress.say(|| format!("{} of {} made", run::grouped(made), run::grouped(events)));
+    })?;
+    producer.close()?;
+    progress.end();
+    let log = args.log.display();
+    println!("{} arrivals, {} visits, in {log}", run::grouped(truth.taken), run::grouped(truth.visits.len() as u64));
+    println!("the right answer: {log}/truth");
+    println!("next: visitflow run examples/jobs/log-to-files.toml --set source.log={log}");
+    Ok(())
+}
+
+fn show(args: cli::Show) -> anyhow::Result<()> {
+    let cli::Show { place, limit, topic, partition } = args;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let shown = show::show(&show::Options { place, limit, topic, partition }, &mut out);
+    match shown.map_err(anyhow::Error::from).and_then(|_| Ok(out.flush()?)) {
+        Err(error) if broken_pipe(&error) => Ok(()),
+        other => other,
+    }
+}
+
+/// A reader that has seen enough (`| head`) is no error.
+fn broken_pipe(error: &anyhow::Error) -> bool {
+    let pipe = |e: &(dyn std::error::Error + 'static)| {
+        e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    };
+    error.chain().any(pipe)
 }
 
 fn check(args: &Check) -> anyhow::Result<()> {
     let Some(file) = &args.job else {
         return print(&job::explain());
     };
-    let file = JobFile::load(file, &args.settings.overrides())?;
-    file.check_places()?;
+    let file = JobFile::load_to_start(file, &args.settings.overrides())?;
     print(&format!("ok\n\n{}", file.effective()))
 }
 

@@ -13,7 +13,7 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::{Stream, StreamVec};
+use timely::dataflow::StreamVec;
 
 use crate::batch::{Batch, Record};
 use crate::visit::{EndReason, Position, Tick, bytes_of_words};
@@ -242,8 +242,7 @@ pub fn complete<'s>(visits: &Visits<'s>, mut hear: impl FnMut(i64) + 'static) ->
         let mut cap = caps.into_iter().next();
         let mut kept = Measurements::default();
         let mut ends: Vec<Lifecycle> = Vec::new();
-        let mut add =
-            move |kept: &mut Measurements, batch: &Batch| batch.records().for_each(|r| kept.add(r));
+        let add = |kept: &mut Measurements, batch: &Batch| batch.records().for_each(|r| kept.add(r));
         let mut heard = 0;
         move |frontiers| {
             // What is tagged may be kept at once: a visit takes no more than it counts.
@@ -271,6 +270,8 @@ pub fn complete<'s>(visits: &Visits<'s>, mut hear: impl FnMut(i64) + 'static) ->
                     .collect();
                 output.activate().session(&*held).give_container(&mut whole);
             }
+            hear(kept.bytes() as i64 - heard);
+            heard = kept.bytes() as i64;
             if until == u64::MAX {
                 cap = None
             } else {

@@ -1,11 +1,12 @@
 //! One value into one setting: is it of the right form, and in range? For the reader of job files alone.
 
 use toml::de::{DeInteger, DeValue};
+use visitflow_schemas::role::{Privacy, Role};
 
-use super::Job;
 use super::nearest::nearest_word;
 use super::quantity::{QuantityError, parse_duration, parse_size};
-use super::settings::{CLOCKS, Kind, Setting, is_name};
+use super::settings::{Kind, Setting, is_name};
+use super::{Clock, Job};
 
 /// Puts a value into a job; `below` is the field's path for a section of field paths.
 ///
@@ -70,35 +71,18 @@ pub(super) fn assign(
                 .ok_or_else(range)?
                 .to_owned();
         }
-        Kind::Clock { slot } => {
-            let word = value.as_str().ok_or_else(range)?;
-            let clock = CLOCKS.iter().find(|(name, _)| *name == word);
-            *slot(job) = clock
-                .ok_or_else(|| with_nearest(range(), word, &CLOCKS.map(|(name, _)| name)))?
-                .1;
-        }
+        Kind::Clock { slot } => *slot(job) = one_of(value, Clock::ALL, Clock::word)?,
         Kind::NeededFolder { slot } => *slot(job) = path(value, form)?.into(),
         Kind::Folder { slot } | Kind::File { slot } => *slot(job) = Some(path(value, form)?.into()),
-        Kind::ByPath { what, words, slot } => {
-            let path = below.ok_or_else(form)?;
-            if path.split('.').any(str::is_empty) {
-                return Err("the path of a field before the =, such as \"visitor.id\"".to_owned());
-            }
-            let one = || match words {
-                Some(words) => format!("{what} {}", words.join(", ")),
-                None => format!("{what}, such as \"browser_id\""),
-            };
-            let word = value.as_str().ok_or_else(one)?;
-            let known = match words {
-                Some(words) => words.contains(&word),
-                None => {
-                    !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-                }
-            };
-            if !known {
-                return Err(with_nearest(one(), word, words.unwrap_or(&[])));
-            }
-            slot(job).insert(path.to_owned(), word.to_owned());
+        Kind::Roles { slot } => {
+            let path = field_path(below).ok_or_else(form)?;
+            let role = one_of(value, Role::ALL, Role::word)?;
+            slot(job).insert(path.to_owned(), role);
+        }
+        Kind::Privacies { slot } => {
+            let path = field_path(below).ok_or_else(form)?;
+            let privacy = one_of(value, Privacy::ALL, Privacy::word)?;
+            slot(job).insert(path.to_owned(), privacy);
         }
     }
     Ok(())
@@ -113,11 +97,29 @@ fn whole(number: &DeInteger<'_>) -> Option<u64> {
     u64::from_str_radix(number.as_str(), number.radix()).ok()
 }
 
-fn with_nearest(expected: String, word: &str, words: &[&'static str]) -> String {
-    match nearest_word(word, words) {
-        Some(right) => format!("{expected}; did you mean \"{right}\"?"),
-        None => expected,
+/// The thing whose word is written, of a few.
+fn one_of<T: Copy>(
+    value: &DeValue<'_>,
+    all: &[T],
+    word: fn(T) -> &'static str,
+) -> Result<T, String> {
+    let written = value.as_str();
+    if let Some(one) = all.iter().find(|one| Some(word(**one)) == written) {
+        return Ok(*one);
     }
+    let words: Vec<&str> = all.iter().map(|one| word(*one)).collect();
+    let expected = format!("one of {}", words.join(", "));
+    Err(
+        match written.and_then(|written| nearest_word(written, &words)) {
+            Some(right) => format!("{expected}; did you mean {right}?"),
+            None => expected,
+        },
+    )
+}
+
+/// The path of a field, if one is there and has no empty part.
+fn field_path(below: Option<&str>) -> Option<&str> {
+    below.filter(|path| !path.split('.').any(str::is_empty))
 }
 
 /// A path as it is written, if the system could open it.

@@ -2,7 +2,7 @@
 //! the place, the key, the value as it was written, and what was expected instead.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -23,14 +23,33 @@ pub enum Place {
 }
 
 impl Place {
-    /// The place without its column, which is of no interest once the value is known to be right.
-    pub fn line(&self) -> String {
+    pub(super) fn in_file(file: &Path, at: Option<(usize, usize)>) -> Place {
+        Place::File {
+            file: file.to_owned(),
+            at,
+        }
+    }
+
+    /// The line, if it is one of a file.
+    pub(super) fn line_number(&self) -> Option<usize> {
         match self {
             Place::File {
-                file,
                 at: Some((line, _)),
-            } => format!("{}:{line}", printable(&file.to_string_lossy())),
-            other => other.to_string(),
+                ..
+            } => Some(*line),
+            _ => None,
+        }
+    }
+
+    /// The place in short, for a value that is right: the line without its column, the option's name.
+    pub fn short(&self) -> String {
+        match self {
+            Place::File { file, at } => {
+                let line = at.map_or(String::new(), |(line, _)| format!(":{line}"));
+                printable(&file.to_string_lossy()) + &line
+            }
+            Place::Option(option) => option.split(' ').next().unwrap_or_default().to_owned(),
+            Place::Default => "default".to_owned(),
         }
     }
 

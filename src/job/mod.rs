@@ -1,7 +1,8 @@
 //! A job: what is read, what a visit is, and where the results go, as a TOML file and options say it. For the commands
 //! that start a job or look at one. Promises that a [`Job`] which exists is right in itself: every setting was known,
 //! readable, in range and in agreement with the others, and otherwise *all* that is wrong was said at once, each thing
-//! with its place. What the disk must hold is a question of its own, [`JobFile::check_places`].
+//! with its place. What the disk must hold is a question of its own, which
+//! [`JobFile::load_to_start`] asks too.
 //!
 //! Paths are relative to the working directory, in the file as in options: one rule, the one of every other command.
 //!
@@ -23,7 +24,9 @@
 
 mod assign;
 mod error;
+mod gather;
 mod nearest;
+mod overrides;
 mod parse;
 mod places;
 pub mod quantity;
@@ -34,8 +37,10 @@ mod settings;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use visitflow_schemas::role::{Privacy as FieldPrivacy, Role};
+
 pub use error::{JobError, JobErrors, Place, Problem};
-pub use parse::Override;
+pub use overrides::Override;
 pub use report::{explain, settings_as_markdown};
 pub use settings::{DefaultValue, Kind, SETTINGS, Setting, is_name};
 
@@ -88,6 +93,19 @@ pub enum Clock {
     EventTime,
 }
 
+impl Clock {
+    /// All there are.
+    pub const ALL: &[Clock; 2] = &[Clock::LogTime, Clock::EventTime];
+
+    /// The word for it in job files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Clock::LogTime => "log_time",
+            Clock::EventTime => "event_time",
+        }
+    }
+}
+
 /// How a measurement's fields are found.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Schemas {
@@ -96,9 +114,9 @@ pub struct Schemas {
     /// The schema whose fields the tables have; without it, the default measurement.
     pub reader: Option<PathBuf>,
     /// Roles of fields, by the fields' paths in the schema, for schemas that do not say them.
-    pub roles: BTreeMap<String, String>,
-    /// How fields are treated in anonymized twins (`keep`, `pseudonymize`, `generalize`, `drop`), by path.
-    pub privacy: BTreeMap<String, String>,
+    pub roles: BTreeMap<String, Role>,
+    /// What becomes of fields in the anonymized twins, by path.
+    pub privacy: BTreeMap<String, FieldPrivacy>,
 }
 
 /// What a visit is.

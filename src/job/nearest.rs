@@ -42,7 +42,7 @@ fn nearest(name: &str) -> Option<&'static str> {
         let (right_section, right_key) = split(setting.name);
         let alike = likeness(key, right_key);
         let score = alike - 0.25 * (1.0 - likeness(section, right_section));
-        if alike >= 0.6 && best.is_none_or(|(most, _)| score > most) {
+        if alike >= 0.6 && score >= 0.55 && best.is_none_or(|(most, _)| score > most) {
             best = Some((score, setting.name));
         }
     }
@@ -50,7 +50,7 @@ fn nearest(name: &str) -> Option<&'static str> {
 }
 
 /// The word that is like the one written, if one is.
-pub(super) fn nearest_word(word: &str, words: &[&'static str]) -> Option<&'static str> {
+pub(super) fn nearest_word<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
     let word: String = word.chars().take(100).collect::<String>().to_lowercase();
     let scored = words.iter().map(|right| (likeness(&word, right), *right));
     scored
@@ -99,6 +99,7 @@ mod tests {
             "[visits] has inactivity, max_length, max_size, max_delay"
         );
         let sections = "the sections are source, schemas, visits, time, limits, enrich, outputs, privacy, observe";
+        // Not `workers`, which is like it in no more than letters.
         assert_eq!(suggestion("kafka.brokers"), sections);
         assert_eq!(suggestion(&"x".repeat(1_000_000)), sections);
     }

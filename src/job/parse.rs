@@ -1,79 +1,43 @@
-//! From TOML and options to a job. Every key, of the file and of each `--set`, goes through the table of settings; each
-//! thing that is wrong becomes one error, and reading goes on, so that a user hears of everything at once. Reads no
-//! file but the job file, and of that at most 1 MiB.
+//! From TOML and options to a job. Every key, of the file and of each `--set`, goes through the
+//! table of settings; each thing that is wrong becomes one error, and reading goes on, so that a
+//! user hears of everything at once. Reads no file but the job file, and of that at most 256 KiB.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
-use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::assign::assign;
 use super::error::excerpt;
-use super::settings::{self, DefaultValue, Kind, SETTINGS, Setting};
-use super::{Job, JobError, JobErrors, JobFile, Place, Problem, Written, nearest, rules};
+use super::gather::{Found, Gatherer, Lines, Origin};
+use super::overrides::{Override, toml_or_text};
+use super::settings::{self, DefaultValue, Kind, SETTINGS};
+use super::{Job, JobError, JobErrors, JobFile, Place, Problem, Written, places, rules};
 
-/// The largest job file, in bytes.
-const LARGEST: u64 = 1 << 20;
-
-/// The deepest nesting of keys: TOML knows no limit, but a stack does.
-const DEEPEST: usize = 40;
-
-/// A setting that the command line replaces.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Override {
-    /// The option as it was written, for errors.
-    option: String,
-    /// The key and the value's text; `None` if there is no `=`.
-    assignment: Option<(String, String)>,
-}
-
-impl Override {
-    /// The override of `--set key=value`, given what stands after `--set`. The value is taken as TOML if it is some,
-    /// else as a text.
-    pub fn set(assignment: &str) -> Override {
-        let split = assignment.split_once('=');
-        Override {
-            option: format!("--set {assignment}"),
-            assignment: split.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())),
-        }
-    }
-
-    /// The override of an option that stands for a setting, such as `--workers 4` for `workers`.
-    pub fn option(option: &str, setting: &str, value: &str) -> Override {
-        Override {
-            option: format!("{option} {value}"),
-            assignment: Some((setting.to_owned(), value.to_owned())),
-        }
-    }
-}
+/// The largest job file, in bytes: far beyond any that a person writes.
+const LARGEST: u64 = 256 << 10;
 
 impl JobFile {
     /// Reads a job file, and lets the overrides replace its settings in their order.
     ///
     /// # Errors
-    /// Everything that is wrong with the file's text and the overrides. The places they name are not looked at.
+    /// Everything that is wrong with the file's text and the overrides. The places they name are
+    /// not looked at.
     pub fn load(file: &Path, overrides: &[Override]) -> Result<JobFile, JobErrors> {
-        match read(file) {
-            Ok(text) => JobFile::parse(&text, file, overrides),
-            Err((at, problem)) => {
-                // The options can be judged without the file.
-                let mut reader = Reader::new(file, "");
-                reader.error(
-                    Place::File {
-                        file: file.to_owned(),
-                        at,
-                    },
-                    problem,
-                );
-                reader.take_options(overrides);
-                reader.whole = false;
-                reader.finish()
-            }
-        }
+        Reader::load(file, overrides).finish(false)
+    }
+
+    /// As [`JobFile::load`], for who is about to start the job: what it reads must be there, and
+    /// its outputs must be possible where they are to be. Creates nothing. The salts are not looked
+    /// at: who may read them is a question of the role.
+    ///
+    /// # Errors
+    /// Everything that is wrong, the places included.
+    pub fn load_to_start(file: &Path, overrides: &[Override]) -> Result<JobFile, JobErrors> {
+        Reader::load(file, overrides).finish(true)
     }
 
     /// Reads the text of a job file; `file` is for errors and for the job's name.
@@ -81,10 +45,10 @@ impl JobFile {
     /// # Errors
     /// As [`JobFile::load`].
     pub fn parse(text: &str, file: &Path, overrides: &[Override]) -> Result<JobFile, JobErrors> {
-        let mut reader = Reader::new(file, text);
-        reader.take_file();
+        let mut reader = Reader::new(file);
+        reader.take_text(text);
         reader.take_options(overrides);
-        reader.finish()
+        reader.finish(false)
     }
 }
 
@@ -103,141 +67,23 @@ fn read(file: &Path) -> Result<String, (Option<(usize, usize)>, Problem)> {
     String::from_utf8(bytes).map_err(|error| {
         let right = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let right = String::from_utf8_lossy(right);
-        (Some(line_and_column(&right, right.len())), Problem::NotText)
+        (Some(Lines::new(&right).at(right.len())), Problem::NotText)
     })
 }
 
-/// Line and column, from 1, of a byte in a text; the column in characters.
-fn line_and_column(text: &str, byte: usize) -> (usize, usize) {
-    let before = &text[..text.floor_char_boundary(byte)];
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
-    // A byte order mark is not a column that anyone sees.
-    (
-        line,
-        before[line_start..]
-            .trim_start_matches('\u{feff}')
-            .chars()
-            .count()
-            + 1,
-    )
-}
-
-/// The text that spans point into, and where that text stands.
-#[derive(Clone, Copy)]
-enum Origin<'a> {
-    File { text: &'a str, file: &'a Path },
-    Option { value: &'a str, option: &'a str },
-}
-
-impl Origin<'_> {
-    fn place(&self, span: &Range<usize>) -> Place {
-        match self {
-            Origin::File { text, file } => Place::File {
-                file: file.to_path_buf(),
-                at: Some(line_and_column(text, span.start)),
-            },
-            Origin::Option { option, .. } => Place::Option((*option).to_owned()),
-        }
-    }
-
-    fn written(&self, span: &Range<usize>) -> String {
-        let (Origin::File { text, .. } | Origin::Option { value: text, .. }) = self;
-        excerpt(text.get(span.clone()).unwrap_or(text))
-    }
-}
-
-/// One value on its way to a setting.
-struct Found<'i> {
-    /// The whole name.
-    name: String,
-    setting: &'static Setting,
-    /// The field's path, in a section of field paths.
-    below: Option<String>,
-    value: DeValue<'i>,
-    span: Range<usize>,
-    written: Written,
-}
-
-/// Keys and values sorted into settings and errors.
-struct Gatherer<'a, 'i> {
-    origin: Origin<'a>,
-    found: Vec<Found<'i>>,
-    errors: Vec<JobError>,
-}
-
-impl<'i> Gatherer<'_, 'i> {
-    /// Takes what stands under a name, which is a section, a setting, or unknown.
-    fn gather(
-        &mut self,
-        name: String,
-        key: &Range<usize>,
-        value: &Spanned<DeValue<'i>>,
-        depth: usize,
-    ) {
-        let span = value.span();
-        let setting = settings::find(&name);
-        let section = settings::is_section(&name);
-        if let DeValue::Table(inner) = value.get_ref() {
-            let may_hold = match setting {
-                Some((setting, _)) => matches!(setting.kind, Kind::ByPath { .. }),
-                None => section || !inner.is_empty(),
-            };
-            if may_hold && depth < DEEPEST {
-                for (key, value) in inner.iter() {
-                    self.gather(join(&name, key.get_ref()), &key.span(), value, depth + 1);
-                }
-                return;
-            }
-        }
-        let written = self.origin.written(&span);
-        if let Some((setting, below)) = setting {
-            self.found.push(Found {
-                setting,
-                below: below.map(str::to_owned),
-                value: value.get_ref().clone(),
-                written: Written {
-                    place: self.origin.place(&span),
-                    value: written,
-                },
-                span,
-                name,
-            });
-        } else if section {
-            let problem = Problem::NotASection {
-                section: name,
-                value: written,
-            };
-            self.errors.push(JobError {
-                place: self.origin.place(&span),
-                problem,
-            });
-        } else {
-            let problem = Problem::Unknown {
-                known: nearest::suggestion(&name),
-                key: excerpt(&name),
-            };
-            self.errors.push(JobError {
-                place: self.origin.place(key),
-                problem,
-            });
-        }
-    }
-}
-
 /// A job while it is read.
-struct Reader<'a> {
-    file: &'a Path,
-    text: &'a str,
+struct Reader {
+    file: PathBuf,
     job: Job,
     written: BTreeMap<String, Written>,
     errors: Vec<JobError>,
-    /// Whether the text was TOML from end to end; if not, a setting that seems missing may only be unreadable.
+    /// Whether the text was TOML from end to end; if not, a setting that seems missing may only be
+    /// unreadable.
     whole: bool,
 }
 
-impl<'a> Reader<'a> {
-    fn new(file: &'a Path, text: &'a str) -> Self {
+impl Reader {
+    fn new(file: &Path) -> Reader {
         let mut job = Job::blank(file);
         for setting in SETTINGS {
             if let DefaultValue::Text(text) = setting.default {
@@ -245,63 +91,59 @@ impl<'a> Reader<'a> {
                     .expect("a default is a value of its setting");
             }
         }
+        let (written, errors) = (BTreeMap::new(), Vec::new());
         Reader {
-            file,
-            text,
+            file: file.to_owned(),
             job,
-            written: BTreeMap::new(),
-            errors: Vec::new(),
+            written,
+            errors,
             whole: true,
         }
+    }
+
+    fn load(file: &Path, overrides: &[Override]) -> Reader {
+        let mut reader = Reader::new(file);
+        match read(file) {
+            Ok(text) => reader.take_text(&text),
+            Err((at, problem)) => {
+                // The options can be judged without the file.
+                reader.whole = false;
+                reader.error(Place::in_file(file, at), problem);
+            }
+        }
+        reader.take_options(overrides);
+        reader
     }
 
     fn error(&mut self, place: Place, problem: Problem) {
         self.errors.push(JobError { place, problem });
     }
 
-    fn take_file(&mut self) {
-        let (table, syntax) = DeTable::parse_recoverable(self.text);
+    fn take_text(&mut self, text: &str) {
+        let file = self.file.clone();
+        let lines = Lines::new(text);
+        let (table, syntax) = DeTable::parse_recoverable(text);
         self.whole = syntax.is_empty();
-        let origin = Origin::File {
-            text: self.text,
-            file: self.file,
-        };
-        let mut gatherer = Gatherer {
-            origin,
-            found: Vec::new(),
-            errors: Vec::new(),
-        };
+        let mut gatherer = Gatherer::new(Origin::File {
+            lines: &lines,
+            file: &file,
+        });
         for (key, value) in table.get_ref().iter() {
             gatherer.gather(key.get_ref().to_string(), &key.span(), value, 0);
         }
         let Gatherer { found, errors, .. } = gatherer;
 
-        // What the parser made of a line that is not TOML is a guess: of such a line only the parser is heard, once.
-        let mut broken = Vec::new();
+        // What the parser made of a line that is not TOML is a guess: of such a line only the
+        // parser is heard, once.
+        let mut broken = BTreeSet::new();
         for error in syntax {
-            let at = error
-                .span()
-                .map(|span| line_and_column(self.text, span.start));
-            let line = at.map(|(line, _)| line);
-            if !broken.contains(&line) {
-                broken.push(line);
-                let problem = syntax_problem(self.text, &error, &found);
-                self.error(
-                    Place::File {
-                        file: self.file.to_owned(),
-                        at,
-                    },
-                    problem,
-                );
+            let at = error.span().map(|span| lines.at(span.start));
+            if broken.insert(at.map(|(line, _)| line)) {
+                let problem = syntax_problem(text, &error, &found);
+                self.error(Place::in_file(&file, at), problem);
             }
         }
-        let is_broken = |place: &Place| match place {
-            Place::File {
-                at: Some((line, _)),
-                ..
-            } => broken.contains(&Some(*line)),
-            _ => false,
-        };
+        let is_broken = |place: &Place| broken.contains(&place.line_number());
         self.errors
             .extend(errors.into_iter().filter(|error| !is_broken(&error.place)));
 
@@ -309,52 +151,45 @@ impl<'a> Reader<'a> {
             .into_iter()
             .filter(|found| !is_broken(&found.written.place))
         {
-            match self.written.get(&found.name) {
-                Some(Written {
-                    place:
-                        Place::File {
-                            at: Some((first, _)),
-                            ..
+            match self
+                .written
+                .get(&found.name)
+                .and_then(|first| first.place.line_number())
+            {
+                Some(first) => {
+                    self.error(
+                        found.written.place,
+                        Problem::Twice {
+                            key: found.name,
+                            first,
                         },
-                    ..
-                }) => {
-                    let problem = Problem::Twice {
-                        key: found.name,
-                        first: *first,
-                    };
-                    self.error(found.written.place, problem);
+                    );
                 }
-                _ => self.take(found),
+                None => self.take(found),
             }
         }
     }
 
     fn take_options(&mut self, overrides: &[Override]) {
-        for Override { option, assignment } in overrides {
-            let split = assignment
-                .as_ref()
-                .and_then(|(key, value)| Some((name_of(key)?, value)));
-            let Some((name, text)) = split else {
+        for over in overrides {
+            let option = &over.option;
+            let Some((name, text)) = over.split() else {
                 self.error(Place::Option(option.clone()), Problem::NotAnAssignment);
                 continue;
             };
-            let takes_text =
-                settings::find(&name).is_some_and(|(setting, _)| takes_text(&setting.kind));
+            let setting = settings::find(&name);
             let value = match toml_or_text(text) {
                 // A folder may be called 12.
-                value if takes_text && !value.is_str() => DeValue::String(text.into()),
+                value if setting.is_some_and(|(s, _)| is_text(&s.kind)) && !value.is_str() => {
+                    DeValue::String(text.into())
+                }
                 value => value,
             };
             let span = 0..text.len();
-            let origin = Origin::Option {
+            let mut gatherer = Gatherer::new(Origin::Option {
                 value: text,
                 option,
-            };
-            let mut gatherer = Gatherer {
-                origin,
-                found: Vec::new(),
-                errors: Vec::new(),
-            };
+            });
             gatherer.gather(name, &span, &Spanned::new(span.clone(), value), 0);
             let Gatherer {
                 found, mut errors, ..
@@ -377,55 +212,46 @@ impl<'a> Reader<'a> {
             ..
         } = found;
         if let Err(expected) = assign(&mut self.job, setting, below.as_deref(), &value) {
-            let problem = Problem::Value {
-                key: excerpt(&name),
-                value: written.value.clone(),
-                expected,
-            };
-            self.error(written.place.clone(), problem);
+            let (key, value) = (excerpt(&name), written.value.clone());
+            self.error(
+                written.place.clone(),
+                Problem::Value {
+                    key,
+                    value,
+                    expected,
+                },
+            );
         }
         // A wrong value is noted too, so that the setting is not said to be missing.
         self.written.insert(name, written);
     }
 
-    fn finish(mut self) -> Result<JobFile, JobErrors> {
+    fn finish(mut self, look_at_places: bool) -> Result<JobFile, JobErrors> {
         for setting in SETTINGS {
             let missing = setting.default == DefaultValue::Required
                 && !self.written.contains_key(setting.name);
-            if missing && self.whole {
-                let expected = format!(
-                    "{}, such as {}",
-                    setting.kind.expected(),
-                    setting.kind.example()
-                );
-                let place = Place::File {
-                    file: self.file.to_owned(),
-                    at: None,
+            if missing && self.whole && !is_wrong(&self.errors, setting.name) {
+                let (expected, example) = (setting.kind.expected(), setting.kind.example());
+                let expected = format!("{expected}, such as {example}");
+                let problem = Problem::Missing {
+                    key: setting.name.to_owned(),
+                    expected,
                 };
-                self.error(
-                    place,
-                    Problem::Missing {
-                        key: setting.name.to_owned(),
-                        expected,
-                    },
-                );
+                self.error(Place::in_file(&self.file, None), problem);
             }
         }
         let file = JobFile {
             job: self.job,
-            file: self.file.to_owned(),
+            file: self.file,
             written: self.written,
         };
-        let more = {
-            let wrong = |name: &str| {
-                self.errors
-                    .iter()
-                    .any(|error| error.problem.key() == Some(name))
-            };
-            rules::check(&file, &|name| {
-                !wrong(name) && (self.whole || file.written.contains_key(name))
-            })
-        };
+        let errors = &self.errors;
+        let sure =
+            |name: &str| !is_wrong(errors, name) && (self.whole || file.written.contains_key(name));
+        let mut more = rules::check(&file, &sure);
+        if look_at_places {
+            more.extend(places::check(&file, &sure));
+        }
         self.errors.extend(more);
         match JobErrors::from_vec(self.errors) {
             Some(errors) => Err(errors),
@@ -434,39 +260,19 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn join(prefix: &str, key: &str) -> String {
-    format!("{prefix}.{key}")
-}
-
-/// A text as a TOML value if it is one.
-fn toml_or_text(text: &str) -> DeValue<'_> {
-    DeValue::parse(text).map_or_else(|_| DeValue::String(text.into()), Spanned::into_inner)
-}
-
-/// The whole name of a key as TOML writes keys, with quotes around parts or without; `None` if it is not a key.
-fn name_of(key: &str) -> Option<String> {
-    let document = format!("{key} = 0");
-    let table = DeTable::parse(&document).ok()?;
-    let mut table = table.get_ref();
-    let mut name: Option<String> = None;
-    loop {
-        let mut entries = table.iter();
-        let (Some((key, value)), None) = (entries.next(), entries.next()) else {
-            return None;
-        };
-        name = Some(name.map_or_else(
-            || key.get_ref().to_string(),
-            |name| join(&name, key.get_ref()),
-        ));
-        match value.get_ref() {
-            DeValue::Table(inner) => table = inner,
-            _ => return name,
-        }
-    }
+/// Whether an error is about a setting, or about the section it is in.
+fn is_wrong(errors: &[JobError], name: &str) -> bool {
+    errors
+        .iter()
+        .filter_map(|error| error.problem.key())
+        .any(|key| {
+            let rest = name.strip_prefix(key);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
 }
 
 /// Whether a setting's value is a text, whatever else it may look like.
-fn takes_text(kind: &Kind) -> bool {
+fn is_text(kind: &Kind) -> bool {
     matches!(
         kind,
         Kind::Name { .. } | Kind::NeededFolder { .. } | Kind::Folder { .. } | Kind::File { .. }
@@ -476,33 +282,193 @@ fn takes_text(kind: &Kind) -> bool {
 /// What to say of a text that is not TOML; with its key, if it stands where a setting's value does.
 fn syntax_problem(text: &str, error: &toml::de::Error, found: &[Found<'_>]) -> Problem {
     let what = error.message();
-    let inside = |span: &Range<usize>| {
-        found
-            .iter()
-            .find(|found| found.span.start <= span.start && span.end <= found.span.end)
+    let span = error.span();
+    let holds = |found: &&Found<'_>| {
+        span.as_ref()
+            .is_some_and(|span| found.span.start <= span.start && span.end <= found.span.end)
     };
-    let Some(found) = error.span().as_ref().and_then(inside) else {
+    let Some(Found {
+        name,
+        setting,
+        span,
+        written,
+        ..
+    }) = found.iter().find(holds)
+    else {
         return Problem::Syntax(what.to_owned());
     };
-    let value = text.get(found.span.clone()).unwrap_or("").trim();
-    let a_text = takes_text(&found.setting.kind)
+    let value = text.get(span.clone()).unwrap_or("").trim();
+    let quoted = is_text(&setting.kind)
+        || setting.kind.is_by_path()
         || matches!(
-            found.setting.kind,
+            setting.kind,
             Kind::Duration { .. } | Kind::Size { .. } | Kind::Clock { .. }
         );
     let what = if value.is_empty() {
-        format!(
-            "a value is missing, such as {}",
-            found.setting.kind.example()
-        )
-    } else if a_text && !value.contains(['"', '\'']) {
-        format!("a text needs quotes: \"{}\"", found.written.value)
+        format!("a value is missing, such as {}", setting.kind.example())
+    } else if quoted && !value.contains(['"', '\'']) {
+        format!("a text needs quotes: \"{}\"", written.value)
     } else {
         what.to_owned()
     };
     Problem::ValueSyntax {
-        key: excerpt(&found.name),
-        value: found.written.value.clone(),
+        key: excerpt(name),
+        value: written.value.clone(),
         what,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::quantity::{Bytes, Milliseconds};
+    use super::super::report::value_text;
+    use super::*;
+
+    const LEAST: &str = "[source]\nlog = 'log'\n[outputs]\nfiles = 'tables'\n";
+
+    fn parse(text: &str, sets: &[String]) -> Result<JobFile, JobErrors> {
+        let sets: Vec<Override> = sets.iter().map(|set| Override::set(set)).collect();
+        JobFile::parse(text, Path::new("job.toml"), &sets)
+    }
+
+    #[test]
+    fn the_least_job_has_every_default() {
+        let job = parse(LEAST, &[]).unwrap().job;
+        let minutes = 60_000;
+        assert_eq!(job.visits.inactivity, 30 * minutes);
+        assert_eq!(job.visits.max_length, 24 * 60 * minutes);
+        assert_eq!(
+            (job.visits.max_size, job.visits.max_delay),
+            (100_000, 2 * minutes)
+        );
+        assert_eq!(
+            (job.time.tick, job.time.max_lag, job.time.max_ahead),
+            (100, 5_000, 5 * minutes)
+        );
+        assert_eq!(
+            (job.limits.max_record, job.outputs.partitions),
+            (1_000_000, 16)
+        );
+        assert_eq!(
+            (job.name.as_str(), job.source.topic.as_str()),
+            ("job", "measurements")
+        );
+        assert!(job.workers >= 1 && !job.source.follow && !job.outputs.replace);
+        assert_eq!(job.schema_store(), Path::new("log/schemas"));
+    }
+
+    #[test]
+    fn hostile_nesting_ends_in_errors() {
+        for text in [
+            "a.".repeat(100_000) + "a = 1",
+            format!("{}a = 1", "a.".repeat(79)),
+            format!("a = {}1{}", "{a = ".repeat(100_000), "}".repeat(100_000)),
+            format!(
+                "a = {}1{}",
+                format!("{{ {}a = ", "a.".repeat(78)).repeat(78),
+                "}".repeat(78)
+            ),
+            format!(
+                "schemas.roles = {}'ip'{}",
+                "{a = ".repeat(78),
+                "}".repeat(78)
+            ),
+            "[".repeat(100_000),
+            format!("[schemas.roles]\na = {}", "[".repeat(100_000)),
+            "= \n".repeat(60_000),
+            format!("visits = {{ {} }}", "a = 1, b = 2, ".repeat(4_000)),
+        ] {
+            assert!(parse(&text, &[]).is_err());
+            assert!(parse(LEAST, &[format!("x={text}"), text]).is_err());
+        }
+    }
+
+    /// A text out of what job files are made of.
+    fn scribble() -> impl Strategy<Value = String> {
+        const PIECES: &[&str] = &[
+            "[",
+            "]",
+            "{",
+            "}",
+            "=",
+            ".",
+            ",",
+            "\"",
+            "'",
+            "\n",
+            " ",
+            "#",
+            "source",
+            "log",
+            "visits",
+            "inactivity",
+            "schemas.roles",
+            "outputs",
+            "30min",
+            "1h",
+            "\"1h\"",
+            "7",
+            "-",
+            "_",
+            "true",
+            "1979-05-27",
+            "ä",
+            "\u{feff}",
+            "\\",
+            "\"\"\"",
+            "\u{0}",
+            "\r",
+            "max_size",
+            "'x'",
+        ];
+        let piece =
+            prop_oneof![4 => proptest::sample::select(PIECES).prop_map(str::to_owned), 1 => "\\PC"];
+        proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_job_or_errors_with_places(text in scribble(), set in scribble()) {
+            if let Err(errors) = parse(&text, &[set]) {
+                for error in errors.iter() {
+                    let shown = error.to_string();
+                    prop_assert!(shown.starts_with("job.toml: ") || shown.starts_with("job.toml:")
+                        || shown.starts_with("--set "), "{}", shown);
+                    prop_assert!(!shown.contains('\u{0}') && !shown.contains('\n'), "{}", shown);
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_printed_as_in_force_can_be_set(
+            inactivity in 1..86_400_000_u64,
+            more in 0..86_400_000_u64,
+            max_size in 1..=10_000_000_u64,
+            max_record in 1_000..=64_000_000_u64,
+            power in 0..=8_u32,
+            event_time: bool,
+            follow: bool,
+        ) {
+            let clock = if event_time { "event_time" } else { "log_time" };
+            let text = format!(
+                "[source]\nlog = 'log'\nclock = '{clock}'\nfollow = {follow}\n[outputs]\nfiles = 'tables'\n\
+                 partitions = {}\n[visits]\ninactivity = '{}'\nmax_length = '{}'\nmax_size = {max_size}\n\
+                 [limits]\nmax_record = '{}'\n",
+                1 << power, Milliseconds(inactivity), Milliseconds(inactivity + more), Bytes(max_record),
+            );
+            let job = parse(&text, &[]).unwrap().job;
+            prop_assert_eq!(job.visits.inactivity, inactivity);
+            prop_assert_eq!(job.visits.max_length, inactivity + more);
+            let written = |setting: &&super::settings::Setting| !matches!(setting.default, DefaultValue::Derived(_));
+            let sets: Vec<String> = SETTINGS
+                .iter()
+                .filter(written)
+                .map(|setting| format!("{}={}", setting.name, value_text(&job, setting.name)))
+                .collect();
+            let again = parse("[outputs]\nfiles = 'tables'\n", &sets).unwrap().job;
+            prop_assert_eq!(again, job);
+        }
     }
 }

@@ -5,54 +5,48 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use super::{JobError, JobErrors, JobFile};
+use super::{JobError, JobFile};
 
-impl JobFile {
-    /// Checks that what the job reads is there, and that its outputs can be folders where they are to be. The salts
-    /// are not looked at: who may read them is a question of the role.
-    ///
-    /// # Errors
-    /// Everything that is missing or in the way, each with the setting that names it.
-    pub fn check_places(&self) -> Result<(), JobErrors> {
-        let job = &self.job;
-        let mut errors: Vec<JobError> = Vec::new();
-        let mut check =
-            |setting: &str, path: Option<&Path>, check: fn(&Path) -> Result<(), String>| {
-                if let Some(Err(expected)) = path.map(check) {
-                    errors.push(self.wrong(setting, expected));
-                }
-            };
-        check("source.log", Some(&job.source.log), folder_to_read);
-        check(
-            "schemas.store",
-            job.schemas.store.as_deref(),
-            folder_to_read,
-        );
-        check(
-            "schemas.reader",
-            job.schemas.reader.as_deref(),
-            file_to_read,
-        );
-        check("enrich.geoip", job.enrich.geoip.as_deref(), file_to_read);
-        check(
-            "enrich.user_agents",
-            job.enrich.user_agents.as_deref(),
-            file_to_read,
-        );
-        check("enrich.robots", job.enrich.robots.as_deref(), file_to_read);
-        check("outputs.log", job.outputs.log.as_deref(), folder_to_write);
-        check(
-            "outputs.files",
-            job.outputs.files.as_deref(),
-            folder_to_write,
-        );
-        check(
-            "observe.frontier_log",
-            job.observe.frontier_log.as_deref(),
-            file_to_write,
-        );
-        JobErrors::from_vec(errors).map_or(Ok(()), Err)
-    }
+/// Checks that what the job reads is there, and that its outputs can be where they are to be. Only settings of which
+/// `sure` is true are looked at.
+pub(super) fn check(file: &JobFile, sure: &dyn Fn(&str) -> bool) -> Vec<JobError> {
+    let mut errors: Vec<JobError> = Vec::new();
+    let mut check = |setting: &str, path: Option<&Path>, check: fn(&Path) -> Result<(), String>| {
+        if let Some(Err(expected)) = path.filter(|_| sure(setting)).map(check) {
+            errors.push(file.wrong(setting, expected));
+        }
+    };
+    let job = &file.job;
+    check("source.log", Some(&job.source.log), folder_to_read);
+    check(
+        "schemas.store",
+        job.schemas.store.as_deref(),
+        folder_to_read,
+    );
+    check(
+        "schemas.reader",
+        job.schemas.reader.as_deref(),
+        file_to_read,
+    );
+    check("enrich.geoip", job.enrich.geoip.as_deref(), file_to_read);
+    check(
+        "enrich.user_agents",
+        job.enrich.user_agents.as_deref(),
+        file_to_read,
+    );
+    check("enrich.robots", job.enrich.robots.as_deref(), file_to_read);
+    check("outputs.log", job.outputs.log.as_deref(), folder_to_write);
+    check(
+        "outputs.files",
+        job.outputs.files.as_deref(),
+        folder_to_write,
+    );
+    check(
+        "observe.frontier_log",
+        job.observe.frontier_log.as_deref(),
+        file_to_write,
+    );
+    errors
 }
 
 fn folder_to_read(path: &Path) -> Result<(), String> {

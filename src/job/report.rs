@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::error::printable;
 use super::quantity::{Bytes, Count, Milliseconds};
-use super::settings::{self, CLOCKS, DefaultValue, Kind, SETTINGS, Setting};
+use super::settings::{self, DefaultValue, Kind, SETTINGS, Setting};
 use super::{Job, JobFile};
 
 impl JobFile {
@@ -20,7 +20,7 @@ impl JobFile {
                 .filter(|name| name.starts_with(&below))
                 .collect();
             if by_path.is_empty() {
-                let from = self.place(setting.name).line();
+                let from = self.place(setting.name).short();
                 rows.push([
                     setting.name.to_owned(),
                     value_text(&self.job, setting.name),
@@ -31,7 +31,7 @@ impl JobFile {
                 rows.push([
                     printable(name),
                     value_text(&self.job, name),
-                    self.place(name).line(),
+                    self.place(name).short(),
                 ]);
             }
         }
@@ -60,6 +60,8 @@ pub(super) fn value_text(job: &Job, name: &str) -> String {
     let job = &mut job.clone();
     let shown = |path: &Path| printable(&path.to_string_lossy());
     let value = match &setting.kind {
+        // The one folder that is known even if it is not written.
+        Kind::Folder { .. } if name == "schemas.store" => Some(shown(&job.schema_store())),
         Kind::Duration { slot, .. } => Some(Milliseconds(*slot(job)).to_string()),
         Kind::Size { slot, .. } => Some(Bytes(*slot(job)).to_string()),
         Kind::Count { slot, .. } => Some(Count(*slot(job)).to_string()),
@@ -67,16 +69,11 @@ pub(super) fn value_text(job: &Job, name: &str) -> String {
         Kind::PowerOfTwo { slot, .. } => Some(slot(job).to_string()),
         Kind::Flag { slot } => Some(slot(job).to_string()),
         Kind::Name { slot } => Some(slot(job).clone()),
-        Kind::Clock { slot } => {
-            let clock = *slot(job);
-            CLOCKS
-                .iter()
-                .find(|(_, known)| *known == clock)
-                .map(|(word, _)| (*word).to_owned())
-        }
+        Kind::Clock { slot } => Some(slot(job).word().to_owned()),
         Kind::NeededFolder { slot } => Some(shown(slot(job))),
         Kind::Folder { slot } | Kind::File { slot } => slot(job).as_deref().map(shown),
-        Kind::ByPath { slot, .. } => below.and_then(|path| slot(job).get(path).cloned()),
+        Kind::Roles { slot } => below.and_then(|path| Some(slot(job).get(path)?.to_string())),
+        Kind::Privacies { slot } => below.and_then(|path| Some(slot(job).get(path)?.to_string())),
     };
     value.unwrap_or_else(|| default_text(setting))
 }
@@ -98,10 +95,13 @@ pub fn explain() -> String {
             section = of;
             let _ = writeln!(text, "[{section}]");
         }
-        let _ = writeln!(text, "{}: {}", setting.name, setting.kind.expected());
-        let _ = writeln!(text, "    default: {}", default_text(setting));
-        for line in wrapped(setting.meaning, 96) {
-            let _ = writeln!(text, "    {line}");
+        let _ = writeln!(text, "{}", setting.name);
+        let takes = format!("{}.", setting.kind.expected());
+        let default = format!("Default: {}.", default_text(setting));
+        for paragraph in [setting.meaning, &capitalized(&takes), &default] {
+            for line in wrapped(paragraph, 96) {
+                let _ = writeln!(text, "    {line}");
+            }
         }
         text.push('\n');
     }
@@ -121,6 +121,13 @@ pub fn settings_as_markdown() -> String {
         let _ = writeln!(text, "| `{name}` | {takes} | {default} | {meaning} |");
     }
     text
+}
+
+fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
 }
 
 /// Breaks a text between words.

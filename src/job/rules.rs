@@ -105,7 +105,7 @@ fn check_paths(file: &JobFile, sure: &dyn Fn(&str) -> bool, errors: &mut Vec<Job
 
 /// The other side of a rule, with its value and where that comes from.
 fn origin(file: &JobFile, name: &str, value: &str) -> String {
-    format!("{name}, which is {value} ({})", file.place(name).line())
+    format!("{name}, which is {value} ({})", file.place(name).short())
 }
 
 fn weight(place: &Place) -> u8 {

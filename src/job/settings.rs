@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use visitflow_schemas::role::{Privacy, Role};
+
 use super::quantity::{Bytes, Count, Milliseconds};
 use super::{Clock, Job};
 
@@ -109,22 +111,17 @@ pub enum Kind {
         /// Its place.
         slot: Slot<Option<PathBuf>>,
     },
-    /// A section of its own: a word for each path of a field.
-    ByPath {
-        /// What the words are called.
-        what: &'static str,
-        /// The words, if the list is closed.
-        words: Option<&'static [&'static str]>,
+    /// A section of its own: a role for each path of a field.
+    Roles {
         /// Its place.
-        slot: Slot<BTreeMap<String, String>>,
+        slot: Slot<BTreeMap<String, Role>>,
+    },
+    /// A section of its own: what becomes of a field in the anonymized twins, for each path of one.
+    Privacies {
+        /// Its place.
+        slot: Slot<BTreeMap<String, Privacy>>,
     },
 }
-
-/// The words for the two clocks.
-pub(super) const CLOCKS: [(&str, Clock); 2] = [
-    ("log_time", Clock::LogTime),
-    ("event_time", Clock::EventTime),
-];
 
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
@@ -154,23 +151,27 @@ impl Kind {
             Kind::Name { .. } => {
                 "a name of letters, digits, `.`, `_` and `-`, at most 200".to_owned()
             }
-            Kind::Clock { .. } => CLOCKS.map(|(word, _)| format!("\"{word}\"")).join(" or "),
+            Kind::Clock { .. } => format!("one of {}", Clock::ALL.map(Clock::word).join(", ")),
             Kind::NeededFolder { .. } | Kind::Folder { .. } => "the path of a folder".to_owned(),
             Kind::File { .. } => "the path of a file".to_owned(),
-            Kind::ByPath {
-                what, words: None, ..
-            } => format!("a section of field paths, each with {what}"),
-            Kind::ByPath {
-                what,
-                words: Some(words),
-                ..
-            } => {
+            Kind::Roles { .. } => {
                 format!(
-                    "a section of field paths, each with {what}: {}",
-                    words.join(", ")
+                    "a section of field paths, each with one of {}",
+                    Role::words()
+                )
+            }
+            Kind::Privacies { .. } => {
+                format!(
+                    "a section of field paths, each with one of {}",
+                    Privacy::words()
                 )
             }
         }
+    }
+
+    /// Whether it is a section of its own, with paths of fields for keys.
+    pub fn is_by_path(&self) -> bool {
+        matches!(self, Kind::Roles { .. } | Kind::Privacies { .. })
     }
 
     /// A value as one writes it in a job file, for errors about the form of a value.
@@ -185,7 +186,8 @@ impl Kind {
             Kind::Clock { .. } => "\"log_time\"",
             Kind::NeededFolder { .. } | Kind::Folder { .. } => "\"shop/log\"",
             Kind::File { .. } => "\"data/countries.mmdb\"",
-            Kind::ByPath { .. } => "\"visitor.id\" = \"browser_id\"",
+            Kind::Roles { .. } => "\"visitor.id\" = \"browser_id\"",
+            Kind::Privacies { .. } => "\"visitor.id\" = \"pseudonymize\"",
         }
     }
 }
@@ -293,9 +295,7 @@ pub static SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "schemas.roles",
-        kind: Kind::ByPath {
-            what: "a role",
-            words: None,
+        kind: Kind::Roles {
             slot: |job| &mut job.schemas.roles,
         },
         default: DefaultValue::Derived("as the schemas say"),
@@ -304,9 +304,7 @@ pub static SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "schemas.privacy",
-        kind: Kind::ByPath {
-            what: "one of",
-            words: Some(&["keep", "pseudonymize", "generalize", "drop"]),
+        kind: Kind::Privacies {
             slot: |job| &mut job.schemas.privacy,
         },
         default: DefaultValue::Derived("as the schemas say"),
@@ -424,9 +422,9 @@ pub static SETTINGS: &[Setting] = &[
         kind: Kind::Folder {
             slot: |job| &mut job.outputs.log,
         },
-        default: DefaultValue::Derived("no topics; then outputs.files is needed"),
-        meaning: "The folder of the log into which the topics `tagged`, `lifecycle`, `late` and `rejected` are \
-                  written.",
+        default: DefaultValue::Derived("no topics"),
+        meaning: "The folder of the log into which the topics `tagged`, `lifecycle`, `late` and \
+                  `rejected` are written. It or outputs.files must be there.",
     },
     Setting {
         name: "outputs.partitions",
@@ -442,8 +440,9 @@ pub static SETTINGS: &[Setting] = &[
         kind: Kind::Folder {
             slot: |job| &mut job.outputs.files,
         },
-        default: DefaultValue::Derived("no tables; then outputs.log is needed"),
-        meaning: "The folder under which the tables of measurements and visits are written.",
+        default: DefaultValue::Derived("no tables"),
+        meaning: "The folder under which the tables of measurements and visits are written. It or \
+                  outputs.log must be there.",
     },
     Setting {
         name: "outputs.file_size",
@@ -498,7 +497,7 @@ pub(super) fn find(name: &str) -> Option<(&'static Setting, Option<&str>)> {
     SETTINGS.iter().find_map(
         |setting| match (name.strip_prefix(setting.name)?, &setting.kind) {
             ("", _) => Some((setting, None)),
-            (rest, Kind::ByPath { .. }) => Some((setting, Some(rest.strip_prefix('.')?))),
+            (rest, kind) if kind.is_by_path() => Some((setting, Some(rest.strip_prefix('.')?))),
             _ => None,
         },
     )

@@ -20,7 +20,9 @@ impl Producer {
     pub fn open(topic: &Topic, options: WriterOptions) -> Result<Producer, LogError> {
         let open = |partition| Writer::open(topic, partition, options);
         Ok(Producer {
-            writers: (0..topic.partitions()).map(open).collect::<Result<_, _>>()?,
+            writers: (0..topic.partitions())
+                .map(open)
+                .collect::<Result<_, _>>()?,
             commit_bytes: options.frame_bytes,
         })
     }
@@ -71,5 +73,16 @@ impl Producer {
     pub fn close(mut self) -> Result<(), LogError> {
         self.flush()?;
         self.writers.into_iter().try_for_each(Writer::close)
+    }
+}
+
+impl crate::generate::ArrivalSink for Producer {
+    fn send(&mut self, arrival: &crate::generate::Arrival) -> Result<(), crate::generate::SinkError> {
+        Producer::send(self, arrival.log_time, &arrival.key, &[], &arrival.value)?;
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), crate::generate::SinkError> {
+        Ok(self.flush()?)
     }
 }

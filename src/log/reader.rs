@@ -271,6 +271,7 @@ impl Reader {
     fn load_frame(&mut self) -> Result<bool, LogError> {
         self.pos += (self.frame_end - self.start) as u64;
         self.start = self.frame_end;
+        self.at = self.start;
         let mut doubts = 0;
         loop {
             let doubt = match self.try_frame()? {
@@ -325,10 +326,10 @@ impl Reader {
 
     /// Goes on to the segment after the one that was read to its end, if there is one.
     fn next_segment(&mut self) -> Result<bool, LogError> {
-        if let (Some(next), Some(segment)) = (self.later.pop_front(), &self.segment)
+        let known = self.later.front().copied();
+        if let (Some(next), Some(segment)) = (known, &self.segment)
             && next != self.offset
         {
-            self.later.push_front(next);
             return Err(segment.damaged(
                 self.pos,
                 format!("the segment's end, and the next segment has offset {next}"),
@@ -341,16 +342,18 @@ impl Reader {
         }
         match Segment::open(&self.partition, self.offset, false) {
             Ok(segment) => {
+                self.later.pop_front();
                 self.segment = Some(segment);
                 self.has_header = false;
                 self.pos = SEGMENT_HEADER as u64;
-                (self.start, self.filled, self.frame_end) = (0, 0, 0);
-                self.at = 0;
+                (self.start, self.filled, self.frame_end, self.at) = (0, 0, 0, 0);
                 self.whole_until = 0;
                 self.torn = None;
                 Ok(true)
             }
-            Err(LogError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Err(LogError::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound && known.is_none() =>
+            {
                 Ok(false)
             }
             Err(e) => Err(e),
@@ -424,7 +427,9 @@ impl Reader {
     }
 
     /// Looks ahead whether the commit that the frame at `pos` belongs to is whole, and which
-    /// tick it has: 56 bytes are read for each of its frames, once.
+    /// tick it has: 56 bytes are read for each of its frames, once. A commit that no frame
+    /// follows is read twice, since a loss of power may have kept its headers alone, and then the
+    /// next writer will cut all of it.
     fn whole_commit(&mut self, first: &FrameHeader) -> Result<Result<u64, Doubt>, LogError> {
         let Some(segment) = &self.segment else {
             return Ok(Ok(first.tick));
@@ -434,15 +439,21 @@ impl Reader {
         }
         let length = segment.length()?;
         let (mut at, mut offset) = (self.pos, self.offset);
+        let mut frames = Vec::new();
         loop {
             match segment.step(at, length, offset)? {
                 Step::Frame(header) if at == self.pos && header != *first => {
                     return Ok(Err(Doubt::open_commit(at, offset)));
                 }
                 Step::Frame(header) => {
+                    frames.push((at, header));
                     at += u64::from(header.length);
                     offset = header.end_offset();
                     if !header.more {
+                        let goes_on = matches!(segment.step(at, length, offset)?, Step::Frame(_));
+                        if !goes_on && let Some((at, bad)) = segment.first_bad_body(&frames)? {
+                            return Ok(Err(Doubt::bad_body(at, &bad)));
+                        }
                         self.whole_until = at;
                         self.whole_tick = header.tick;
                         return Ok(Ok(header.tick));
@@ -465,8 +476,7 @@ impl Reader {
         }
         self.buf.copy_within(self.start..self.filled, 0);
         self.filled -= self.start;
-        self.start = 0;
-        self.frame_end = 0;
+        (self.start, self.frame_end, self.at) = (0, 0, 0);
         if need > self.buf.len() {
             // A length is believed only as far as there are bytes for it.
             let there = segment.length()?.saturating_sub(self.pos);
@@ -508,5 +518,29 @@ pub fn end_offset(topic: &Topic, partition: u32) -> Result<u64, LogError> {
         Some(&base) => Ok(Segment::open(&dir, base, false)?
             .walk(true, false)?
             .end_offset),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Writer, WriterOptions};
+
+    #[test]
+    fn a_length_is_believed_only_as_far_as_the_file_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let topic = Topic::create(dir.path(), "t", 1).unwrap();
+        let mut writer = Writer::open(&topic, 0, WriterOptions::default()).unwrap();
+        writer.push(0, b"", &[], b"").unwrap();
+        writer.commit(0).unwrap();
+        let path = segment_path(&topic.partition_dir(0).unwrap(), 0);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[SEGMENT_HEADER + 4..SEGMENT_HEADER + 8].copy_from_slice(&u32::MAX.to_le_bytes());
+        let crc = crc32fast::hash(&bytes[SEGMENT_HEADER..SEGMENT_HEADER + 52]);
+        bytes[SEGMENT_HEADER + 52..SEGMENT_HEADER + 56].copy_from_slice(&crc.to_le_bytes());
+        std::fs::write(&path, bytes).unwrap();
+        let mut reader = Reader::open(&topic, 0, 0).unwrap();
+        assert!(reader.peek().unwrap().is_none());
+        assert_eq!(reader.buf.len(), CHUNK);
     }
 }

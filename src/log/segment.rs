@@ -173,7 +173,12 @@ impl Doubt {
 
     /// A file that ends inside a commit.
     pub fn open_commit(at: u64, offset: u64) -> Doubt {
-        Doubt::tail(at, offset, at, "the end of the file inside a commit".to_owned())
+        Doubt::tail(
+            at,
+            offset,
+            at,
+            "the end of the file inside a commit".to_owned(),
+        )
     }
 }
 
@@ -306,8 +311,22 @@ impl Segment {
         Ok(crc.finalize() == header.body_crc)
     }
 
-    /// Walks over all frames, by their headers, with `bodies` over their bytes too (about 0.4 ms
-    /// a MiB). A torn tail ends the walk.
+    /// The first of some frames whose body has not its CRC.
+    pub fn first_bad_body(
+        &self,
+        frames: &[(u64, FrameHeader)],
+    ) -> Result<Option<(u64, FrameHeader)>, LogError> {
+        let mut chunk = vec![0; CHUNK];
+        for &(at, header) in frames {
+            if !self.body_is_whole(at, &header, &mut chunk)? {
+                return Ok(Some((at, header)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Walks over all frames, by their headers, with `bodies` over all their bytes too (about
+    /// 0.4 ms a MiB), else over those of the last commit. A torn tail ends the walk.
     pub fn walk(&self, is_last: bool, bodies: bool) -> Result<Walk, LogError> {
         let length = self.length()?;
         let mut walk = Walk {
@@ -332,12 +351,14 @@ impl Segment {
         }
         let mut chunk = vec![0; if bodies { CHUNK } else { 0 }];
         let (mut at, mut offset, mut max_time) = (walk.end, walk.end_offset, walk.max_time);
+        let (mut commit, mut last_commit) = (Vec::new(), Vec::new());
         let doubt = loop {
             match self.step(at, length, offset)? {
                 Step::Frame(header) => {
                     if bodies && !self.body_is_whole(at, &header, &mut chunk)? {
                         break Some(Doubt::bad_body(at, &header));
                     }
+                    commit.push((at, header));
                     at += u64::from(header.length);
                     offset = header.end_offset();
                     max_time = max_time.max(header.max_time);
@@ -346,6 +367,8 @@ impl Segment {
                         walk.end_offset = offset;
                         walk.tick = walk.tick.max(header.tick);
                         walk.max_time = max_time;
+                        std::mem::swap(&mut commit, &mut last_commit);
+                        commit.clear();
                     }
                 }
                 Step::End if at == walk.end => break None,
@@ -355,6 +378,10 @@ impl Segment {
         };
         if let Some(doubt) = doubt {
             self.judge(&doubt, is_last, length)?;
+        }
+        if !bodies && is_last && self.first_bad_body(&last_commit)?.is_some() {
+            // A loss of power may have kept headers alone.
+            return self.walk(is_last, true);
         }
         Ok(walk)
     }

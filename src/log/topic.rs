@@ -281,9 +281,10 @@ mod tests {
     #[test]
     fn of_many_that_create_one_succeeds_and_all_agree() {
         let dir = tempfile::tempdir().unwrap();
+        let log = dir.path();
         let won: Vec<u32> = std::thread::scope(|scope| {
             let all: Vec<_> = (1..=8)
-                .map(|n| scope.spawn(move || Topic::create(dir.path(), "t", n).ok().map(|_| n)))
+                .map(|n| scope.spawn(move || Topic::create(log, "t", n).ok().map(|_| n)))
                 .collect();
             all.into_iter().filter_map(|t| t.join().unwrap()).collect()
         });
@@ -299,11 +300,17 @@ mod tests {
         for name in ["late", "lifecycle", "tagged"] {
             Topic::create(dir.path(), name, 1).unwrap();
         }
-        assert!(error("taged").ends_with("did you mean \"tagged\"? It has tagged, late, lifecycle"));
+        assert!(
+            error("taged").ends_with("did you mean \"tagged\"? It has tagged, late, lifecycle")
+        );
         assert!(error("measurements").contains("it has "));
         assert!(error("taged").contains(&*dir.path().to_string_lossy()));
         let nowhere = Topic::open(dir.path().join("no"), "late").unwrap_err();
-        assert!(nowhere.to_string().ends_with("the directory itself does not exist"));
+        assert!(
+            nowhere
+                .to_string()
+                .ends_with("the directory itself does not exist")
+        );
     }
 
     #[test]

@@ -87,11 +87,7 @@ impl Writer {
     /// # Errors
     /// No such partition; another writer has it; damage that is no torn tail, which is left as it
     /// is; what the file system says.
-    pub fn open(
-        topic: &Topic,
-        partition: u32,
-        options: WriterOptions,
-    ) -> Result<Writer, LogError> {
+    pub fn open(topic: &Topic, partition: u32, options: WriterOptions) -> Result<Writer, LogError> {
         let dir = topic.partition_dir(partition)?;
         fs::create_dir_all(&dir).map_err(LogError::io("create the partition", &dir))?;
         let lock = take_lock(&dir)?;
@@ -342,7 +338,8 @@ impl Writer {
         self.max_time = self.max_time.max(self.buf_max_time);
         self.buf.clear();
         // One huge commit should not be paid for ever after.
-        self.buf.shrink_to(self.options.buffer_bytes.saturating_mul(2));
+        self.buf
+            .shrink_to(self.options.buffer_bytes.saturating_mul(2));
         self.frame = 0;
         Ok(())
     }
@@ -469,4 +466,78 @@ fn write_header(segment: &Segment, header: SegmentHeader) -> Result<(), LogError
         bytes: SEGMENT_HEADER as u64,
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Reader, end_offset};
+
+    /// Lets every write fail, and what is done to take it back too.
+    fn refuse_writes(writer: &mut Writer) -> File {
+        let readable = File::open(&writer.segment.path).unwrap();
+        std::mem::replace(&mut writer.segment.file, readable)
+    }
+
+    #[test]
+    fn a_failed_commit_can_be_tried_again_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let topic = Topic::create(dir.path(), "t", 1).unwrap();
+        let options = WriterOptions {
+            segment_bytes: 1 << 20,
+            frame_bytes: 200,
+            buffer_bytes: 500,
+        };
+        let mut writer = Writer::open(&topic, 0, options).unwrap();
+        let good = refuse_writes(&mut writer);
+        let mut taken = 0;
+        let error = loop {
+            match writer.push(5, b"key", &[], &[1; 50]) {
+                Ok(offset) => taken = offset + 1,
+                Err(e) => break e,
+            }
+        };
+        assert!(matches!(error, LogError::Write { .. }), "{error}");
+        // The record that did not fit was not taken, and nothing is visible.
+        assert_eq!(writer.next_offset(), taken);
+        assert!(writer.commit(100).is_err());
+        assert!(writer.commit(100).is_err());
+        assert!(writer.dirty);
+        assert_eq!(end_offset(&topic, 0).unwrap(), 0);
+        assert_eq!(writer.last_tick(), 0);
+
+        writer.segment.file = good;
+        writer
+            .segment
+            .file
+            .write_all_at(b"half a frame", writer.end)
+            .unwrap();
+        writer.push(5, b"key", &[], b"next").unwrap();
+        writer.commit(200).unwrap();
+        assert_eq!(end_offset(&topic, 0).unwrap(), taken + 1);
+        let mut reader = Reader::open(&topic, 0, taken - 1).unwrap();
+        assert_eq!(reader.peek().unwrap().unwrap().tick, 100);
+        reader.advance();
+        assert_eq!(reader.peek().unwrap().unwrap().tick, 200);
+        reader.advance();
+        assert!(reader.peek().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_record_over_the_limit_is_refused_and_nothing_else_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let topic = Topic::create(dir.path(), "t", 1).unwrap();
+        let mut writer = Writer::open(&topic, 0, WriterOptions::default()).unwrap();
+        writer.push(5, b"", &[], b"before").unwrap();
+        let large = vec![0; 1 << 20];
+        let parts = vec![large.as_slice(); 257];
+        let error = writer.push_parts(5, b"", &[], &parts).unwrap_err();
+        assert!(
+            error.to_string().ends_with("expected at most 268435456"),
+            "{error}"
+        );
+        writer.push(5, b"", &[], b"after").unwrap();
+        writer.commit(0).unwrap();
+        assert_eq!(end_offset(&topic, 0).unwrap(), 2);
+    }
 }

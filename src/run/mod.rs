@@ -8,6 +8,7 @@ mod dataflow;
 mod failure;
 pub mod metrics;
 pub mod outputs;
+pub mod progress;
 pub mod status;
 
 use std::io;
@@ -177,6 +178,14 @@ pub struct Handle {
     pub stop: Arc<AtomicBool>,
     /// What is known when it starts and a user should hear, one thing a line.
     pub notes: Arc<Vec<String>>,
+    ended: Arc<AtomicBool>,
+}
+
+impl Handle {
+    /// Whether the run has ended; whoever watches it must return then.
+    pub fn ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
 }
 
 /// Everything that workers share.
@@ -285,7 +294,7 @@ pub fn run(options: Options, watch: impl FnOnce(Handle) + Send + 'static) -> Res
     };
 
     let metrics = Arc::new(Metrics::new(job.workers));
-    let handle = Handle { metrics: metrics.clone(), stop: Arc::default(), notes: Arc::new(notes) };
+    let handle = Handle { metrics: metrics.clone(), stop: Arc::default(), notes: Arc::new(notes), ended: Arc::default() };
     let shared = Arc::new(Shared {
         rules: rules(&job),
         reader,
@@ -326,7 +335,8 @@ pub fn run(options: Options, watch: impl FnOnce(Handle) + Send + 'static) -> Res
             Err(message) => panicked = Some(RunError::Panic(message)),
         }
     }
-    let stopped = handle.stop.swap(true, Ordering::Relaxed);
+    let stopped = handle.stop.load(Ordering::Relaxed);
+    handle.ended.store(true, Ordering::Release);
     status.finish(shared.failure.is_set() || panicked.is_some());
     if let Ok(watcher) = watcher {
         let _ = watcher.join();
