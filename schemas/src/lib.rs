@@ -5,11 +5,13 @@
 //! the default measurement ([`measurement`]) and how a reader sees what a writer wrote
 //! ([`resolve`]). There is no dataflow here, no clock and no thread.
 
+pub mod anonymize;
 pub mod columns;
 pub mod encode;
 pub mod key;
 pub mod measurement;
 pub mod message;
+pub mod pseudonym;
 pub mod records;
 pub mod resolve;
 pub mod role;
