@@ -1,6 +1,6 @@
-//! The command line: what may be written after `visitflow`, and the help that says so. For `main` and for tests of the
-//! help. Promises that what it returns is complete: options that belong together are there together, and none is there
-//! that its command would ignore. It runs nothing.
+//! The command line: what may be written after `visitflow`, and the help that says so. For `main`
+//! and for tests of the help. Promises that what it returns is complete: options that belong
+//! together are there together, and none is there that its command would ignore. It runs nothing.
 
 use std::path::PathBuf;
 
@@ -288,8 +288,8 @@ pub struct Why {
 }
 
 impl Cli {
-    /// Parses the program's arguments; prints help, versions and wrong usage itself, and then ends the process, with
-    /// exit code 2 for wrong usage.
+    /// Parses the program's arguments; prints help, versions and wrong usage itself, and then ends
+    /// the process, with exit code 2 for wrong usage.
     pub fn from_args() -> Cli {
         let cli = Cli::parse();
         cli.check().unwrap_or_else(|error| error.exit());

@@ -2,7 +2,9 @@
 //! logic about visits here; that is in `visitflow-dataflows`.
 
 pub mod cli;
+pub mod demo;
 pub mod generate;
+pub mod import;
 pub mod job;
 pub mod log;
 pub mod progress;
@@ -13,5 +15,3 @@ pub mod source;
 pub mod table;
 pub mod wall;
 pub mod why;
-//! Runtime.
-pub mod import;

@@ -6,11 +6,12 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use visitflow::cli::{self, Check, Cli, Command};
 use visitflow::job::{self, JobErrors, JobFile};
 use visitflow::log::{Producer, Topic, WriterOptions};
-use visitflow::{generate, run, show};
+use visitflow::{demo, generate, import, run, show};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -27,9 +28,15 @@ fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Demo(_) => anyhow::bail!("demo is not bound"),
+        Command::Demo(args) => Ok(demo::demo(&demo::Options {
+            workers: args.workers.map(usize::from),
+            time: args.seconds.map(Duration::from_secs),
+            dir: args.dir,
+            rate: args.rate,
+            plain: args.plain,
+        })?),
         Command::Generate(args) => generate(&args),
-        Command::Import(_) => anyhow::bail!("import is not bound"),
+        Command::Import(args) => import(args),
         Command::Check(args) => check(&args),
         Command::Run(args) => run(&args),
         Command::Anonymize(_) => anyhow::bail!("anonymize is not bound"),
@@ -98,6 +105,25 @@ fn generate(args: &cli::Generate) -> anyhow::Result<()> {
     println!("the right answer: {log}/truth");
     println!("next: visitflow run examples/jobs/log-to-files.toml --set source.log={log}");
     Ok(())
+}
+
+fn import(args: cli::Import) -> anyhow::Result<()> {
+    let mapping = |kind| match &args.mapping {
+        Some(path) => Ok(import::Mapping::read(path, kind)?),
+        None => anyhow::bail!("--mapping names the file that says which column is which field"),
+    };
+    let format = match args.format {
+        cli::Format::Combined => import::Format::Combined,
+        cli::Format::Csv => import::Format::Csv(mapping(import::Kind::Csv)?),
+        cli::Format::Jsonl => import::Format::Jsonl(mapping(import::Kind::Jsonl)?),
+    };
+    let topic = Topic::open_or_create(&args.log, &args.topic, args.partitions)?;
+    let mut producer = Producer::open(&topic, WriterOptions::default())?;
+    let mut options = import::Options::new(args.files, format, args.log);
+    options.topic = args.topic;
+    let summary = import::import(&options, &mut producer, &mut import::Meter::stderr())?;
+    producer.close()?;
+    print(&format!("{summary}\n"))
 }
 
 fn show(args: cli::Show) -> anyhow::Result<()> {

@@ -1,5 +1,5 @@
-//! Job files and the command line, seen as a user sees them: each case is a file and options, and what the program then
-//! prints and returns.
+//! Job files and the command line, seen as a user sees them: each case is a file and options, and
+//! what the program then prints and returns.
 
 use std::fs;
 use std::path::{Path, PathBuf};

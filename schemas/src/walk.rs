@@ -1340,16 +1340,18 @@ impl<'a> Compiler<'a> {
                 let at = format!("at {}: ", self.path);
                 let spot = self.spot(why.strip_prefix(&at[..]).unwrap_or(why));
                 targets.push(REFUSED | spot);
-                // Roles in it have no value in any body that is accepted.
-                let at = &self.indexes;
-                for (indexes, _, met) in &mut self.wanted {
-                    *met |= indexes.starts_with(at);
-                }
                 continue;
             }
             targets.push(self.mark());
             self.value(branch, read)?;
             jumps.push(self.push(Op::Jump { to: 0 }, &what));
+        }
+        if refused {
+            // Roles in a refused branch have no value in any body that is accepted.
+            let at = &self.indexes;
+            for (indexes, _, met) in &mut self.wanted {
+                *met |= indexes.starts_with(at);
+            }
         }
         let to = self.mark();
         for jump in jumps {

@@ -53,7 +53,7 @@ pub struct Unparsed {
     pub expected: &'static str,
     /// Where, in bytes from 1.
     pub column: usize,
-    /// The form of what stood there (see [`values::shape`]).
+    /// The form of what stood there: letters as `a`, digits as `9`.
     pub found: String,
 }
 

@@ -251,7 +251,11 @@ impl Source {
                 size: None,
             });
         }
-        let metadata = File::open(path)?.metadata()?;
+        let metadata = std::fs::metadata(path)?;
+        if metadata.is_file() {
+            // A pipe must not be opened before it is read: its writer would lose its reader.
+            File::open(path)?;
+        }
         if metadata.is_dir() {
             return Err(io::Error::new(
                 io::ErrorKind::IsADirectory,

@@ -19,6 +19,9 @@ const BUFFER: usize = 64 * 1024;
 /// In memory and in files, before a message: the lengths of key and value.
 const LENGTHS: usize = 8;
 
+/// A message: its time, key and value.
+pub(super) type Message<'a> = (i64, &'a [u8], &'a [u8]);
+
 /// Takes messages in any order.
 pub(super) struct Sorter {
     memory: usize,
@@ -234,8 +237,8 @@ impl Sorted {
         Ok(())
     }
 
-    /// The next message: its time, key and value.
-    pub fn next(&mut self) -> io::Result<Option<(i64, &[u8], &[u8])>> {
+    /// The next message.
+    pub fn next(&mut self) -> io::Result<Option<Message<'_>>> {
         if let Some(source) = self.given.take() {
             if source == self.cursors.len() {
                 self.next += 1;

@@ -1,4 +1,5 @@
-//! One value into one setting: is it of the right form, and in range? For the reader of job files alone.
+//! One value into one setting: is it of the right form, and in range? For the reader of job files
+//! alone.
 
 use toml::de::{DeInteger, DeValue};
 use visitflow_schemas::role::{Privacy, Role};

@@ -1,5 +1,6 @@
-//! What is wrong with a job file or an option, and where. For people at a terminal: each error is one line that names
-//! the place, the key, the value as it was written, and what was expected instead.
+//! What is wrong with a job file or an option, and where. For people at a terminal: each error is
+//! one line that names the place, the key, the value as it was written, and what was expected
+//! instead.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,10 +14,12 @@ pub enum Place {
     File {
         /// The file, as it was named by the caller.
         file: PathBuf,
-        /// Line and column, both from 1, the column in characters; `None` if it is about the file as a whole.
+        /// Line and column, both from 1, the column in characters; `None` if it is about the file
+        /// as a whole.
         at: Option<(usize, usize)>,
     },
-    /// In an option of the command line, which is given as it was written: `--set visits.inactivity=1h`.
+    /// In an option of the command line, as it was written there:
+    /// `--set visits.inactivity=1h`.
     Option(String),
     /// Nowhere: it is the default.
     Default,
@@ -41,7 +44,8 @@ impl Place {
         }
     }
 
-    /// The place in short, for a value that is right: the line without its column, the option's name.
+    /// The place in short, for a value that is right: the line without its column, the option's
+    /// name.
     pub fn short(&self) -> String {
         match self {
             Place::File { file, at } => {
@@ -115,7 +119,8 @@ impl std::error::Error for JobError {
     }
 }
 
-/// What can be wrong with a job file or an option. Values are kept as they were written, cut to a line.
+/// What can be wrong with a job file or an option. Values are kept as they were written, cut to a
+/// line.
 #[derive(Debug, Error)]
 pub enum Problem {
     /// The job file cannot be read.
@@ -206,7 +211,8 @@ impl Problem {
     }
 }
 
-/// Everything that is wrong with one job, never empty, in the order of the file, then of the options.
+/// Everything that is wrong with one job, never empty, in the order of the file, then of the
+/// options.
 #[derive(Debug)]
 pub struct JobErrors(Vec<JobError>);
 
@@ -237,7 +243,8 @@ impl fmt::Display for JobErrors {
 
 impl std::error::Error for JobErrors {}
 
-/// A text that may be shown on a terminal: control characters as escapes, so that a file cannot move the cursor.
+/// A text that may be shown on a terminal: control characters as escapes, so that a file cannot
+/// move the cursor.
 pub(super) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,10 +1,11 @@
-//! A job: what is read, what a visit is, and where the results go, as a TOML file and options say it. For the commands
-//! that start a job or look at one. Promises that a [`Job`] which exists is right in itself: every setting was known,
-//! readable, in range and in agreement with the others, and otherwise *all* that is wrong was said at once, each thing
-//! with its place. What the disk must hold is a question of its own, which
-//! [`JobFile::load_to_start`] asks too.
+//! A job: what is read, what a visit is, and where the results go, as a TOML file and options say
+//! it. For the commands that start a job or look at one. Promises that a [`Job`] which exists is
+//! right in itself: every setting was known, readable, in range and in agreement with the others,
+//! and otherwise *all* that is wrong was said at once, each thing with its place. What the disk
+//! must hold is a question of its own, which [`JobFile::load_to_start`] asks too.
 //!
-//! Paths are relative to the working directory, in the file as in options: one rule, the one of every other command.
+//! Paths are relative to the working directory, in the file as in options: one rule, the one of
+//! every other command.
 //!
 //! ```
 //! use visitflow::job::{JobFile, Override};
@@ -44,7 +45,8 @@ pub use overrides::Override;
 pub use report::{explain, settings_as_markdown};
 pub use settings::{DefaultValue, Kind, SETTINGS, Setting, is_name};
 
-/// Everything a run needs to know. Durations are in milliseconds, sizes in bytes, paths as they were written.
+/// Everything a run needs to know. Durations are in milliseconds, sizes in bytes, paths as they
+/// were written.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Job {
     /// The job's name, in which only letters, digits, `.`, `_` and `-` occur.
@@ -201,7 +203,8 @@ impl Job {
             .unwrap_or_else(|| self.source.log.join("schemas"))
     }
 
-    /// A job with what cannot be written down as a default text; it is no right job before the defaults are set.
+    /// A job with what cannot be written down as a default text; it is no right job before the
+    /// defaults are set.
     fn blank(file: &Path) -> Job {
         Job {
             name: settings::name_of_file(file),

@@ -1,11 +1,12 @@
-//! The right name for one that is slightly wrong. For errors only: nothing is ever guessed and then used.
+//! The right name for one that is slightly wrong. For errors only: nothing is ever guessed and then
+//! used.
 
 use strsim::normalized_damerau_levenshtein as likeness;
 
 use super::settings::SETTINGS;
 
-/// What can be said to somebody who wrote a setting's name that does not exist: the nearest right one, else all that
-/// can stand there.
+/// What can be said to somebody who wrote a setting's name that does not exist: the nearest right
+/// one, else all that can stand there.
 pub(super) fn suggestion(name: &str) -> String {
     if let Some(right) = nearest(name) {
         return format!("did you mean {right}?");

@@ -1,4 +1,5 @@
-//! Settings that the command line replaces: `--set key=value`, and options that stand for one setting.
+//! Settings that the command line replaces: `--set key=value`, and options that stand for one
+//! setting.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};

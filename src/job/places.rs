@@ -1,5 +1,5 @@
-//! Whether the disk holds what a job names. Apart from reading the job file, since an example can be right on a machine
-//! that has none of its data. Looks only, and creates nothing.
+//! Whether the disk holds what a job names. Apart from reading the job file, since an example can
+//! be right on a machine that has none of its data. Looks only, and creates nothing.
 
 use std::fs::{self, File};
 use std::io;
@@ -7,8 +7,8 @@ use std::path::Path;
 
 use super::{JobError, JobFile};
 
-/// Checks that what the job reads is there, and that its outputs can be where they are to be. Only settings of which
-/// `sure` is true are looked at.
+/// Checks that what the job reads is there, and that its outputs can be where they are to be. Only
+/// settings of which `sure` is true are looked at.
 pub(super) fn check(file: &JobFile, sure: &dyn Fn(&str) -> bool) -> Vec<JobError> {
     let mut errors: Vec<JobError> = Vec::new();
     let mut check = |setting: &str, path: Option<&Path>, check: fn(&Path) -> Result<(), String>| {

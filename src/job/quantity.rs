@@ -1,6 +1,7 @@
-//! Durations and sizes as people write them: `30min`, `1h 30m`, `64 MiB`, `1_000_000`. For whoever reads or prints a
-//! setting. Promises that what it prints it reads back to the same number, and that a number it cannot hold exactly is
-//! an error, never a rounded value. It is not a calendar: a day is 24 hours, and there are no months.
+//! Durations and sizes as people write them: `30min`, `1h 30m`, `64 MiB`, `1_000_000`. For whoever
+//! reads or prints a setting. Promises that what it prints it reads back to the same number, and
+//! that a number it cannot hold exactly is an error, never a rounded value. It is not a calendar: a
+//! day is 24 hours, and there are no months.
 
 use std::fmt;
 
@@ -41,7 +42,8 @@ const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 const WEEK: u64 = 7 * DAY;
 
-/// Reads a duration: parts of a number and a unit, from large to small, with or without spaces. Returns milliseconds.
+/// Reads a duration: parts of a number and a unit, from large to small, with or without spaces.
+/// Returns milliseconds.
 ///
 /// ```
 /// use visitflow::job::quantity::parse_duration;
@@ -82,8 +84,8 @@ pub fn parse_duration(text: &str) -> Result<u64, QuantityError> {
     Ok(total)
 }
 
-/// Reads a size: a number and a unit, which may be left out for bytes. `k`, `M`, `G`, `T` are powers of 1000 with or
-/// without a `B`, and powers of 1024 with an `i`. Returns bytes.
+/// Reads a size: a number and a unit, which may be left out for bytes. `k`, `M`, `G`, `T` are
+/// powers of 1000 with or without a `B`, and powers of 1024 with an `i`. Returns bytes.
 ///
 /// ```
 /// use visitflow::job::quantity::parse_size;
@@ -110,7 +112,8 @@ pub fn parse_size(text: &str) -> Result<u64, QuantityError> {
     part.times(unit, "bytes")
 }
 
-/// Prints milliseconds as a duration that [`parse_duration`] reads: `30min`, `1h 30min`, `24h`, `2d 1h`, `0s`.
+/// Prints milliseconds as a duration that [`parse_duration`] reads: `30min`, `1h 30min`, `24h`, `2d
+/// 1h`, `0s`.
 ///
 /// ```
 /// use visitflow::job::quantity::Milliseconds;
@@ -148,8 +151,8 @@ impl fmt::Display for Milliseconds {
     }
 }
 
-/// Prints bytes as a size that [`parse_size`] reads, in the unit that makes the shortest whole number: `64MB`, `64MiB`,
-/// `1_234_567`.
+/// Prints bytes as a size that [`parse_size`] reads, in the unit that makes the shortest whole
+/// number: `64MB`, `64MiB`, `1_234_567`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Bytes(
     /// The number of bytes.
@@ -244,7 +247,8 @@ impl<'a> Part<'a> {
         let whole: u64 = whole.replace('_', "").parse().map_err(|_| too_large())?;
         let fraction = fraction.replace('_', "");
         let fraction = fraction.trim_end_matches('0');
-        // 20 digits times a unit below 2^41 stay below 2^128; a longer fraction cannot be a whole number of anything.
+        // 20 digits times a unit below 2^41 stay below 2^128; a longer fraction cannot be a whole
+        // number of anything.
         let mut part = 0_u128;
         if !fraction.is_empty() {
             let not_whole = || QuantityError::NotWhole(self.text(), smallest);

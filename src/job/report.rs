@@ -1,4 +1,5 @@
-//! Settings as tables: the effective ones of a job, all there are for a terminal, and the same for `docs/job-file.md`.
+//! Settings as tables: the effective ones of a job, all there are for a terminal, and the same for
+//! `docs/job-file.md`.
 
 use std::fmt::Write as _;
 use std::path::Path;

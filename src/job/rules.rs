@@ -1,5 +1,5 @@
-//! What must hold between settings. Each rule names both sides, and blames the one that was written last: an option
-//! before the file, the file before a default.
+//! What must hold between settings. Each rule names both sides, and blames the one that was written
+//! last: an option before the file, the file before a default.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -7,7 +7,8 @@ use super::error::printable;
 use super::quantity::Milliseconds;
 use super::{JobError, JobFile, Place, Problem};
 
-/// Checks the rules. Only settings of which `sure` is true are looked at: what has an error of its own has none here.
+/// Checks the rules. Only settings of which `sure` is true are looked at: what has an error of its
+/// own has none here.
 pub(super) fn check(file: &JobFile, sure: &dyn Fn(&str) -> bool) -> Vec<JobError> {
     let mut errors = Vec::new();
     let job = &file.job;
@@ -44,10 +45,7 @@ pub(super) fn check(file: &JobFile, sure: &dyn Fn(&str) -> bool) -> Vec<JobError
         && sure("outputs.files")
     {
         errors.push(JobError {
-            place: Place::File {
-                file: file.file.clone(),
-                at: None,
-            },
+            place: Place::in_file(&file.file, None),
             problem: Problem::Missing {
                 key: "outputs.files".to_owned(),
                 expected:
@@ -116,7 +114,8 @@ fn weight(place: &Place) -> u8 {
     }
 }
 
-/// A path that can be compared with others: absolute, without `.` and `..`, and without links as far as it exists.
+/// A path that can be compared with others: absolute, without `.` and `..`, and without links as
+/// far as it exists.
 fn resolved(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     for ancestor in absolute.ancestors() {
@@ -135,4 +134,29 @@ fn resolved(path: &Path) -> PathBuf {
         }
     }
     absolute
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_compared_as_the_places_they_lead_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().canonicalize().unwrap();
+        std::fs::create_dir(real.join("log")).unwrap();
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(real.join("log"), real.join("link")).unwrap();
+            assert_eq!(resolved(&real.join("link/new/../x")), real.join("log/x"));
+        }
+        assert_eq!(
+            resolved(&real.join("./none/../log/a/./b")),
+            real.join("log/a/b")
+        );
+        assert_eq!(
+            resolved(Path::new("none")),
+            resolved(Path::new("x/../none"))
+        );
+    }
 }

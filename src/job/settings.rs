@@ -1,6 +1,6 @@
-//! The table of all settings. For everyone who adds one: parsing, defaults, nearest names, `visitflow check --explain`,
-//! the table of effective settings and the one in `docs/job-file.md` are all made from this list, and a test holds the
-//! page against it.
+//! The table of all settings. For everyone who adds one: parsing, defaults, nearest names,
+//! `visitflow check --explain`, the table of effective settings and the one in `docs/job-file.md`
+//! are all made from this list, and a test holds the page against it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -192,7 +192,8 @@ impl Kind {
     }
 }
 
-/// The job's name if none is written: the file's name without `.toml`, with `-` for what a name cannot hold.
+/// The job's name if none is written: the file's name without `.toml`, with `-` for what a name
+/// cannot hold.
 pub(super) fn name_of_file(file: &Path) -> String {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     let name: String = stem
@@ -207,7 +208,8 @@ pub(super) fn name_of_file(file: &Path) -> String {
     }
 }
 
-/// The number of threads this machine runs at once, as far as it tells; at most the number of shards.
+/// The number of threads this machine runs at once, as far as it tells; at most the number of
+/// shards.
 pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().min(256))
 }
@@ -216,7 +218,8 @@ fn is_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
 }
 
-/// Whether a text can be the name of a job or topic: also of a folder, a Kafka topic, a transactional ID.
+/// Whether a text can be the name of a job or topic: also of a folder, a Kafka topic, a
+/// transactional ID.
 pub fn is_name(text: &str) -> bool {
     (1..=200).contains(&text.len())
         && text.chars().all(is_name_char)

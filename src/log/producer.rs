@@ -86,3 +86,14 @@ impl crate::generate::ArrivalSink for Producer {
         Ok(self.flush()?)
     }
 }
+
+impl crate::import::Out for Producer {
+    fn send(&mut self, log_time: i64, key: &[u8], value: &[u8]) -> Result<(), crate::import::BoxError> {
+        Producer::send(self, log_time, key, &[], value)?;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), crate::import::BoxError> {
+        Ok(Producer::flush(self)?)
+    }
+}

@@ -213,7 +213,7 @@ impl Files {
             let dir = self.settings.dir.join(TABLES[table]);
             let options = options(table, &self.settings.overrides, &self.settings.reader);
             self.open[table] =
-                Some(TableWriter::new(&dir, &prefix, batch.schema(), options).map_err(failed(table))?);
+                Some(TableWriter::new(&dir, &prefix, batch.schema(), &options).map_err(failed(table))?);
         }
         let writer = self.open[table].as_mut().expect("opened above");
         writer.write(&batch).map_err(failed(table))
@@ -358,7 +358,7 @@ pub fn versions<'s>(
                     let last = done.iter().map(|d| d.last).max().unwrap_or(0);
                     // All seals before the cut are in; at the end of input, all there are.
                     let tick = if cut == u64::MAX { last } else { cut - 1 };
-                    let mut put = || -> Result<(), SinkError> {
+                    let put = || -> Result<(), SinkError> {
                         let mut tables = tables.borrow_mut();
                         if tables.is_none() {
                             let open = |t: usize| Table::open(&dir.join(TABLES[t])).map_err(failed(t));

@@ -7,7 +7,9 @@
 //!
 //! [`Fenced`]: TableError::Fenced
 
-use super::log::{APP, AddFile, Format, Metadata, Protocol, Remove, State, Txn, load, version_name};
+use super::log::{
+    APP, Add, AddFile, Format, Metadata, Protocol, Remove, State, Txn, load, version_name,
+};
 use super::schema::Struct;
 use super::{TableError, checkpoint, disk};
 use arrow_schema::Schema;
@@ -35,16 +37,29 @@ impl Table {
     ///
     /// # Errors
     /// [`TableError::Exists`], [`TableError::NotEmpty`], [`TableError::Schema`], or what the disk says.
-    pub fn create(dir: &Path, schema: &Schema, properties: &[(&str, &str)]) -> Result<Table, TableError> {
+    pub fn create(
+        dir: &Path,
+        schema: &Schema,
+        properties: &[(&str, &str)],
+    ) -> Result<Table, TableError> {
         let delta = Struct::from_arrow(schema)?;
         let log = dir.join("_delta_log");
         if let Some(names) = disk::list(dir)? {
             let puts = |name: &String| name.ends_with(".json") || name.ends_with(".parquet");
-            if disk::list(&log)?.is_some_and(|names| names.iter().any(|name| !name.starts_with('.') && puts(name))) {
-                return Err(TableError::Exists { dir: dir.to_owned() });
+            if disk::list(&log)?.is_some_and(|names| {
+                names
+                    .iter()
+                    .any(|name| !name.starts_with('.') && puts(name))
+            }) {
+                return Err(TableError::Exists {
+                    dir: dir.to_owned(),
+                });
             }
             if let Some(found) = names.into_iter().find(|name| name != "_delta_log") {
-                return Err(TableError::NotEmpty { dir: dir.to_owned(), found });
+                return Err(TableError::NotEmpty {
+                    dir: dir.to_owned(),
+                    found,
+                });
             }
         }
         disk::create_dir(&log)?;
@@ -55,17 +70,33 @@ impl Table {
             id: [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]].join("-"),
             name: None,
             description: None,
-            format: Format { provider: "parquet".to_owned(), options: Some(BTreeMap::new()) },
+            format: Format {
+                provider: "parquet".to_owned(),
+                options: Some(BTreeMap::new()),
+            },
             schema_string: to_json(&delta)?.to_string(),
             partition_columns: Vec::new(),
-            configuration: Some(properties.iter().map(|(k, v)| ((*k).to_owned(), Some((*v).to_owned()))).collect()),
+            configuration: Some(
+                properties
+                    .iter()
+                    .map(|(k, v)| ((*k).to_owned(), Some((*v).to_owned())))
+                    .collect(),
+            ),
             created_time: Some(disk::now()),
         };
-        let protocol = Protocol { min_reader_version: 1, min_writer_version: 2 };
-        let actions =
-            [commit_info("CREATE TABLE", json!({}), None), json!({"protocol": to_json(&protocol)?}), json!({"metaData": to_json(&metadata)?})];
+        let protocol = Protocol {
+            min_reader_version: 1,
+            min_writer_version: 2,
+        };
+        let actions = [
+            commit_info("CREATE TABLE", json!({}), None),
+            json!({"protocol": to_json(&protocol)?}),
+            json!({"metaData": to_json(&metadata)?}),
+        ];
         if !disk::put_if_absent(&log, &version_name(0), &lines(&actions))? {
-            return Err(TableError::Exists { dir: dir.to_owned() });
+            return Err(TableError::Exists {
+                dir: dir.to_owned(),
+            });
         }
         Table::open(dir)
     }
@@ -79,7 +110,13 @@ impl Table {
     pub fn open(dir: &Path) -> Result<Table, TableError> {
         let log = dir.join("_delta_log");
         let (state, checkpointed) = load(dir, &log, None)?;
-        Ok(Table { dir: dir.to_owned(), log, state, checkpointed, fenced: None })
+        Ok(Table {
+            dir: dir.to_owned(),
+            log,
+            state,
+            checkpointed,
+            fenced: None,
+        })
     }
 
     /// Opens the table in `dir`, or creates it if the directory is new or empty. Of two at once both get it.
@@ -87,7 +124,11 @@ impl Table {
     /// # Errors
     /// Those of [`open`](Table::open) and [`create`](Table::create); a table whose columns cannot be, or grow into,
     /// those of `schema`.
-    pub fn open_or_create(dir: &Path, schema: &Schema, properties: &[(&str, &str)]) -> Result<Table, TableError> {
+    pub fn open_or_create(
+        dir: &Path,
+        schema: &Schema,
+        properties: &[(&str, &str)],
+    ) -> Result<Table, TableError> {
         let table = match Table::open(dir) {
             Err(TableError::NotATable { .. }) => match Table::create(dir, schema, properties) {
                 Err(TableError::Exists { .. }) => Table::open(dir)?,
@@ -187,7 +228,12 @@ impl Table {
     ///
     /// # Errors
     /// As for `append`; [`TableError::Schema`] for another type under an old name, or a new column that is not nullable.
-    pub fn evolve(&mut self, schema: &Schema, files: &[AddFile], tick: u64) -> Result<u64, TableError> {
+    pub fn evolve(
+        &mut self,
+        schema: &Schema,
+        files: &[AddFile],
+        tick: u64,
+    ) -> Result<u64, TableError> {
         let schema = Struct::from_arrow(schema)?;
         self.commit(tick, Some(&schema), &[], files, "WRITE")
     }
@@ -198,7 +244,12 @@ impl Table {
     /// # Errors
     /// As for [`append`](Table::append); [`TableError::NotLive`] for a path that is none of [`files`](Table::files);
     /// [`TableError::AppendOnly`].
-    pub fn replace(&mut self, remove: &[String], add: &[AddFile], tick: u64) -> Result<u64, TableError> {
+    pub fn replace(
+        &mut self,
+        remove: &[String],
+        add: &[AddFile],
+        tick: u64,
+    ) -> Result<u64, TableError> {
         self.commit(tick, None, remove, add, "REPLACE")
     }
 
@@ -217,7 +268,10 @@ impl Table {
         self.make_durable(add)?;
         loop {
             if let Some(version) = self.fenced {
-                return Err(TableError::Fenced { dir: self.dir.clone(), version });
+                return Err(TableError::Fenced {
+                    dir: self.dir.clone(),
+                    version,
+                });
             }
             let actions = self.actions(tick, schema, remove, add, operation)?;
             let version = self.state.version + 1;
@@ -232,8 +286,13 @@ impl Table {
                 return Ok(version);
             }
             if !self.refresh()? {
-                let problem = "is there and not there; another program may be cleaning the log".to_owned();
-                return Err(TableError::Garbled { file: self.log.join(&name), line: 0, problem });
+                let problem =
+                    "is there and not there; another program may be cleaning the log".to_owned();
+                return Err(TableError::Garbled {
+                    file: self.log.join(&name),
+                    line: 0,
+                    problem,
+                });
             }
         }
     }
@@ -249,11 +308,23 @@ impl Table {
         let mut dirs = std::collections::BTreeSet::new();
         for file in add {
             let path = file.on_disk(&self.dir)?;
-            let wrong = |problem: String| TableError::DataFile { dir: self.dir.clone(), file: file.path.clone(), problem };
+            let wrong = |problem: String| TableError::DataFile {
+                dir: self.dir.clone(),
+                file: file.path.clone(),
+                problem,
+            };
             match std::fs::metadata(&path) {
                 Ok(found) if found.len() == file.size => {}
-                Ok(found) => return Err(wrong(format!("has {} bytes; expected {}", found.len(), file.size))),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(wrong("is missing".to_owned())),
+                Ok(found) => {
+                    return Err(wrong(format!(
+                        "has {} bytes; expected {}",
+                        found.len(),
+                        file.size
+                    )));
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                    return Err(wrong("is missing".to_owned()));
+                }
                 Err(e) => return Err(disk::failed("read", &path, e)),
             }
             dirs.extend(path.parent().map(Path::to_owned));
@@ -271,15 +342,29 @@ impl Table {
         operation: &str,
     ) -> Result<Vec<Value>, TableError> {
         let state = &self.state;
-        let txn_version = i64::try_from(tick).map_err(|_| TableError::Tick { dir: self.dir.clone(), tick, last: i64::MAX as u64 })?;
+        let txn_version = i64::try_from(tick).map_err(|_| TableError::Tick {
+            dir: self.dir.clone(),
+            tick,
+            last: i64::MAX as u64,
+        })?;
         let replaces = operation == "REPLACE";
         if let Some(last) = state.last_tick()
             && (tick < last || tick == last && !replaces)
         {
-            return Err(TableError::Tick { dir: self.dir.clone(), tick, last });
+            return Err(TableError::Tick {
+                dir: self.dir.clone(),
+                tick,
+                last,
+            });
         }
-        if !remove.is_empty() && state.configured("delta.appendOnly").is_some_and(|v| v.eq_ignore_ascii_case("true")) {
-            return Err(TableError::AppendOnly { dir: self.dir.clone() });
+        if !remove.is_empty()
+            && state
+                .configured("delta.appendOnly")
+                .is_some_and(|v| v.eq_ignore_ascii_case("true"))
+        {
+            return Err(TableError::AppendOnly {
+                dir: self.dir.clone(),
+            });
         }
         let now = disk::now();
         let mode = if replaces { "Overwrite" } else { "Append" };
@@ -291,14 +376,25 @@ impl Table {
         if let Some(newer) = schema {
             columns = columns.merge(newer)?;
             if columns != state.schema {
-                let metadata = Metadata { schema_string: to_json(&columns)?.to_string(), ..state.metadata.clone() };
+                let metadata = Metadata {
+                    schema_string: to_json(&columns)?.to_string(),
+                    ..state.metadata.clone()
+                };
                 actions.push(json!({"metaData": to_json(&metadata)?}));
             }
         }
         let mut gone = std::collections::BTreeSet::new();
         for path in remove {
-            let not_live = || TableError::NotLive { dir: self.dir.clone(), file: path.clone(), version: state.version };
-            let file = state.files.get(path).filter(|_| gone.insert(path)).ok_or_else(not_live)?;
+            let not_live = || TableError::NotLive {
+                dir: self.dir.clone(),
+                file: path.clone(),
+                version: state.version,
+            };
+            let file = state
+                .files
+                .get(path)
+                .filter(|_| gone.insert(path))
+                .ok_or_else(not_live)?;
             let mut remove = to_json(&Remove::of(file, now))?;
             remove["extendedFileMetadata"] = true.into();
             remove["partitionValues"] = json!({});
@@ -306,16 +402,28 @@ impl Table {
         }
         let mut added = std::collections::BTreeSet::new();
         for file in add {
-            let wrong = |problem: &str| TableError::DataFile { dir: self.dir.clone(), file: file.path.clone(), problem: problem.to_owned() };
+            let wrong = |problem: &str| TableError::DataFile {
+                dir: self.dir.clone(),
+                file: file.path.clone(),
+                problem: problem.to_owned(),
+            };
             if state.files.contains_key(&file.path) || !added.insert(&file.path) {
                 return Err(wrong("is a file of the table already"));
             }
-            if let Some(of_file) = &file.schema
-                && columns.merge(of_file)? != columns
+            let of_file = file
+                .schema
+                .as_deref()
+                .map(serde_json::from_str::<Struct>)
+                .transpose();
+            let of_file = of_file.map_err(|e| wrong(&format!("comes without its schema: {e}")))?;
+            if let Some(of_file) = of_file
+                && columns.merge(&of_file)? != columns
             {
-                return Err(wrong("has columns that the table does not have, or nulls where it has none; expected `evolve` first"));
+                return Err(wrong(
+                    "has columns that the table does not have, or nulls where it has none; expected `evolve` first",
+                ));
             }
-            let mut add = to_json(&AddFile { schema: None, ..file.clone() })?;
+            let mut add = to_json(&Add::of(file))?;
             add["partitionValues"] = json!({});
             add["dataChange"] = true.into();
             actions.push(json!({"add": add}));
@@ -326,7 +434,10 @@ impl Table {
 
 fn to_json(value: &impl serde::Serialize) -> Result<Value, TableError> {
     // Fails for maps whose keys are no strings, which none of ours is; as an error all the same.
-    serde_json::to_value(value).map_err(|e| TableError::Schema { column: String::new(), problem: e.to_string() })
+    serde_json::to_value(value).map_err(|e| TableError::Schema {
+        column: String::new(),
+        problem: e.to_string(),
+    })
 }
 
 fn commit_info(operation: &str, parameters: Value, blind: Option<bool>) -> Value {

@@ -8,14 +8,20 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 pub(super) fn failed(action: &'static str, path: &Path, source: std::io::Error) -> TableError {
-    TableError::Io { action, path: path.to_owned(), source }
+    TableError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// 128 bits that nobody else has drawn: file names must differ between processes that know nothing of each other.
 pub(super) fn fresh() -> u128 {
     let draw = || u128::from(std::hash::RandomState::new().build_hasher().finish());
     let pid = u128::from(std::process::id());
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_nanos());
     (draw() << 64 | draw()) ^ (pid << 96) ^ now
 }
 
@@ -52,13 +58,20 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, TableError> {
 
 /// Makes the names in `dir` durable.
 pub(super) fn sync_dir(dir: &Path) -> Result<(), TableError> {
-    File::open(dir).and_then(|d| d.sync_all()).map_err(|e| failed("sync", dir, e))
+    File::open(dir)
+        .and_then(|d| d.sync_all())
+        .map_err(|e| failed("sync", dir, e))
 }
 
 /// Creates `dir` and what is missing above it, durably.
 pub(super) fn create_dir(dir: &Path) -> Result<(), TableError> {
     fs::create_dir_all(dir).map_err(|e| failed("create", dir, e))?;
-    for above in dir.ancestors().skip(1).take_while(|above| !above.as_os_str().is_empty()).take(2) {
+    for above in dir
+        .ancestors()
+        .skip(1)
+        .take_while(|above| !above.as_os_str().is_empty())
+        .take(2)
+    {
         // A directory above that we may not open was not created by us.
         let _ = sync_dir(above);
     }
@@ -68,7 +81,10 @@ pub(super) fn create_dir(dir: &Path) -> Result<(), TableError> {
 fn write_beside(dir: &Path, name: &str, bytes: &[u8]) -> Result<std::path::PathBuf, TableError> {
     let path = dir.join(format!(".{name}.{:032x}.tmp", fresh()));
     let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
         file.write_all(bytes)?;
         file.sync_all()
     };

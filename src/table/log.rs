@@ -11,10 +11,9 @@ use std::path::{Path, PathBuf};
 /// The application's name in the log's transactions.
 pub(super) const APP: &str = "visitflow";
 
-/// One Parquet file of a table: what the writer of a file hands to whoever commits it, over threads or processes.
-/// About 1 KB, most of it statistics.
+/// One Parquet file of a table: what the writer of a file hands to whoever commits it, over threads or, by serde in
+/// any format, over processes. About 1 KB, most of it statistics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct AddFile {
     /// Where, relative to the table's directory, percent-encoded as a URI.
     pub path: String,
@@ -23,13 +22,10 @@ pub struct AddFile {
     /// Milliseconds since 1970; for people only.
     pub modification_time: i64,
     /// Delta's statistics as JSON: `numRecords`, `minValues`, `maxValues`, `nullCount`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stats: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) tags: Option<BTreeMap<String, Option<String>>>,
-    /// The file's own schema, so that the commit can refuse a file that does not fit. Not in the log.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) schema: Option<Struct>,
+    /// The file's own schema as JSON, so that the commit can refuse a file that does not fit; not in the log.
+    pub(super) schema: Option<String>,
 }
 
 impl AddFile {
@@ -40,17 +36,34 @@ impl AddFile {
         struct Stats {
             num_records: u64,
         }
-        serde_json::from_str::<Stats>(self.stats.as_deref()?).ok().map(|s| s.num_records)
+        serde_json::from_str::<Stats>(self.stats.as_deref()?)
+            .ok()
+            .map(|s| s.num_records)
     }
 
     /// The file on the disk. Refuses paths that lead out of the table.
     pub(super) fn on_disk(&self, dir: &Path) -> Result<PathBuf, TableError> {
-        let refuse = |problem: &str| TableError::DataFile { dir: dir.to_owned(), file: self.path.clone(), problem: problem.to_owned() };
+        let refuse = |problem: &str| TableError::DataFile {
+            dir: dir.to_owned(),
+            file: self.path.clone(),
+            problem: problem.to_owned(),
+        };
         let decoded = decode(&self.path).ok_or_else(|| refuse("is no percent-encoded path"))?;
         let relative = Path::new(&decoded);
-        let inside = relative.components().all(|c| matches!(c, std::path::Component::Normal(_)));
-        if !inside || decoded.is_empty() || self.path.split('/').next().is_some_and(|first| first.contains(':')) {
-            return Err(refuse("lies outside; expected a path below the table's directory"));
+        let inside = relative
+            .components()
+            .all(|c| matches!(c, std::path::Component::Normal(_)));
+        if !inside
+            || decoded.is_empty()
+            || self
+                .path
+                .split('/')
+                .next()
+                .is_some_and(|first| first.contains(':'))
+        {
+            return Err(refuse(
+                "lies outside; expected a path below the table's directory",
+            ));
         }
         Ok(dir.join(relative))
     }
@@ -124,12 +137,31 @@ pub(super) struct Txn {
     pub last_updated: Option<i64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Add {
-    #[serde(flatten)]
-    file: AddFile,
+pub(super) struct Add {
+    path: String,
+    size: u64,
+    modification_time: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stats: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tags: Option<BTreeMap<String, Option<String>>>,
+    #[serde(default, skip_serializing)]
     deletion_vector: Option<Value>,
+}
+
+impl Add {
+    pub fn of(file: &AddFile) -> Add {
+        Add {
+            path: file.path.clone(),
+            size: file.size,
+            modification_time: file.modification_time,
+            stats: file.stats.clone(),
+            tags: file.tags.clone(),
+            deletion_vector: None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -184,23 +216,42 @@ struct Replay {
 
 impl Replay {
     fn apply(&mut self, line: Line, file: &Path, number: usize) -> Result<(), TableError> {
-        let unsupported = |feature: String| TableError::Unsupported { file: file.to_owned(), feature };
-        let garbled = |problem: String| TableError::Garbled { file: file.to_owned(), line: number, problem };
+        let unsupported = |feature: String| TableError::Unsupported {
+            file: file.to_owned(),
+            feature,
+        };
+        let garbled = |problem: String| TableError::Garbled {
+            file: file.to_owned(),
+            line: number,
+            problem,
+        };
         if let Some(p) = line.protocol {
             if p.min_reader_version > 1 || p.min_writer_version > 2 {
-                return Err(unsupported(format!("protocol ({}, {})", p.min_reader_version, p.min_writer_version)));
+                return Err(unsupported(format!(
+                    "protocol ({}, {})",
+                    p.min_reader_version, p.min_writer_version
+                )));
             }
             self.protocol = Some(p);
         }
         if let Some(m) = line.meta_data {
             if !m.partition_columns.is_empty() {
-                return Err(unsupported(format!("partitions by {}", m.partition_columns.join(", "))));
+                return Err(unsupported(format!(
+                    "partitions by {}",
+                    m.partition_columns.join(", ")
+                )));
             }
             if m.format.provider != "parquet" {
-                return Err(unsupported(format!("files of the format {:?}", m.format.provider)));
+                return Err(unsupported(format!(
+                    "files of the format {:?}",
+                    m.format.provider
+                )));
             }
-            let schema: Struct = serde_json::from_str(&m.schema_string).map_err(|e| garbled(format!("schemaString is no schema: {e}")))?;
-            let arrow = schema.to_arrow().map_err(|e| unsupported(format!("a schema whose {e}")))?;
+            let schema: Struct = serde_json::from_str(&m.schema_string)
+                .map_err(|e| garbled(format!("schemaString is no schema: {e}")))?;
+            let arrow = schema
+                .to_arrow()
+                .map_err(|e| unsupported(format!("a schema whose {e}")))?;
             self.metadata = Some((m, schema, arrow));
         }
         if let Some(t) = line.txn {
@@ -214,13 +265,28 @@ impl Replay {
             self.files.remove(&r.path);
             self.removed.insert(r.path.clone(), r);
         }
-        if let Some(Add { mut file, deletion_vector }) = line.add {
-            if deletion_vector.is_some() {
+        if let Some(a) = line.add {
+            if a.deletion_vector.is_some() {
                 return Err(unsupported("a deletionVector".to_owned()));
             }
-            file.schema = None; // what only a stranger could have put there
-            self.removed.remove(&file.path);
-            self.files.insert(file.path.clone(), file);
+            let Add {
+                path,
+                size,
+                modification_time,
+                stats,
+                tags,
+                ..
+            } = a;
+            self.removed.remove(&path);
+            let file = AddFile {
+                path: path.clone(),
+                size,
+                modification_time,
+                stats,
+                tags,
+                schema: None,
+            };
+            self.files.insert(path, file);
         }
         Ok(())
     }
@@ -240,7 +306,11 @@ impl Replay {
             empty = false;
         }
         if empty {
-            return Err(TableError::Garbled { file: path.to_owned(), line: 0, problem: "is empty; expected the actions of a version".to_owned() });
+            return Err(TableError::Garbled {
+                file: path.to_owned(),
+                line: 0,
+                problem: "is empty; expected the actions of a version".to_owned(),
+            });
         }
         Ok(())
     }
@@ -253,7 +323,16 @@ impl Replay {
         };
         let protocol = self.protocol.ok_or_else(|| missing("protocol"))?;
         let (metadata, schema, arrow) = self.metadata.ok_or_else(|| missing("metaData"))?;
-        Ok(State { version, protocol, metadata, schema, arrow, txns: self.txns, files: self.files, removed: self.removed })
+        Ok(State {
+            version,
+            protocol,
+            metadata,
+            schema,
+            arrow,
+            txns: self.txns,
+            files: self.files,
+            removed: self.removed,
+        })
     }
 }
 
@@ -268,13 +347,19 @@ struct Listing {
 }
 
 fn listing(dir: &Path, log: &Path) -> Result<Listing, TableError> {
-    let no_table = || TableError::NotATable { dir: dir.to_owned() };
+    let no_table = || TableError::NotATable {
+        dir: dir.to_owned(),
+    };
     let mut names = disk::list(log)?.ok_or_else(no_table)?;
     names.sort_unstable();
     let mut versions = Vec::new();
     let mut parts: BTreeMap<(u64, u32), Vec<String>> = BTreeMap::new();
     for name in names {
-        let Some(version) = name.get(..20).filter(|v| v.bytes().all(|b| b.is_ascii_digit())).and_then(|v| v.parse().ok()) else {
+        let Some(version) = name
+            .get(..20)
+            .filter(|v| v.bytes().all(|b| b.is_ascii_digit()))
+            .and_then(|v| v.parse().ok())
+        else {
             continue;
         };
         match name[20..].split('.').collect::<Vec<_>>()[..] {
@@ -288,23 +373,45 @@ fn listing(dir: &Path, log: &Path) -> Result<Listing, TableError> {
             _ => {}
         }
     }
-    let whole = parts.into_iter().filter(|((_, of), names)| names.len() == *of as usize);
-    let checkpoints: BTreeMap<_, _> = whole.map(|((version, _), names)| (version, names)).collect();
+    let whole = parts
+        .into_iter()
+        .filter(|((_, of), names)| names.len() == *of as usize);
+    let checkpoints: BTreeMap<_, _> = whole
+        .map(|((version, _), names)| (version, names))
+        .collect();
     if versions.is_empty() && checkpoints.is_empty() {
         return Err(no_table());
     }
-    Ok(Listing { versions, checkpoints })
+    Ok(Listing {
+        versions,
+        checkpoints,
+    })
 }
 
 /// The table at `wanted`, or at its newest version, and the version of the newest checkpoint that there is.
 /// Reads the checkpoint before it and the versions since. The listing alone is trusted to say which these are:
 /// `_last_checkpoint` is a hint for those to whom listing is dear, and may lag behind.
-pub(super) fn load(dir: &Path, log: &Path, wanted: Option<u64>) -> Result<(State, u64), TableError> {
-    let Listing { versions, checkpoints } = listing(dir, log)?;
-    let newest = versions.last().copied().max(checkpoints.last_key_value().map(|(v, _)| *v)).unwrap_or(0);
+pub(super) fn load(
+    dir: &Path,
+    log: &Path,
+    wanted: Option<u64>,
+) -> Result<(State, u64), TableError> {
+    let Listing {
+        versions,
+        checkpoints,
+    } = listing(dir, log)?;
+    let newest = versions
+        .last()
+        .copied()
+        .max(checkpoints.last_key_value().map(|(v, _)| *v))
+        .unwrap_or(0);
     let target = wanted.unwrap_or(newest);
     if target > newest {
-        return Err(TableError::NoVersion { dir: dir.to_owned(), wanted: target, newest });
+        return Err(TableError::NoVersion {
+            dir: dir.to_owned(),
+            wanted: target,
+            newest,
+        });
     }
     let mut replay = Replay::default();
     let mut next = 0;
@@ -317,17 +424,30 @@ pub(super) fn load(dir: &Path, log: &Path, wanted: Option<u64>) -> Result<(State
         next = version + 1;
     }
     let first = versions.partition_point(|v| *v < next);
-    for version in versions[first..].iter().copied().take_while(|v| *v <= target) {
+    for version in versions[first..]
+        .iter()
+        .copied()
+        .take_while(|v| *v <= target)
+    {
         if version != next {
-            return Err(TableError::MissingVersion { log: log.to_owned(), missing: next });
+            return Err(TableError::MissingVersion {
+                log: log.to_owned(),
+                missing: next,
+            });
         }
         last_file = log.join(version_name(version));
-        let bytes = disk::read(&last_file)?.ok_or_else(|| TableError::MissingVersion { log: log.to_owned(), missing: version })?;
+        let bytes = disk::read(&last_file)?.ok_or_else(|| TableError::MissingVersion {
+            log: log.to_owned(),
+            missing: version,
+        })?;
         replay.apply_version(&bytes, &last_file)?;
         next += 1;
     }
     if next != target + 1 {
-        return Err(TableError::MissingVersion { log: log.to_owned(), missing: next });
+        return Err(TableError::MissingVersion {
+            log: log.to_owned(),
+            missing: next,
+        });
     }
     let newest_checkpoint = checkpoints.last_key_value().map_or(0, |(v, _)| *v);
     Ok((replay.finish(target, &last_file)?, newest_checkpoint))
@@ -341,7 +461,9 @@ impl State {
         loop {
             let version = self.version + 1;
             let path = log.join(version_name(version));
-            let Some(bytes) = disk::read(&path)? else { return Ok(first_of_ours) };
+            let Some(bytes) = disk::read(&path)? else {
+                return Ok(first_of_ours);
+            };
             if self.apply(&bytes, version, &path)? && first_of_ours.is_none() {
                 first_of_ours = Some(version);
             }
@@ -374,7 +496,9 @@ impl State {
     }
 
     pub fn last_tick(&self) -> Option<u64> {
-        self.txns.get(APP).and_then(|t| u64::try_from(t.version).ok())
+        self.txns
+            .get(APP)
+            .and_then(|t| u64::try_from(t.version).ok())
     }
 
     pub fn configured(&self, key: &str) -> Option<&str> {

@@ -10,6 +10,24 @@
 //! able to run over a simulated disk, and the kernel brings 170 crates and a TLS stack. All steps that touch the
 //! disk are in one small module for that reason.
 //!
+//! # Ids
+//! Write 128-bit ids as 32 hex characters and not as fixed-size binary. Measured with a million measurements of 77,174
+//! visits, CPU ms for (group by `visit_id`; look up one; join with the visits), this writer, four readers:
+//!
+//! | | B a row | write, ns a row | DuckDB `delta_scan` | Polars | deltalake | pyarrow |
+//! | --- | --- | --- | --- | --- | --- | --- |
+//! | binary | 26.2 | 600 to 670 | 32; 12; 46 | 42; 22; 66 | 60; 25; 70 | 71; 158; 74 |
+//! | `visit_id` as hex | 26.3 | 590 to 700 | 27; 10; 66 | 41; 18; 68 | 54; 10; 76 | 86; 157; 113 |
+//! | `event_id` too | 27.7 | 690 to 760 | 22; 9; 58 | 41; 17; 69 | 48; 8; 68 | 79; 223; 107 |
+//!
+//! What decides is not speed: an id pasted as text from another tool finds it. Against a binary column DuckDB, Polars
+//! and deltalake answer the same query with no rows and no error.
+//!
+//! # One day, one browser
+//! Polars and deltalake skip files by `event_time`; DuckDB 1.4 skips them by dates, numbers and strings, by nobody's
+//! instants, so a `date` column makes "one day" cheap there too. Within a file, row groups of 128 Ki rows, Bloom filters
+//! and the page index find one browser (`parquet_bloom_probe`: 7 of 8 row groups skipped).
+//!
 //! ```
 //! use std::sync::Arc;
 //! use arrow_array::{ArrayRef, Int64Array, RecordBatch};

@@ -66,16 +66,25 @@ pub(super) enum Nested {
 }
 
 fn wrong(path: &str, problem: impl Into<String>) -> TableError {
-    TableError::Schema { column: path.to_owned(), problem: problem.into() }
+    TableError::Schema {
+        column: path.to_owned(),
+        problem: problem.into(),
+    }
 }
 
 fn below(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
 }
 
 impl Struct {
     pub fn from_arrow(schema: &Schema) -> Result<Struct, TableError> {
-        Ok(Struct { fields: columns(schema.fields(), "")? })
+        Ok(Struct {
+            fields: columns(schema.fields(), "")?,
+        })
     }
 
     pub fn to_arrow(&self) -> Result<Schema, TableError> {
@@ -85,23 +94,38 @@ impl Struct {
     /// The least schema that holds both what `self` and what `newer` describes. Refused are other types under an old
     /// name, new columns that are not nullable (old files have no value), and old ones, not nullable, that are missing.
     pub fn merge(&self, newer: &Struct) -> Result<Struct, TableError> {
-        Ok(Struct { fields: merge(&self.fields, &newer.fields, "")? })
+        Ok(Struct {
+            fields: merge(&self.fields, &newer.fields, "")?,
+        })
     }
 }
 
 fn columns(fields: &Fields, path: &str) -> Result<Vec<Column>, TableError> {
     if fields.is_empty() {
-        return Err(wrong(path, "has no columns below it; expected at least one"));
+        return Err(wrong(
+            path,
+            "has no columns below it; expected at least one",
+        ));
     }
     let mut seen = HashSet::new();
     let mut columns = Vec::with_capacity(fields.len());
     for field in fields {
         let path = below(path, field.name());
-        if field.name().is_empty() || field.name().contains([' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '=']) {
-            return Err(wrong(&path, "is no name for a column: Delta forbids an empty one and any of ` ,;{}()=`, tabs and line ends"));
+        if field.name().is_empty()
+            || field
+                .name()
+                .contains([' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '='])
+        {
+            return Err(wrong(
+                &path,
+                "is no name for a column: Delta forbids an empty one and any of ` ,;{}()=`, tabs and line ends",
+            ));
         }
         if !seen.insert(field.name().to_lowercase()) {
-            return Err(wrong(&path, "is there twice (Delta does not tell upper from lower case)"));
+            return Err(wrong(
+                &path,
+                "is there twice (Delta does not tell upper from lower case)",
+            ));
         }
         let mut metadata = Map::new();
         if let Some(comment) = field.metadata().get("comment") {
@@ -110,7 +134,12 @@ fn columns(fields: &Fields, path: &str) -> Result<Vec<Column>, TableError> {
         if let Some(hint) = hint(field.data_type()) {
             metadata.insert(HINT.into(), hint.into());
         }
-        columns.push(Column { name: field.name().clone(), ty: delta(field.data_type(), &path)?, nullable: field.is_nullable(), metadata });
+        columns.push(Column {
+            name: field.name().clone(),
+            ty: delta(field.data_type(), &path)?,
+            nullable: field.is_nullable(),
+            metadata,
+        });
     }
     Ok(columns)
 }
@@ -137,17 +166,36 @@ fn delta(ty: &DataType, path: &str) -> Result<Type, TableError> {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => plain("string"),
         DataType::Dictionary(_, values) => match delta(values, path)? {
             Type::Plain(name) if name == "string" => plain("string"),
-            _ => Err(wrong(path, format!("{ty} cannot be stored; expected a dictionary of strings"))),
+            _ => Err(wrong(
+                path,
+                format!("{ty} cannot be stored; expected a dictionary of strings"),
+            )),
         },
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => plain("binary"),
-        DataType::Timestamp(TimeUnit::Millisecond | TimeUnit::Microsecond, Some(zone)) if matches!(&**zone, "UTC" | "+00:00" | "Z") => plain("timestamp"),
-        DataType::Timestamp(..) => Err(wrong(path, format!("{ty} cannot be stored; expected milliseconds or microseconds in the zone UTC"))),
-        DataType::Decimal128(p, s) if 0 <= *s && *s as u8 <= *p => plain(&format!("decimal({p},{s})")),
-        DataType::Struct(fields) => Ok(Type::Nested(Box::new(Nested::Struct { fields: columns(fields, path)? }))),
-        DataType::List(item) | DataType::LargeList(item) => Ok(Type::Nested(Box::new(Nested::Array {
-            element_type: delta(item.data_type(), &below(path, "element"))?,
-            contains_null: item.is_nullable(),
+        DataType::Binary
+        | DataType::LargeBinary
+        | DataType::BinaryView
+        | DataType::FixedSizeBinary(_) => plain("binary"),
+        DataType::Timestamp(TimeUnit::Millisecond | TimeUnit::Microsecond, Some(zone))
+            if matches!(&**zone, "UTC" | "+00:00" | "Z") =>
+        {
+            plain("timestamp")
+        }
+        DataType::Timestamp(..) => Err(wrong(
+            path,
+            format!("{ty} cannot be stored; expected milliseconds or microseconds in the zone UTC"),
+        )),
+        DataType::Decimal128(p, s) if 0 <= *s && *s as u8 <= *p => {
+            plain(&format!("decimal({p},{s})"))
+        }
+        DataType::Struct(fields) => Ok(Type::Nested(Box::new(Nested::Struct {
+            fields: columns(fields, path)?,
         }))),
+        DataType::List(item) | DataType::LargeList(item) => {
+            Ok(Type::Nested(Box::new(Nested::Array {
+                element_type: delta(item.data_type(), &below(path, "element"))?,
+                contains_null: item.is_nullable(),
+            })))
+        }
         DataType::Map(entries, _) => match entries.data_type() {
             DataType::Struct(pair) if pair.len() == 2 => Ok(Type::Nested(Box::new(Nested::Map {
                 key_type: delta(pair[0].data_type(), &below(path, "key"))?,
@@ -168,19 +216,33 @@ fn fields(columns: &[Column], path: &str) -> Result<Vec<Field>, TableError> {
             if column.metadata.contains_key("delta.invariants") {
                 return Err(wrong(&path, "has an invariant, which we would not check"));
             }
-            let ty = match (arrow(&column.ty, &path)?, column.metadata.get(HINT).and_then(Value::as_str)) {
+            let ty = match (
+                arrow(&column.ty, &path)?,
+                column.metadata.get(HINT).and_then(Value::as_str),
+            ) {
                 (DataType::Binary, Some(hint)) => {
-                    let width = hint.strip_prefix("fixed[").and_then(|rest| rest.strip_suffix(']')).and_then(|n| n.parse().ok());
-                    width.filter(|n| *n >= 0).map_or(DataType::Binary, DataType::FixedSizeBinary)
+                    let width = hint
+                        .strip_prefix("fixed[")
+                        .and_then(|rest| rest.strip_suffix(']'))
+                        .and_then(|n| n.parse().ok());
+                    width
+                        .filter(|n| *n >= 0)
+                        .map_or(DataType::Binary, DataType::FixedSizeBinary)
                 }
-                (DataType::Timestamp(_, zone), Some("timestamp[ms]")) => DataType::Timestamp(TimeUnit::Millisecond, zone),
+                (DataType::Timestamp(_, zone), Some("timestamp[ms]")) => {
+                    DataType::Timestamp(TimeUnit::Millisecond, zone)
+                }
                 (ty, _) => ty,
             };
             let field = Field::new(&column.name, ty, column.nullable);
-            Ok(match column.metadata.get("comment").and_then(Value::as_str) {
-                Some(comment) => field.with_metadata([("comment".to_owned(), comment.to_owned())]),
-                None => field,
-            })
+            Ok(
+                match column.metadata.get("comment").and_then(Value::as_str) {
+                    Some(comment) => {
+                        field.with_metadata([("comment".to_owned(), comment.to_owned())])
+                    }
+                    None => field,
+                },
+            )
         })
         .collect()
 }
@@ -191,13 +253,33 @@ fn arrow(ty: &Type, path: &str) -> Result<DataType, TableError> {
         Type::Nested(nested) => {
             return Ok(match &**nested {
                 Nested::Struct { fields: inner } => DataType::Struct(fields(inner, path)?.into()),
-                Nested::Array { element_type, contains_null } => {
-                    DataType::List(Arc::new(Field::new("element", arrow(element_type, &below(path, "element"))?, *contains_null)))
-                }
-                Nested::Map { key_type, value_type, value_contains_null } => {
+                Nested::Array {
+                    element_type,
+                    contains_null,
+                } => DataType::List(Arc::new(Field::new(
+                    "element",
+                    arrow(element_type, &below(path, "element"))?,
+                    *contains_null,
+                ))),
+                Nested::Map {
+                    key_type,
+                    value_type,
+                    value_contains_null,
+                } => {
                     let key = Field::new("key", arrow(key_type, &below(path, "key"))?, false);
-                    let value = Field::new("value", arrow(value_type, &below(path, "value"))?, *value_contains_null);
-                    DataType::Map(Arc::new(Field::new("key_value", DataType::Struct(vec![key, value].into()), false)), false)
+                    let value = Field::new(
+                        "value",
+                        arrow(value_type, &below(path, "value"))?,
+                        *value_contains_null,
+                    );
+                    DataType::Map(
+                        Arc::new(Field::new(
+                            "key_value",
+                            DataType::Struct(vec![key, value].into()),
+                            false,
+                        )),
+                        false,
+                    )
                 }
             });
         }
@@ -215,7 +297,9 @@ fn arrow(ty: &Type, path: &str) -> Result<DataType, TableError> {
         "binary" => DataType::Binary,
         "timestamp" => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         _ => {
-            let (p, s) = decimal(name).ok_or_else(|| wrong(path, format!("has the type {name:?}, which we do not know")))?;
+            let (p, s) = decimal(name).ok_or_else(|| {
+                wrong(path, format!("has the type {name:?}, which we do not know"))
+            })?;
             DataType::Decimal128(p, s)
         }
     })
@@ -223,7 +307,10 @@ fn arrow(ty: &Type, path: &str) -> Result<DataType, TableError> {
 
 /// Precision and scale of `decimal(p,s)`.
 pub(super) fn decimal(name: &str) -> Option<(u8, i8)> {
-    let (p, s) = name.strip_prefix("decimal(")?.strip_suffix(')')?.split_once(',')?;
+    let (p, s) = name
+        .strip_prefix("decimal(")?
+        .strip_suffix(')')?
+        .split_once(',')?;
     let (p, s): (u8, i8) = (p.trim().parse().ok()?, s.trim().parse().ok()?);
     ((1..=38).contains(&p) && 0 <= s && s as u8 <= p).then_some((p, s))
 }
@@ -238,7 +325,9 @@ fn merge(old: &[Column], newer: &[Column], path: &str) -> Result<Vec<Column>, Ta
                 column.ty = merge_types(&column.ty, &c.ty, &path)?;
                 column.nullable |= c.nullable;
             }
-            None if !column.nullable => return Err(wrong(&path, "is missing, but the table's is not nullable")),
+            None if !column.nullable => {
+                return Err(wrong(&path, "is missing, but the table's is not nullable"));
+            }
             None => {}
         }
         merged.push(column);
@@ -248,11 +337,23 @@ fn merge(old: &[Column], newer: &[Column], path: &str) -> Result<Vec<Column>, Ta
             continue;
         }
         let path = below(path, &column.name);
-        if let Some(same) = merged.iter().find(|c| c.name.to_lowercase() == column.name.to_lowercase()) {
-            return Err(wrong(&path, format!("differs from the table's `{}` by upper and lower case only", same.name)));
+        if let Some(same) = merged
+            .iter()
+            .find(|c| c.name.to_lowercase() == column.name.to_lowercase())
+        {
+            return Err(wrong(
+                &path,
+                format!(
+                    "differs from the table's `{}` by upper and lower case only",
+                    same.name
+                ),
+            ));
         }
         if !column.nullable {
-            return Err(wrong(&path, "is new to the table and not nullable; expected nullable, since older rows have no value"));
+            return Err(wrong(
+                &path,
+                "is new to the table and not nullable; expected nullable, since older rows have no value",
+            ));
         }
         merged.push(column.clone());
     }
@@ -264,22 +365,49 @@ fn merge_types(old: &Type, newer: &Type, path: &str) -> Result<Type, TableError>
     match (old, newer) {
         (Type::Plain(a), Type::Plain(b)) if a == b => Ok(old.clone()),
         (Type::Nested(a), Type::Nested(b)) => match (&**a, &**b) {
-            (Nested::Struct { fields: a }, Nested::Struct { fields: b }) => nested(Nested::Struct { fields: merge(a, b, path)? }),
-            (Nested::Array { element_type: a, contains_null: n }, Nested::Array { element_type: b, contains_null: m }) => nested(Nested::Array {
+            (Nested::Struct { fields: a }, Nested::Struct { fields: b }) => {
+                nested(Nested::Struct {
+                    fields: merge(a, b, path)?,
+                })
+            }
+            (
+                Nested::Array {
+                    element_type: a,
+                    contains_null: n,
+                },
+                Nested::Array {
+                    element_type: b,
+                    contains_null: m,
+                },
+            ) => nested(Nested::Array {
                 element_type: merge_types(a, b, &below(path, "element"))?,
                 contains_null: *n || *m,
             }),
             (
-                Nested::Map { key_type: k, value_type: v, value_contains_null: n },
-                Nested::Map { key_type: l, value_type: w, value_contains_null: m },
+                Nested::Map {
+                    key_type: k,
+                    value_type: v,
+                    value_contains_null: n,
+                },
+                Nested::Map {
+                    key_type: l,
+                    value_type: w,
+                    value_contains_null: m,
+                },
             ) => nested(Nested::Map {
                 key_type: merge_types(k, l, &below(path, "key"))?,
                 value_type: merge_types(v, w, &below(path, "value"))?,
                 value_contains_null: *n || *m,
             }),
-            _ => Err(wrong(path, format!("is {} in the table and {} here", name(old), name(newer)))),
+            _ => Err(wrong(
+                path,
+                format!("is {} in the table and {} here", name(old), name(newer)),
+            )),
         },
-        _ => Err(wrong(path, format!("is {} in the table and {} here", name(old), name(newer)))),
+        _ => Err(wrong(
+            path,
+            format!("is {} in the table and {} here", name(old), name(newer)),
+        )),
     }
 }
 

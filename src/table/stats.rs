@@ -18,12 +18,25 @@ const CHARACTERS: usize = 32;
 
 /// The statistics of a file as JSON. About 20 microseconds.
 pub(super) fn of(file: &ParquetMetaData, schema: &Struct) -> String {
-    let leaves = file.file_metadata().schema_descr().columns().iter().enumerate();
-    let leaves: HashMap<Vec<String>, usize> = leaves.map(|(i, leaf)| (leaf.path().parts().to_vec(), i)).collect();
-    let mut walk = Walk { file, leaves, left: COLUMNS, path: Vec::new() };
+    let leaves = file
+        .file_metadata()
+        .schema_descr()
+        .columns()
+        .iter()
+        .enumerate();
+    let leaves: HashMap<Vec<String>, usize> = leaves
+        .map(|(i, leaf)| (leaf.path().parts().to_vec(), i))
+        .collect();
+    let mut walk = Walk {
+        file,
+        leaves,
+        left: COLUMNS,
+        path: Vec::new(),
+    };
     let [min, max, nulls] = walk.columns(&schema.fields);
     let rows = file.file_metadata().num_rows();
-    serde_json::json!({"numRecords": rows, "minValues": min, "maxValues": max, "nullCount": nulls}).to_string()
+    serde_json::json!({"numRecords": rows, "minValues": min, "maxValues": max, "nullCount": nulls})
+        .to_string()
 }
 
 struct Walk<'a> {
@@ -70,7 +83,13 @@ impl Walk<'_> {
     }
 
     fn leaf(&self, leaf: usize, ty: &str) -> [Option<Value>; 3] {
-        let unit = match self.file.file_metadata().schema_descr().column(leaf).logical_type_ref() {
+        let unit = match self
+            .file
+            .file_metadata()
+            .schema_descr()
+            .column(leaf)
+            .logical_type_ref()
+        {
             Some(LogicalType::Timestamp(t)) => t.unit,
             _ => TimeUnit::MICROS,
         };
@@ -78,15 +97,23 @@ impl Walk<'_> {
         let mut bounded = true;
         for group in self.file.row_groups() {
             let chunk = group.column(leaf);
-            let Some(statistics) = chunk.statistics() else { return [None, None, None] };
+            let Some(statistics) = chunk.statistics() else {
+                return [None, None, None];
+            };
             nulls = nulls.zip(statistics.null_count_opt()).map(|(a, b)| a + b);
             if u64::try_from(chunk.num_values()).ok() == statistics.null_count_opt() {
                 continue;
             }
             match bounds(statistics, ty) {
                 Some((a, b)) => {
-                    low = Some(match low { Some(low) => Bound::least(low, a), None => a });
-                    high = Some(match high { Some(high) => Bound::greatest(high, b), None => b });
+                    low = Some(match low {
+                        Some(low) => Bound::least(low, a),
+                        None => a,
+                    });
+                    high = Some(match high {
+                        Some(high) => Bound::greatest(high, b),
+                        None => b,
+                    });
                 }
                 None => bounded = false,
             }
@@ -94,7 +121,11 @@ impl Walk<'_> {
         if !bounded {
             (low, high) = (None, None);
         }
-        [low.and_then(|low| low.json(ty, unit, false)), high.and_then(|high| high.json(ty, unit, true)), nulls.map(Value::from)]
+        [
+            low.and_then(|low| low.json(ty, unit, false)),
+            high.and_then(|high| high.json(ty, unit, true)),
+            nulls.map(Value::from),
+        ]
     }
 }
 
@@ -108,14 +139,26 @@ enum Bound {
 /// The bounds of one column chunk; none when it has none that can be trusted.
 fn bounds(statistics: &Statistics, ty: &str) -> Option<(Bound, Bound)> {
     Some(match statistics {
-        Statistics::Int32(s) => (Bound::Whole((*s.min_opt()?).into()), Bound::Whole((*s.max_opt()?).into())),
+        Statistics::Int32(s) => (
+            Bound::Whole((*s.min_opt()?).into()),
+            Bound::Whole((*s.max_opt()?).into()),
+        ),
         Statistics::Int64(s) => (Bound::Whole(*s.min_opt()?), Bound::Whole(*s.max_opt()?)),
         // Parquet's bounds leave NaN out, yet some readers hold it to be greater than everything.
-        Statistics::Float(s) if s.nan_count_opt() == Some(0) => (Bound::Float((*s.min_opt()?).into()), Bound::Float((*s.max_opt()?).into())),
-        Statistics::Double(s) if s.nan_count_opt() == Some(0) => (Bound::Float(*s.min_opt()?), Bound::Float(*s.max_opt()?)),
+        Statistics::Float(s) if s.nan_count_opt() == Some(0) => (
+            Bound::Float((*s.min_opt()?).into()),
+            Bound::Float((*s.max_opt()?).into()),
+        ),
+        Statistics::Double(s) if s.nan_count_opt() == Some(0) => {
+            (Bound::Float(*s.min_opt()?), Bound::Float(*s.max_opt()?))
+        }
         Statistics::ByteArray(s) if ty == "string" => {
             // A bound that Parquet has truncated is still one, and cut between characters.
-            let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(|s| Bound::Text(s.to_owned()));
+            let text = |bytes: &[u8]| {
+                std::str::from_utf8(bytes)
+                    .ok()
+                    .map(|s| Bound::Text(s.to_owned()))
+            };
             (text(s.min_opt()?.data())?, text(s.max_opt()?.data())?)
         }
         _ => return None,
@@ -143,11 +186,15 @@ impl Bound {
                     TimeUnit::NANOS => 1_000_000,
                 };
                 let ms = v.div_euclid(per) + i64::from(upper && v.rem_euclid(per) != 0);
-                in_calendar(ms.div_euclid(86_400_000)).then(|| json::instant(ms, 0))?.into()
+                in_calendar(ms.div_euclid(86_400_000))
+                    .then(|| json::instant(ms, 0))?
+                    .into()
             }
             // Readers may take a JSON number for a double, which is exact up to 15 digits.
             (Bound::Whole(v), ty) => match decimal(ty)? {
-                (p, s) if p <= 15 => Number::from_f64(json::decimal(v.into(), s).parse().ok()?)?.into(),
+                (p, s) if p <= 15 => {
+                    Number::from_f64(json::decimal(v.into(), s).parse().ok()?)?.into()
+                }
                 _ => return None,
             },
             (Bound::Float(v), _) => Number::from_f64(v)?.into(),
@@ -170,7 +217,11 @@ fn above(text: &str) -> Option<String> {
     }
     // The last character that has a next one, taken one up; UTF-8 sorts as code points do.
     while let Some(last) = short.pop() {
-        let next = if last == '\u{d7ff}' { Some('\u{e000}') } else { char::from_u32(last as u32 + 1) };
+        let next = if last == '\u{d7ff}' {
+            Some('\u{e000}')
+        } else {
+            char::from_u32(last as u32 + 1)
+        };
         if let Some(next) = next {
             short.push(next);
             return Some(short.into_iter().collect());

@@ -1,0 +1,154 @@
+//! What a view shows, worked out from a run's counters: rates, latencies, the newest tags, and what
+//! time stands on.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use visitflow_dataflows::visit::Rules;
+use visitflow_schemas::role::Role;
+use visitflow_schemas::roles::{Overrides, Roles};
+use visitflow_schemas::tag::AGENT_CLASSES;
+use visitflow_schemas::walk::{Found, Walk};
+
+use crate::generate;
+use crate::job::Job;
+use crate::run::Handle;
+use crate::run::metrics::Newest;
+use crate::run::status::Status;
+use crate::wall;
+
+/// How many seconds of rates are kept.
+pub const SECONDS: usize = 120;
+
+/// Works out what is shown.
+pub struct Facts {
+    job: Job,
+    rules: Rules,
+    handle: Handle,
+    walks: HashMap<u64, Walk>,
+    until: Option<Instant>,
+    began: Instant,
+    second: Instant,
+    before: u64,
+    rates: VecDeque<u64>,
+    committed: (u64, i64),
+}
+
+/// What is shown at one moment.
+pub struct Now {
+    /// Seconds since the view began.
+    pub seconds: u64,
+    /// Measurements in the last whole second.
+    pub rate: u64,
+    /// The same for each of the last [`SECONDS`], the newest last.
+    pub rates: Vec<u64>,
+    /// Measurements in all.
+    pub read: u64,
+    /// Visits open, begun, revised.
+    pub visits: [u64; 3],
+    /// Visits ended by inactivity, length, size.
+    pub ended: [u64; 3],
+    /// Median and 99th percentile from append to tag, in ms.
+    pub latency: Option<(u32, u32)>,
+    /// The newest tags, the newest first.
+    pub tags: Vec<Tag>,
+    /// What time stands on.
+    pub status: Status,
+}
+
+/// A tag, in words.
+pub struct Tag {
+    /// Event time in ms.
+    pub time: i64,
+    /// The first digits of the visit's ID.
+    pub visit: String,
+    /// What happened.
+    pub effect: String,
+    /// To what.
+    pub entity: String,
+    /// Who: the agent's class.
+    pub agent: &'static str,
+}
+
+impl Facts {
+    /// Of a run; the view ends at `until`.
+    pub fn new(job: Job, rules: Rules, handle: Handle, until: Option<Instant>) -> Facts {
+        let walk = |(_, schema): (&str, &visitflow_schemas::schema::Schema)| {
+            let roles = Roles::find(schema, &Overrides::default()).ok()?;
+            Some((schema.fingerprint(), Walk::compile(schema, &roles, None).ok()?))
+        };
+        let now = Instant::now();
+        Facts {
+            job,
+            rules,
+            handle,
+            walks: generate::schemas().filter_map(walk).collect(),
+            until,
+            began: now,
+            second: now,
+            before: 0,
+            rates: VecDeque::new(),
+            committed: (0, wall::now()),
+        }
+    }
+
+    /// Whether it is time to leave.
+    pub fn over(&self) -> bool {
+        self.handle.ended() || self.until.is_some_and(|until| Instant::now() >= until)
+    }
+
+    /// What is so now.
+    pub fn now(&mut self) -> Now {
+        let metrics = &self.handle.metrics;
+        let (read, _) = metrics.read();
+        let passed = self.second.elapsed().as_secs_f64();
+        if passed >= 1.0 {
+            self.rates.push_back(((read - self.before) as f64 / passed) as u64);
+            if self.rates.len() > SECONDS {
+                self.rates.pop_front();
+            }
+            (self.second, self.before) = (Instant::now(), read);
+        }
+        let committed = metrics.committed.load(Ordering::Relaxed);
+        if committed != self.committed.0 {
+            self.committed = (committed, wall::now());
+        }
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        Now {
+            seconds: self.began.elapsed().as_secs(),
+            rate: self.rates.back().copied().unwrap_or(0),
+            rates: self.rates.iter().copied().collect(),
+            read,
+            visits: [metrics.open_visits(), count(&metrics.started), count(&metrics.revised)],
+            ended: [0, 1, 2].map(|reason| count(&metrics.ended[reason])),
+            latency: metrics.latency(),
+            tags: metrics.newest().iter().rev().map(|newest| self.tag(newest)).collect(),
+            status: Status::of(&self.job, 0, &self.handle, self.rules, self.committed.1),
+        }
+    }
+
+    fn tag(&self, newest: &Newest) -> Tag {
+        let (schema, body) = &newest.body;
+        let mut found = Found::default();
+        let walked = self.walks.get(schema).is_some_and(|walk| walk.run(body, &mut found).is_ok());
+        let text = |role| found.text(body, role).filter(|_| walked).unwrap_or_default();
+        let entity = [text(Role::Entity), text(Role::EntityId)].join(" ");
+        Tag {
+            time: newest.time,
+            visit: newest.visit[..5].iter().map(|byte| format!("{byte:02x}")).collect(),
+            effect: text(Role::Effect).to_owned(),
+            entity: entity.trim_end().to_owned(),
+            agent: agent(&newest.context).unwrap_or("unknown"),
+        }
+    }
+}
+
+/// The agent's class in a context: behind the country, a zig-zag index.
+fn agent(context: &[u8]) -> Option<&'static str> {
+    let country = match context.first()? {
+        0 => 1,
+        _ => 2 + (context.get(1)? >> 1) as usize,
+    };
+    AGENT_CLASSES.get((context.get(country)? >> 1) as usize).copied()
+}

@@ -1,0 +1,146 @@
+//! `visitflow demo`: a living shop in one command. Made visitors come, search, buy and leave; the
+//! same job that would run in production tags their measurements and writes their visits; a view
+//! shows it. Nothing here is simulated but the visitors.
+
+mod facts;
+mod traffic;
+mod view;
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use crate::generate::GenerateError;
+use crate::job::{JobErrors, JobFile};
+use crate::log::LogError;
+use crate::run::{self, RunError, Summary, outputs};
+use crate::wall;
+
+/// How much of the past the shop opens with, in ms: visits are under way when the view appears.
+const PAST: i64 = 90_000;
+/// Partitions of the shop's topic.
+const PARTITIONS: u32 = 4;
+
+/// Why there is no demo, or no more.
+#[derive(Debug, Error)]
+#[allow(missing_docs)] // The messages say it.
+pub enum DemoError {
+    #[error("cannot make the folder {}: {source}", dir.display())]
+    Folder { dir: PathBuf, source: io::Error },
+    #[error("the folder {} holds a demo already; name another, or none", .0.display())]
+    Used(PathBuf),
+    #[error(transparent)]
+    Job(#[from] JobErrors),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("the shop: {0}")]
+    Shop(#[from] GenerateError),
+    #[error("the view: {0}")]
+    View(#[from] io::Error),
+}
+
+/// How to show it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Threads that work; as many as there are cores if `None`.
+    pub workers: Option<usize>,
+    /// After how long it ends by itself.
+    pub time: Option<Duration>,
+    /// Where its log and tables go; a new folder among the temporary files if `None`.
+    pub dir: Option<PathBuf>,
+    /// Measurements a second, on average.
+    pub rate: u32,
+    /// Lines instead of a screen.
+    pub plain: bool,
+}
+
+/// The demo's job: that of `examples/jobs/live.toml`, with visits short enough to be seen ending.
+fn job_text(dir: &Path, workers: Option<usize>) -> String {
+    let quoted = |path: PathBuf| serde_json::Value::from(path.display().to_string()).to_string();
+    let workers = workers.map_or(String::new(), |n| format!("workers = {n}\n"));
+    format!(
+        "name = 'demo'\n{workers}\
+         [source]\nlog = {}\nfollow = true\n\
+         [visits]\ninactivity = '30s'\nmax_length = '10min'\nmax_delay = '3s'\n\
+         [time]\nmax_lag = '1s'\n\
+         [outputs]\nlog = {}\nfiles = {}\nfile_age = '15s'\n",
+        quoted(dir.join("log")),
+        quoted(dir.join("topics")),
+        quoted(dir.join("tables")),
+    )
+}
+
+/// Shows the demo until it is left; prints where everything is.
+pub fn demo(options: &Options) -> Result<(), DemoError> {
+    let dir = match &options.dir {
+        Some(dir) => dir.clone(),
+        None => std::env::temp_dir().join(format!("visitflow-demo-{}", wall::now())),
+    };
+    if dir.join("log").exists() {
+        return Err(DemoError::Used(dir));
+    }
+    std::fs::create_dir_all(&dir).map_err(|source| DemoError::Folder { dir: dir.clone(), source })?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let traffic = traffic::open(&dir.join("log"), PARTITIONS, options.rate, wall::now() - PAST)?;
+    let text = job_text(&dir, options.workers);
+    let path = dir.join("demo.toml");
+    std::fs::write(&path, &text).map_err(|source| DemoError::Folder { dir: dir.clone(), source })?;
+    let job = JobFile::parse(&text, &path, &[])?.job;
+    let rules = run::rules(&job);
+
+    let signalled = stop.clone();
+    let _ = ctrlc::set_handler(move || signalled.store(true, Ordering::Relaxed));
+    let shop = traffic.start(stop.clone());
+    let plain = options.plain || !io::stdout().is_terminal();
+    let until = options.time.map(|time| Instant::now() + time);
+    let (failed, seen) = std::sync::mpsc::channel();
+    let (shown, view_stop) = (job.clone(), stop.clone());
+    let result = run::run(run::Options::of(job), move |handle| {
+        let mut facts = facts::Facts::new(shown, rules, handle.clone(), until);
+        let view = if plain {
+            view::lines(&mut facts, &view_stop)
+        } else {
+            view::screen(&mut facts, &view_stop)
+        };
+        if let Err(error) = view {
+            let _ = failed.send(error);
+        }
+        view_stop.store(true, Ordering::Relaxed);
+        handle.stop.store(true, Ordering::Relaxed);
+    });
+    stop.store(true, Ordering::Relaxed);
+    let shop = shop.join();
+    let summary = result?;
+    if let Ok(made) = shop {
+        made?;
+    }
+    if let Ok(error) = seen.try_recv() {
+        return Err(error.into());
+    }
+    farewell(&dir, &summary)?;
+    Ok(())
+}
+
+/// Says where everything is, and what can be asked.
+fn farewell(dir: &Path, summary: &Summary) -> io::Result<()> {
+    let tables = outputs::identified(&dir.join("tables"));
+    let mut out = io::stdout().lock();
+    writeln!(out, "{summary}\n")?;
+    writeln!(out, "tables: {} (Delta)", tables.display())?;
+    writeln!(out, "topics: {}", dir.join("topics").display())?;
+    writeln!(
+        out,
+        "\nIn DuckDB:\n  \
+         SELECT agent, end_reason, count(*) AS visits, round(avg(measurements), 1) AS measurements,\n         \
+         round(avg(epoch(last_seen - started)), 1) AS seconds\n  \
+         FROM read_parquet('{}/visits/*.parquet') GROUP BY ALL ORDER BY visits DESC;\n",
+        tables.display()
+    )?;
+    writeln!(out, "Or here:\n  visitflow show {}/visits --limit 3", tables.display())
+}
