@@ -288,10 +288,7 @@ mod tests {
         let first = salts.add(2026, [9; 32]).pseudonym(&Kind::Visit, b"");
         let again = Salts::parse(&salts.to_text()).unwrap();
         assert_eq!(again.years().collect::<Vec<_>>(), [-3, 2026]);
-        assert_eq!(
-            again.get(2026).unwrap().pseudonym(&Kind::Visit, b""),
-            first
-        );
+        assert_eq!(again.get(2026).unwrap().pseudonym(&Kind::Visit, b""), first);
         assert_eq!(again.to_text(), salts.to_text());
         assert!(again.get(2027).is_none());
     }

@@ -99,7 +99,11 @@ mod tests {
             ("mailto:ann@shop.example", "", ""),
             ("android-app://com.mail/1", "/1", "android-app://com.mail/1"),
             ("https://é.example/ü?ä", "/ü", "https://é.example/ü"),
-            ("https://a@b@shop.example\\x", "\\x", "https://shop.example\\x"),
+            (
+                "https://a@b@shop.example\\x",
+                "\\x",
+                "https://shop.example\\x",
+            ),
         ] {
             assert_eq!(left(Address::Own, text), own, "{text}");
             assert_eq!(left(Address::Foreign, text), foreign, "{text}");

@@ -185,12 +185,8 @@ impl Columns<'_> {
                 let (fields, arrays) =
                     self.fields(record, plans, from.fields(), from.columns(), want, rows)?;
                 let nulls = array.nulls().cloned();
-                let made = StructArray::try_new_with_length(
-                    fields.into(),
-                    arrays,
-                    nulls,
-                    array.len(),
-                )?;
+                let made =
+                    StructArray::try_new_with_length(fields.into(), arrays, nulls, array.len())?;
                 Ok(Arc::new(made))
             }
             (Plan::Array(plan), Kind::Array(item)) => {
@@ -228,7 +224,11 @@ impl Columns<'_> {
                     arrays.push(made);
                 }
                 let nulls = array.nulls().cloned();
-                Ok(Arc::new(StructArray::try_new(fields.into(), arrays, nulls)?))
+                Ok(Arc::new(StructArray::try_new(
+                    fields.into(),
+                    arrays,
+                    nulls,
+                )?))
             }
             _ => Err(self.unlike(Some(array), &want.to_string())),
         }

@@ -188,7 +188,13 @@ impl Anonymizer {
     /// the visit's ID and beginning are its first two fields. Paths in `overrides` are those of
     /// the writer's schema.
     pub fn of_tagged(schema: &Schema, overrides: &Overrides) -> Result<Anonymizer, AnonymizeError> {
-        Anonymizer::new(schema, overrides, &[(0, IdKind::Visit)], Some(1), "visit_started")
+        Anonymizer::new(
+            schema,
+            overrides,
+            &[(0, IdKind::Visit)],
+            Some(1),
+            "visit_started",
+        )
     }
 
     /// Of one of the [`records`](crate::records) about visits: visits, their beginnings, their
@@ -208,7 +214,9 @@ impl Anonymizer {
             Some((index, kind))
         });
         let ids: Vec<_> = ids.collect();
-        let began = fields.clone().find(|(_, f)| matches!(&f.name[..], "started" | "from_started"));
+        let began = fields
+            .clone()
+            .find(|(_, f)| matches!(&f.name[..], "started" | "from_started"));
         let began = began.map(|(index, _)| index);
         Anonymizer::new(schema, &Overrides::default(), &ids, began, "started")
     }

@@ -151,7 +151,7 @@ impl Planner<'_> {
     }
 
     fn missing(&mut self, context: &Context) -> Plan {
-        self.wrong(&context.path, Wrong::Missing);
+        self.wrong(field_of(&context.path), Wrong::Missing);
         Plan::Drop
     }
 
@@ -228,7 +228,11 @@ impl Planner<'_> {
         let told = self.problems.len();
         if others.clone().any(|(_, plan)| *plan == Plan::Drop) {
             // Where a problem below is the cause of it, that one says more.
-            if !self.problems.iter().any(|p| p.path.starts_with(&context.path)) {
+            if !self
+                .problems
+                .iter()
+                .any(|p| p.path.starts_with(&context.path))
+            {
                 self.wrong(&context.path, Wrong::Branch);
             }
         } else {
@@ -289,8 +293,13 @@ impl Planner<'_> {
 }
 
 fn kind_of(context: &Context) -> IdKind {
-    let field = || IdKind::Field(context.path.trim_end_matches(['[', ']', '{', '}']).into());
+    let field = || IdKind::Field(field_of(&context.path).into());
     context.id.clone().unwrap_or_else(field)
+}
+
+/// The path of the field that an item or a map's value lies in.
+fn field_of(path: &str) -> &str {
+    path.trim_end_matches(['[', ']', '{', '}'])
 }
 
 /// All kept or all left out.
@@ -355,7 +364,10 @@ fn word(role: Option<Role>, name: &str, ty: &Type) -> Option<Word> {
     }
     let name = name.to_lowercase();
     let is = |words: &[&str]| {
-        let end = |word: &&str| name.strip_suffix(*word).is_some_and(|rest| rest.ends_with('_'));
+        let end = |word: &&str| {
+            name.strip_suffix(*word)
+                .is_some_and(|rest| rest.ends_with('_'))
+        };
         words.contains(&&name[..]) || words.iter().any(end)
     };
     if is(&["ip", "ip_address", "user_agent"]) {

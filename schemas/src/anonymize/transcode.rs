@@ -10,9 +10,9 @@ use crate::pseudonym::{Kind as IdKind, Salt, hex, text_value};
 use crate::schema::{Kind, Record, Type};
 use crate::walk::{Fault, MAX_EMPTY_ITEMS};
 
+use super::BodyError;
 use super::address::generalize;
 use super::plan::{Plan, stays_fixed};
-use super::BodyError;
 
 type Result<T> = std::result::Result<T, BodyError>;
 
