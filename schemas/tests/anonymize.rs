@@ -47,8 +47,7 @@ fn say(record: &Record, path: &str, inherited: bool, rng: &mut Rng, out: &mut Ov
         let dot = if path.is_empty() { "" } else { "." };
         let path = format!("{path}{dot}{}", field.name);
         let nested = records(&field.ty, &path);
-        let inside = !nested.is_empty() && !has_map(&field.ty);
-        let own = match inside {
+        let own = match only_records(&field.ty) {
             true => rng.percent(40),
             false => !inherited || rng.percent(50),
         };
@@ -84,11 +83,15 @@ fn records<'a>(ty: &'a Ty, path: &str) -> Vec<(String, &'a Record)> {
     }
 }
 
-fn has_map(ty: &Ty) -> bool {
+/// Whether fields of records say all there is.
+fn only_records(ty: &Ty) -> bool {
     match ty {
-        Ty::Map(_) => true,
-        Ty::Array(item) => has_map(item),
-        Ty::Union(branches) => branches.iter().any(has_map),
+        Ty::Record(record) => !record.fields.is_empty(),
+        Ty::Array(item) => only_records(item),
+        Ty::Union(branches) => {
+            let others: Vec<_> = branches.iter().filter(|b| **b != Ty::Null).collect();
+            !others.is_empty() && others.into_iter().all(only_records)
+        }
         _ => false,
     }
 }
@@ -349,7 +352,7 @@ proptest! {
         prop_assert!(all > said.privacy.len());
         let field = record.fields.iter().find(|f| f.name == gone).unwrap();
         // Unless all that is in it says it for itself.
-        if records(&field.ty, &gone).is_empty() {
+        if !only_records(&field.ty) {
             match Anonymizer::of_tagged(&schema, &said) {
                 Err(AnonymizeError::Privacy(error)) => {
                     let told = |p: &visitflow_schemas::anonymize::Problem| p.wrong == Wrong::Missing && p.path.starts_with(&gone);

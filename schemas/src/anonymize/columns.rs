@@ -299,6 +299,11 @@ impl Columns<'_> {
             let id = match (&ty.kind, array.data_type()) {
                 (Kind::Fixed(_), DataType::Utf8) if fixed => {
                     let text = array.as_string::<i32>().value(at);
+                    if text.is_empty() {
+                        // What lies in a record that is null itself.
+                        made.push(None);
+                        continue;
+                    }
                     if !unhex(text, &mut scratch) {
                         let expected = "32 hexadecimal digits in each row";
                         return Err(self.unlike(Some(array), expected));
