@@ -22,8 +22,8 @@ pub struct Fates<'s> {
 /// are dealt to workers. A batch of accepted records only, the usual one, passes untouched.
 pub fn fates<'s>(records: Stream<'s, u64, Batch>, partitions: u32) -> Fates<'s> {
     let mut builder = OperatorBuilder::new("Fates".to_owned(), records.scope());
-    builder.set_notify_for(0, timely::progress::operate::FrontierInterest::Never);
     let mut input = builder.new_input(records, by_shard(partitions));
+    builder.set_notify_for(0, timely::progress::operate::FrontierInterest::Never);
     let (accepted, accepted_stream) = builder.new_output();
     let (late, late_stream) = builder.new_output();
     let (rejected, rejected_stream) = builder.new_output();

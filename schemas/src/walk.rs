@@ -498,8 +498,9 @@ impl Run<'_> {
     /// [`MAX_DEPTH`](crate::schema::MAX_DEPTH).
     fn ops(&mut self, mut pc: usize, mut at: usize) -> Result<usize, BodyError> {
         let body = self.body;
+        let ops = &self.walk.ops[..];
         loop {
-            let op = self.walk.ops[pc];
+            let op = ops[pc];
             match op {
                 Op::Text { slot } => {
                     let (start, end) = take!(self, pc, at, text(body, at));
@@ -734,7 +735,14 @@ pub(crate) fn fixed(body: &[u8], at: usize, len: u32) -> Result<usize, Fault> {
 fn varint(body: &[u8], at: usize) -> Result<(u64, usize), Fault> {
     match body.get(at) {
         Some(byte) if *byte < 0x80 => Ok((u64::from(*byte), at + 1)),
-        _ => long_varint(body, at),
+        // Two bytes: the lengths of most longer strings.
+        Some(byte) => match body.get(at + 1) {
+            Some(next) if *next < 0x80 => {
+                Ok((u64::from(*byte & 0x7F) | u64::from(*next) << 7, at + 2))
+            }
+            _ => long_varint(body, at),
+        },
+        None => Err(Fault::Ends),
     }
 }
 
@@ -792,21 +800,29 @@ fn int(body: &[u8], at: usize) -> Result<(i64, usize), Fault> {
 /// A length at `at` and as many bytes after it: where they begin and end.
 #[inline(always)]
 pub(crate) fn length(body: &[u8], at: usize) -> Result<(usize, usize), Fault> {
-    let (value, start) = varint(body, at)?;
-    let len = value >> 1;
-    if value & 1 != 0 || len > (body.len() - start) as u64 {
-        return Err(Fault::Length);
-    }
-    Ok((start, start + len as usize))
+    let (start, bytes, _) = counted(body, at)?;
+    Ok((start, start + bytes.len()))
 }
 
+/// As [`length`], for bytes that must be UTF-8.
 #[inline(always)]
-pub(crate) fn text(body: &[u8], at: usize) -> Result<(usize, usize), Fault> {
-    let (start, end) = length(body, at)?;
-    if !is_ascii(body, start, end) && !is_utf8(&body[start..end]) {
+fn text(body: &[u8], at: usize) -> Result<(usize, usize), Fault> {
+    let (start, bytes, rest) = counted(body, at)?;
+    if !is_ascii(bytes, rest) && !is_utf8(bytes) {
         return Err(Fault::Utf8);
     }
-    Ok((start, end))
+    Ok((start, start + bytes.len()))
+}
+
+/// A length at `at`: where what it counts begins, the bytes, and all there are from there on.
+#[inline(always)]
+fn counted(body: &[u8], at: usize) -> Result<(usize, &[u8], &[u8]), Fault> {
+    let (value, start) = varint(body, at)?;
+    let rest = body.get(start..).ok_or(Fault::Ends)?;
+    // A negative length has its lowest bit set: it becomes one that is too long.
+    let len = usize::try_from(value.rotate_right(1)).map_err(|_| Fault::Length)?;
+    let bytes = rest.get(..len).ok_or(Fault::Length)?;
+    Ok((start, bytes, rest))
 }
 
 #[inline(never)]
@@ -814,32 +830,39 @@ fn is_utf8(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok()
 }
 
-const HIGH: u64 = 0x8080_8080_8080_8080;
-
-/// Whether `body[start..end]` is all ASCII, eight or more bytes at a time.
+/// Whether `bytes`, the beginning of `rest`, are all ASCII. In steps so large that the usual lengths
+/// take the same way: a loop whose end cannot be foreseen costs more than some bytes read twice.
 #[inline(always)]
-fn is_ascii(body: &[u8], start: usize, end: usize) -> bool {
-    let bytes = &body[start..end];
-    let word = |eight: &[u8; 8]| u64::from_le_bytes(*eight);
-    if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-        let mut high = word(first) | word(last);
-        for sixteen in bytes.as_chunks::<16>().0 {
-            let [a, b] = sixteen.as_chunks::<8>().0 else {
-                continue;
-            };
-            high |= word(a) | word(b);
+fn is_ascii(bytes: &[u8], rest: &[u8]) -> bool {
+    let high = if let (Some(first), Some(last)) = (bytes.first_chunk::<32>(), bytes.last_chunk()) {
+        let mut high = high_bits(first) | high_bits::<32>(last);
+        if bytes.len() > 64 {
+            for middle in bytes[32..].as_chunks::<32>().0 {
+                high |= high_bits(middle);
+            }
         }
-        // Of the last up to 15 bytes, the first ones where they are over eight.
-        if let Some(before) = bytes.len().checked_sub(16) {
-            high |= bytes[before..].first_chunk::<8>().map_or(0, word);
+        high
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        let mut high = high_bits(first) | high_bits(last);
+        if let (Some(first), Some(last)) = (bytes.first_chunk::<16>(), bytes.last_chunk::<16>()) {
+            high |= high_bits(first) | high_bits(last);
         }
-        return high & HIGH == 0;
-    }
-    // Under eight bytes: read eight and take those of the string.
-    match body[start..].first_chunk::<8>() {
-        Some(eight) => word(eight) & HIGH & !(u64::MAX << (8 * bytes.len() as u32)) == 0,
-        None => bytes.is_ascii(),
-    }
+        high
+    } else {
+        // Under eight bytes: read eight and take those of the string.
+        match rest.first_chunk::<8>() {
+            Some(eight) => high_bits(eight) & !(u64::MAX << (8 * bytes.len() as u32)),
+            None => u64::from(!bytes.is_ascii()),
+        }
+    };
+    high == 0
+}
+
+/// Which bytes have their highest bit set, the eights of them put together.
+#[inline(always)]
+fn high_bits<const N: usize>(bytes: &[u8; N]) -> u64 {
+    let eights = bytes.as_chunks::<8>().0.iter();
+    eights.fold(0, |all, eight| all | u64::from_le_bytes(*eight)) & 0x8080_8080_8080_8080
 }
 
 /// The head of a block of an array or a map.
@@ -1674,15 +1697,15 @@ mod tests {
 
     #[test]
     fn ascii_is_told_at_every_length_and_place() {
-        for len in 0..70 {
+        for len in 0..140 {
             for high in 0..len {
                 let mut body = vec![b'a'; len + 2];
-                assert!(is_ascii(&body, 1, 1 + len));
+                assert!(is_ascii(&body[1..1 + len], &body[1..]));
                 body[0] = 0xFF;
                 body[len + 1] = 0xFF;
-                assert!(is_ascii(&body, 1, 1 + len), "{len}");
+                assert!(is_ascii(&body[1..1 + len], &body[1..]), "{len}");
                 body[1 + high] = 0x80;
-                assert!(!is_ascii(&body, 1, 1 + len), "{len} {high}");
+                assert!(!is_ascii(&body[1..1 + len], &body[1..]), "{len} {high}");
             }
         }
     }

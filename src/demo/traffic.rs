@@ -32,7 +32,7 @@ pub fn open(log: &Path, partitions: u32, rate: u32, start: i64) -> Result<Traffi
         partitions,
         nights: Some(false),
         // A scraper comes when the view has been seen for half a minute.
-        scraper: Some(Scraper { after: 120_000, pages: u64::from(rate) * 2 }),
+        scraper: Some(Scraper { after: 120_000, every: 300_000, pages: u64::from(rate) * 2 }),
         schema_changes: Some([150_000, 300_000]),
         ..Settings::default()
     };

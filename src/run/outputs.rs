@@ -45,7 +45,9 @@ pub fn prepare(job: &Job, reader: &Schema, first: bool) -> Result<(), RunError> 
                 });
             }
         }
-        let store = FolderStore::open(schemas(log))?;
+        let dir = schemas(log);
+        fs::create_dir_all(&dir).map_err(RunError::io("create", &dir))?;
+        let store = FolderStore::open(dir)?;
         for schema in records::all() {
             store.put(schema)?;
         }
