@@ -7,11 +7,13 @@
 //! ([`walk`], [`key`]), what is put in front of it ([`tag`]) and what is said of visits
 //! ([`records`]). There is no dataflow here, no clock and no thread.
 
+pub mod anonymize;
 pub mod columns;
 pub mod encode;
 pub mod key;
 pub mod measurement;
 pub mod message;
+pub mod pseudonym;
 pub mod records;
 pub mod resolve;
 pub mod role;
