@@ -1,6 +1,7 @@
 //! The runtime: where measurements come from, where results go, and the command line. There is no
 //! logic about visits here; that is in `visitflow-dataflows`.
 
+pub mod anonymize;
 pub mod cli;
 pub mod demo;
 pub mod generate;

@@ -39,7 +39,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Import(args) => import(args),
         Command::Check(args) => check(&args),
         Command::Run(args) => run(&args),
-        Command::Anonymize(_) => anyhow::bail!("anonymize is not bound"),
+        Command::Anonymize(args) => anonymize(&args),
         Command::Show(args) => show(args),
         Command::Why(args) => {
             let job = JobFile::load(&args.job, &args.settings.overrides())?.job;
@@ -65,6 +65,22 @@ fn run(args: &cli::Run) -> anyhow::Result<()> {
     }
     if let Some(log) = outputs.log {
         println!("topics: {} in {}", run::outputs::TOPICS.join(", "), log.display());
+    }
+    Ok(())
+}
+
+fn anonymize(args: &cli::Anonymize) -> anyhow::Result<()> {
+    let job = JobFile::load(&args.job, &args.settings.overrides())?.job;
+    let stop = Arc::new(AtomicBool::new(false));
+    stop_on_signal(stop.clone());
+    let summary = visitflow::anonymize::anonymize(&job, args.follow, stop)?;
+    println!("{summary}");
+    if let Some(files) = &job.outputs.files {
+        println!("tables: {}", visitflow::anonymize::anonymous(files).display());
+    }
+    if let Some(log) = &job.outputs.log {
+        let twins = visitflow::anonymize::TOPICS.map(|(_, twin)| twin);
+        println!("topics: {} in {}", twins.join(", "), log.display());
     }
     Ok(())
 }

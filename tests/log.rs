@@ -257,12 +257,12 @@ proptest! {
             torn.extend(&junk);
         }
         let kept = bytes.iter().zip(&torn).take_while(|(a, b)| a == b).count();
-        let whole = frames(&last)
+        let mut whole = frames(&last)
             .into_iter()
             .filter(|(_, more, end)| !more && *end <= kept);
         let base: u64 = last.file_stem().unwrap().to_str().unwrap().parse().unwrap();
         let start = if kept < 40 { 0 } else { 40 };
-        let (end, offset) = whole.last().map_or((start, base), |f| {
+        let (end, offset) = whole.next_back().map_or((start, base), |f| {
             let count = number(&bytes, f.0 + 40, 4);
             (f.2, number(&bytes, f.0 + 8, 8) + count)
         });
@@ -324,7 +324,7 @@ proptest! {
             if path == all.last().unwrap() {
                 let refused = Writer::open(&topic, 0, SMALL);
                 let damaged = matches!(refused, Err(LogError::Damaged { .. }));
-                prop_assert!(damaged);
+                prop_assert!(damaged, "{:?}", refused.err());
                 prop_assert_eq!(fs::read(path).unwrap(), bytes);
             }
         }
@@ -562,9 +562,16 @@ fn a_record_larger_than_a_frame_and_every_buffer_passes() {
         writer.push(1, b"", &[], value).unwrap();
     }
     writer.commit(0).unwrap();
+    // Enough for the disk to be set to work before the end.
+    for _ in 0..7 {
+        writer.push(1, b"", &[], &large).unwrap();
+        writer.commit(0).unwrap();
+    }
+    writer.close().unwrap();
     let read = read_all(&topic);
     assert_eq!(read[1].2.value, large);
     assert_eq!(read[2].2.value, b"after");
+    assert_eq!(read.len(), 10);
 }
 
 #[test]

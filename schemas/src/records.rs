@@ -377,6 +377,7 @@ impl Visit<'_> {
         out.extend_from_slice(self.context);
         optional(self.customer_id, out, |id, out| bytes(id.as_bytes(), out));
         long(self.sealed_tick, out);
+        long(crate::tag::day_of(self.started), out);
     }
 }
 

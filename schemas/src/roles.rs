@@ -395,6 +395,18 @@ fn candidates(fields: &[Flat], role: Role) -> Vec<(String, String)> {
         .collect()
 }
 
+/// The tree of a schema's fields, a line a field, with what the job file says of them.
+pub(crate) fn tree_of(record: &Record, overrides: &Overrides) -> String {
+    let mut fields = flatten(record);
+    for field in &mut fields {
+        let role = overrides.roles.get(&field.path).copied();
+        field.role = role.or(field.role);
+        let privacy = overrides.privacy.get(&field.path).copied();
+        field.privacy = privacy.or(field.privacy);
+    }
+    tree(&fields)
+}
+
 fn tree(fields: &[Flat]) -> String {
     let shown = &fields[..fields.len().min(LINES)];
     let label = |f: &Flat| format!("{}{}", "  ".repeat(f.depth), f.name);

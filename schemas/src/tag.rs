@@ -123,6 +123,29 @@ pub fn tagged(writer: &Schema) -> Result<Schema, SchemaError> {
     )
 }
 
+/// The schema of the rows of measurements in a table: that of the [`tagged`] measurements and,
+/// behind them, the day (UTC) on which the visit began, since many readers skip files by days but
+/// not by times. Errors as in [`tagged`].
+pub fn rows(writer: &Schema) -> Result<Schema, SchemaError> {
+    let mut json = tagged(writer)?.json().clone();
+    let taken = writer.record().fields.iter().any(|field| field.name == "visit_day");
+    let day = json!({
+        "name": if taken { "visitflow_visit_day" } else { "visit_day" },
+        "type": {"type": "int", "logicalType": "date"},
+        "privacy": "keep",
+        "doc": "The day (UTC) on which the visit began.",
+    });
+    if let Some(fields) = json.get_mut("fields").and_then(Value::as_array_mut) {
+        fields.push(day);
+    }
+    Schema::from_json(json)
+}
+
+/// The day (UTC) of a time in milliseconds since 1970, in days since then.
+pub fn day_of(time: i64) -> i64 {
+    time.div_euclid(86_400_000)
+}
+
 /// The schema of the late measurements of a writer's schema; errors as in [`tagged`].
 pub fn late(writer: &Schema) -> Result<Schema, SchemaError> {
     let mut names = Taken::of(writer);

@@ -714,12 +714,14 @@ fn refused(value: &Value, read: &Read) -> bool {
     }
 }
 
-/// A failure names its seed: no file of them is kept.
+/// So many cases, and as many times more as PROPTEST_CASES has 256. A failure names its seed: no
+/// file of them is kept.
 fn cases(cases: u32) -> ProptestConfig {
+    let default = ProptestConfig::default();
     ProptestConfig {
-        cases,
+        cases: cases * (default.cases / 256).max(1),
         failure_persistence: None,
-        ..ProptestConfig::default()
+        ..default
     }
 }
 

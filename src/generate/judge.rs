@@ -82,17 +82,27 @@ impl Judge {
     }
 
     pub(super) fn writing(limits: Limits, partitions: u32, outputs: Outputs) -> Judge {
-        let partition = |_| Partition { clock: i64::MIN, due: BinaryHeap::new() };
+        let partition = |_| Partition {
+            clock: i64::MIN,
+            due: BinaryHeap::new(),
+        };
         Judge {
             limits,
             partitions: (0..partitions.max(1)).map(partition).collect(),
-            forms: schemas().map(|(_, schema)| schema.fingerprint()).zip(plain::fields()).collect(),
+            forms: schemas()
+                .map(|(_, schema)| schema.fingerprint())
+                .zip(plain::fields())
+                .collect(),
             places: HashMap::new(),
             browsers: Vec::new(),
             words: Words::default(),
             copies: Slots::default(),
             order_notes: Slots::default(),
-            truth: Truth { limits, partitions: partitions.max(1), ..Truth::default() },
+            truth: Truth {
+                limits,
+                partitions: partitions.max(1),
+                ..Truth::default()
+            },
             outputs,
         }
     }
@@ -134,7 +144,10 @@ impl Judge {
         if value.len() < 10 || value[..2] != [0xc3, 0x01] {
             return Ok(Verdict::Rejected(Reason::NotAMessage));
         }
-        let fingerprint = value[2..10].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        let fingerprint = value[2..10]
+            .iter()
+            .rev()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte));
         let Some((_, fields)) = self.forms.iter().find(|(of, _)| *of == fingerprint) else {
             return Ok(Verdict::Rejected(Reason::UnknownSchema));
         };
@@ -163,13 +176,22 @@ impl Judge {
                 let id: Box<str> = said.browser_id.into();
                 self.places.insert(id.clone(), place);
                 let (entries, carts) = (Vec::new(), BTreeMap::new());
-                self.browsers.push(Browser { id, entries, last: i64::MIN, carts });
+                self.browsers.push(Browser {
+                    id,
+                    entries,
+                    last: i64::MIN,
+                    carts,
+                });
                 place
             }
         };
         let customer = self.words.number(said.customer_id);
         let reason = self.words.number(said.reason);
-        let copy = if copied { self.copies.put(value.into()) } else { NONE };
+        let copy = if copied {
+            self.copies.put(value.into())
+        } else {
+            NONE
+        };
         let order = match (said.effect, said.entity) {
             ("ordered", "order") => self.order_notes.put(OrderNote {
                 id: said.entity_id.unwrap_or("").into(),
@@ -180,7 +202,9 @@ impl Judge {
         let browser = &mut self.browsers[place as usize];
         browser.last = browser.last.max(said.event_time);
         if browser.entries.is_empty() {
-            let due = said.event_time.saturating_add(MEMORY.max(self.limits.inactivity));
+            let due = said
+                .event_time
+                .saturating_add(MEMORY.max(self.limits.inactivity));
             self.partitions[at].due.push(Reverse((due, place)));
         }
         browser.entries.push(Entry {
@@ -198,7 +222,9 @@ impl Judge {
     /// Walks the browsers of a partition that nothing accepted can touch any more: what is to come
     /// lies at `clock - max_delay` or later.
     fn settle(&mut self, at: usize) -> Result<(), GenerateError> {
-        let horizon = self.partitions[at].clock.saturating_sub(self.limits.max_delay);
+        let horizon = self.partitions[at]
+            .clock
+            .saturating_sub(self.limits.max_delay);
         while let Some(Reverse((due, place))) = self.partitions[at].due.peek().copied() {
             if due >= horizon {
                 break;
@@ -223,7 +249,12 @@ impl Judge {
         entries.sort_by_key(|entry| (entry.time, entry.id));
         let entries = self.without_repeats(entries)?;
 
-        let Limits { inactivity, max_length, max_size, .. } = self.limits;
+        let Limits {
+            inactivity,
+            max_length,
+            max_size,
+            ..
+        } = self.limits;
         let mut visits: Vec<Visit> = Vec::new();
         let mut of = Vec::with_capacity(entries.len());
         for entry in &entries {
@@ -231,8 +262,8 @@ impl Judge {
             let fresh = match visits.last() {
                 None => true,
                 Some(visit) => {
-                    entry.time - visit.last_seen > inactivity
-                        || entry.time - visit.started >= max_length
+                    entry.time.saturating_sub(visit.last_seen) > inactivity
+                        || entry.time.saturating_sub(visit.started) >= max_length
                         || visit.measurements == max_size
                 }
             };
@@ -254,14 +285,17 @@ impl Judge {
                     visit.customer_id = self.words.get(entry.customer).map(Into::into);
                 }
                 self.truth.add_tag(&entry.id, entry.time, &visit.visit_id);
-                self.outputs.tag(&entry.id, entry.time, &browser.id, &visit.visit_id)?;
+                self.outputs
+                    .tag(&entry.id, entry.time, &browser.id, &visit.visit_id)?;
             }
             of.push(visits.len() - 1);
         }
         for visit in &mut visits {
             visit.end_reason = if visit.measurements == max_size {
                 EndReason::Size
-            } else if visit.started + max_length <= visit.last_seen + inactivity {
+            } else if visit.started.saturating_add(max_length)
+                <= visit.last_seen.saturating_add(inactivity)
+            {
                 EndReason::Length
             } else {
                 EndReason::Inactivity
@@ -276,14 +310,20 @@ impl Judge {
     fn without_repeats(&mut self, entries: Vec<Entry>) -> Result<Vec<Entry>, GenerateError> {
         let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
         for entry in entries {
-            let Some(last) = kept.last_mut().filter(|l| (l.time, l.id) == (entry.time, entry.id))
+            let Some(last) = kept
+                .last_mut()
+                .filter(|l| (l.time, l.id) == (entry.time, entry.id))
             else {
                 kept.push(entry);
                 continue;
             };
             let (a, b) = match (self.copies.get(last.copy), self.copies.get(entry.copy)) {
                 (Some(a), Some(b)) => (a, b),
-                _ => return Err(GenerateError::NotMarked { id: super::truth::hex(&entry.id) }),
+                _ => {
+                    return Err(GenerateError::NotMarked {
+                        id: super::truth::hex(&entry.id),
+                    });
+                }
             };
             let order = |message: &[u8]| {
                 let mut fingerprint = [0; 8];
@@ -291,7 +331,11 @@ impl Judge {
                 u64::from_le_bytes(fingerprint)
             };
             let less = (&b[10..], order(b)) < (&a[10..], order(a));
-            let goes = if less { std::mem::replace(last, entry) } else { entry };
+            let goes = if less {
+                std::mem::replace(last, entry)
+            } else {
+                entry
+            };
             self.copies.take(goes.copy);
             self.order_notes.take(goes.order);
             self.truth.repeated += 1;
@@ -310,7 +354,10 @@ impl Judge {
         of: &[usize],
         visits: &[Visit],
     ) -> Result<(), GenerateError> {
-        if !entries.iter().any(|entry| entry.cart || entry.order != NONE) {
+        if !entries
+            .iter()
+            .any(|entry| entry.cart || entry.order != NONE)
+        {
             return Ok(());
         }
         let mut by_id = HashMap::new();
@@ -354,9 +401,15 @@ impl Judge {
             }
         }
         // Stable: a browser's visits are in order already, even those that began in one ms.
-        self.truth.visits.sort_by(|a, b| a.browser_id.cmp(&b.browser_id));
+        self.truth
+            .visits
+            .sort_by(|a, b| a.browser_id.cmp(&b.browser_id));
         self.truth.orders.sort_by(|a, b| {
-            (&a.browser_id, a.event_time, a.event_id).cmp(&(&b.browser_id, b.event_time, b.event_id))
+            (&a.browser_id, a.event_time, a.event_id).cmp(&(
+                &b.browser_id,
+                b.event_time,
+                b.event_id,
+            ))
         });
         self.truth.digest_visits();
         self.outputs.finish(&self.truth)?;
@@ -376,7 +429,11 @@ fn chain(
     let mut at = from;
     loop {
         if at.cause == [0; 16] {
-            return Chain { ids, reason: at.reason, whole: true };
+            return Chain {
+                ids,
+                reason: at.reason,
+                whole: true,
+            };
         }
         match by_id.get(&at.cause) {
             Some(next) if ids.len() <= entries.len() => {
@@ -386,9 +443,19 @@ fn chain(
             None if carts.contains_key(&at.cause) => {
                 let rest = &carts[&at.cause];
                 ids.extend_from_slice(&rest.ids);
-                return Chain { ids, reason: rest.reason, whole: rest.whole };
+                return Chain {
+                    ids,
+                    reason: rest.reason,
+                    whole: rest.whole,
+                };
             }
-            _ => return Chain { ids, reason: at.reason, whole: false },
+            _ => {
+                return Chain {
+                    ids,
+                    reason: at.reason,
+                    whole: false,
+                };
+            }
         }
     }
 }
@@ -439,7 +506,10 @@ struct Slots<T> {
 
 impl<T> Default for Slots<T> {
     fn default() -> Slots<T> {
-        Slots { slots: Vec::new(), free: Vec::new() }
+        Slots {
+            slots: Vec::new(),
+            free: Vec::new(),
+        }
     }
 }
 

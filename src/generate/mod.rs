@@ -9,6 +9,7 @@
 
 mod judge;
 mod net;
+mod page;
 mod people;
 mod plain;
 mod rng;
@@ -117,20 +118,34 @@ pub fn generate(
     let mut made = 0;
     for arrival in shop {
         made += 1;
-        sink.send(&arrival).map_err(|source| GenerateError::Sink { arrival: made, source })?;
-        judge.take(arrival.log_time, &arrival.key, &arrival.value, arrival.copied)?;
+        sink.send(&arrival).map_err(|source| GenerateError::Sink {
+            arrival: made,
+            source,
+        })?;
+        judge.take(
+            arrival.log_time,
+            &arrival.key,
+            &arrival.value,
+            arrival.copied,
+        )?;
         if made % 8_192 == 0 {
             progress(made);
         }
     }
-    sink.finish().map_err(|source| GenerateError::Sink { arrival: made, source })?;
+    sink.finish().map_err(|source| GenerateError::Sink {
+        arrival: made,
+        source,
+    })?;
     progress(made);
     judge.finish()
 }
 
 /// Writes the schemas of a shop's messages into `dir`, which is made if it is not there.
 pub fn write_schemas(dir: &Path) -> Result<(), GenerateError> {
-    let failed = |path: &Path, source| GenerateError::Write { path: path.into(), source };
+    let failed = |path: &Path, source| GenerateError::Write {
+        path: path.into(),
+        source,
+    };
     std::fs::create_dir_all(dir).map_err(|source| failed(dir, source))?;
     for (name, schema) in schemas() {
         let path = dir.join(name);

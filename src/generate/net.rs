@@ -128,7 +128,12 @@ impl Net {
     /// When a request that is sent at `time` comes in.
     pub fn request(&mut self, time: i64) -> Request {
         let place = self.rng.below(1_000_000);
-        let Troubles { slow, very_slow, late, .. } = self.troubles;
+        let Troubles {
+            slow,
+            very_slow,
+            late,
+            ..
+        } = self.troubles;
         let (delay, trouble) = if place < late {
             let delay = match self.rng.below(3) {
                 0 => self.rng.between(120_001, 300_000),
@@ -145,7 +150,10 @@ impl Net {
         } else {
             (self.rng.between(20, 200), Trouble::None)
         };
-        Request { log_time: time + delay, trouble }
+        Request {
+            log_time: time + delay,
+            trouble,
+        }
     }
 
     /// Sends a measurement, which `request` brings, with all that happens on the way.
@@ -163,13 +171,28 @@ impl Net {
         let copied = self.rng.chance(self.troubles.repeats, 1_000_000);
         if self.rng.chance(self.troubles.undecodable, 1_000_000) {
             let (value, trouble) = self.broken(&value);
-            self.post(log_time, Letter { key: key.clone(), value, trouble, copied: false });
+            self.post(
+                log_time,
+                Letter {
+                    key: key.clone(),
+                    value,
+                    trouble,
+                    copied: false,
+                },
+            );
         }
-        if self.troubles.oversize > 0 {
-            let every = (1_000_000 / self.troubles.oversize).max(2);
+        if let Some(every) = 1_000_000_u64.checked_div(self.troubles.oversize) {
+            let every = every.max(2);
             self.measured += 1;
             if self.measured % every == every / 3 {
-                self.send_long(key, version, m, log_time, self.max_record + 1, Trouble::Oversize);
+                self.send_long(
+                    key,
+                    version,
+                    m,
+                    log_time,
+                    self.max_record + 1,
+                    Trouble::Oversize,
+                );
             } else if self.measured % every == every / 3 * 2 {
                 let bytes = 100_000.min(self.max_record);
                 self.send_long(key, version, m, log_time, bytes, Trouble::Large);
@@ -180,14 +203,29 @@ impl Net {
         }
         if m.entity == "banner" && self.rng.chance(self.troubles.reused, 1_000_000) {
             let later = self.rng.between(1, 5_000);
-            let again = Measurement { event_time: m.event_time + later, ..*m };
+            let again = Measurement {
+                event_time: m.event_time + later,
+                ..*m
+            };
             let mut value = Vec::with_capacity(448);
             encode(version, &again, experiment, &mut value);
-            let letter =
-                Letter { key: key.clone(), value, trouble: Trouble::Reused, copied: false };
+            let letter = Letter {
+                key: key.clone(),
+                value,
+                trouble: Trouble::Reused,
+                copied: false,
+            };
             self.post(log_time + later, letter);
         }
-        self.post(log_time, Letter { key: key.clone(), value, trouble, copied });
+        self.post(
+            log_time,
+            Letter {
+                key: key.clone(),
+                value,
+                trouble,
+                copied,
+            },
+        );
     }
 
     fn send_copy(
@@ -220,11 +258,21 @@ impl Net {
                         Some(_) => None,
                         None => Some("customer-0000000000"),
                     };
-                    encode(version, &Measurement { customer_id, ..*m }, experiment, &mut copy);
+                    encode(
+                        version,
+                        &Measurement { customer_id, ..*m },
+                        experiment,
+                        &mut copy,
+                    );
                 }
                 _ => {
                     let position = Some(m.position.unwrap_or(0) + 1);
-                    encode(version, &Measurement { position, ..*m }, experiment, &mut copy);
+                    encode(
+                        version,
+                        &Measurement { position, ..*m },
+                        experiment,
+                        &mut copy,
+                    );
                 }
             }
             Trouble::OtherBytes
@@ -232,7 +280,15 @@ impl Net {
             copy.extend_from_slice(value);
             Trouble::Repeat
         };
-        self.post(log_time + pause, Letter { key: key.clone(), value: copy, trouble, copied: true });
+        self.post(
+            log_time + pause,
+            Letter {
+                key: key.clone(),
+                value: copy,
+                trouble,
+                copied: true,
+            },
+        );
     }
 
     /// A report of a broken script, with far too much in it: `bytes` in all.
@@ -267,14 +323,30 @@ impl Net {
         url.push_str(&"x".repeat(34));
         loop {
             value.clear();
-            encode(version, &Measurement { url: Some(&url), ..report }, "", &mut value);
+            encode(
+                version,
+                &Measurement {
+                    url: Some(&url),
+                    ..report
+                },
+                "",
+                &mut value,
+            );
             let over = value.len().saturating_sub(bytes).min(url.len());
             if over == 0 {
                 break;
             }
             url.truncate(url.len() - over);
         }
-        self.post(log_time, Letter { key: key.clone(), value, trouble, copied: false });
+        self.post(
+            log_time,
+            Letter {
+                key: key.clone(),
+                value,
+                trouble,
+                copied: false,
+            },
+        );
     }
 
     /// Something that was a message once.
@@ -343,7 +415,9 @@ impl Net {
 
 /// A null experiment, if the message's schema begins with one.
 fn encode_empty_experiment(message: &[u8], out: &mut Vec<u8>) {
-    let third = super::wire::schemas().last().map(|(_, schema)| schema.fingerprint());
+    let third = super::wire::schemas()
+        .last()
+        .map(|(_, schema)| schema.fingerprint());
     if third.is_some_and(|third| message[2..HEADER] == third.to_le_bytes()) {
         out.push(0);
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use visitflow_schemas::measurement::Measurement;
 
-use super::net::{Net, Request, Trouble};
+use super::net::Net;
+use super::page::{Line, Link, Page, Painter, Writer, path, product, target};
 use super::rng::Rng;
 use super::wire::Version;
 use super::world::{self, Browser};
@@ -14,49 +15,25 @@ use super::world::{self, Browser};
 /// A pause after which a page is loaded anew, with no cause.
 const STALE: i64 = 30 * 60_000;
 
-/// A kind of page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Page {
-    Home,
-    Category(usize),
-    Results(usize),
-    Product(u64),
-    Cart,
-    Checkout,
-    Thanks,
-    Account,
-}
-
-/// Something on a page that can be clicked.
-#[derive(Clone, Copy)]
-struct Link {
-    id: [u8; 16],
-    entity: &'static str,
-    place: i32,
-    goes: Page,
-}
-
 /// What a person does next.
 #[derive(Clone, Copy)]
 enum Step {
     /// Comes from outside, or loads the page anew.
-    Land { page: Page, reason: &'static str, referrer: Option<&'static str> },
+    Land {
+        page: Page,
+        reason: &'static str,
+        referrer: Option<&'static str>,
+    },
     Click(Link),
     /// A page that a click in another tab opened.
-    Opened { page: Page, click: [u8; 16] },
+    Opened {
+        page: Page,
+        click: [u8; 16],
+    },
     Search(usize),
     Add,
     LogIn,
     Order,
-}
-
-/// Something in the cart.
-#[derive(Clone, Copy)]
-struct Line {
-    product: u64,
-    quantity: i32,
-    /// The measurement that put it there.
-    added: [u8; 16],
 }
 
 /// A cart that was left, to be ordered on another day.
@@ -66,15 +43,15 @@ pub(super) struct LeftCart(Vec<Line>);
 /// One browser's stay in the shop, shared by its tabs.
 pub(super) struct Session {
     pub number: u64,
-    browser: Browser,
-    key: Arc<[u8]>,
+    pub browser: Browser,
+    pub key: Arc<[u8]>,
     /// Whether it says who it is.
-    known: bool,
+    pub known: bool,
     came: i64,
     /// Where it is: at home or on the way.
-    address: usize,
+    pub address: usize,
     customer: Option<bool>,
-    cart: Vec<Line>,
+    pub cart: Vec<Line>,
     /// Open tabs.
     pub tabs: u32,
     /// By how much its script is older than the newest.
@@ -83,7 +60,11 @@ pub(super) struct Session {
 
 impl Session {
     pub fn new(number: u64, browser: Browser, known: bool, came: i64, rng: &mut Rng) -> Session {
-        let key = if known { browser.id.as_bytes().into() } else { Arc::from(&b""[..]) };
+        let key = if known {
+            browser.id.as_bytes().into()
+        } else {
+            Arc::from(&b""[..])
+        };
         Session {
             number,
             key,
@@ -108,16 +89,20 @@ impl Session {
         (self.known && !self.cart.is_empty()).then(|| LeftCart(self.cart.clone()))
     }
 
-    fn event_time(&self, time: i64) -> i64 {
+    pub fn event_time(&self, time: i64) -> i64 {
         let skew = &self.browser.skew;
-        time + if time - self.came < skew.turns { skew.before } else { skew.after }
+        time + if time - self.came < skew.turns {
+            skew.before
+        } else {
+            skew.after
+        }
     }
 
-    fn wrong(&self) -> bool {
+    pub fn wrong(&self) -> bool {
         self.browser.skew != world::Skew::default()
     }
 
-    fn customer(&self) -> Option<&str> {
+    pub fn customer(&self) -> Option<&str> {
         self.customer.map(|other| match other {
             true => self.browser.other.as_str(),
             false => self.browser.customer.as_str(),
@@ -134,6 +119,7 @@ pub(super) struct Tab {
     links: Vec<Link>,
     next: Step,
     url: String,
+    referrer: Option<String>,
     version: Version,
 }
 
@@ -153,67 +139,6 @@ pub(super) struct Shopfloor<'a> {
     pub version: &'a dyn Fn(i64) -> Version,
 }
 
-/// Writes one page's measurements, request by request.
-struct Writer<'a> {
-    net: &'a mut Net,
-    session: &'a Session,
-    url: &'a str,
-    version: Version,
-    request: Request,
-    /// When the request is sent; measurements after it go with the next one.
-    until: i64,
-    /// Whether its measurements come in side by side, out of order.
-    mixed: bool,
-}
-
-impl Writer<'_> {
-    fn new<'a>(
-        net: &'a mut Net,
-        session: &'a Session,
-        url: &'a str,
-        version: Version,
-        time: i64,
-        rng: &mut Rng,
-    ) -> Writer<'a> {
-        let request = net.request(time);
-        Writer { net, session, url, version, request, until: time, mixed: rng.chance(1, 8) }
-    }
-
-    /// Sends `m`, with all that is the same for every measurement of the tab, as of `time`.
-    fn send(&mut self, time: i64, rng: &mut Rng, m: Measurement) {
-        let session = self.session;
-        if !session.known && m.entity != "page" {
-            return;
-        }
-        if time > self.until {
-            self.until = time + 800;
-            self.request = self.net.request(self.until);
-            self.mixed = rng.chance(1, 8);
-        }
-        let mut request = self.request;
-        if self.mixed {
-            request.log_time += rng.between(0, 3);
-        }
-        if request.trouble == Trouble::None {
-            if !session.known {
-                request.trouble = Trouble::WithoutBrowser;
-            } else if session.wrong() {
-                request.trouble = Trouble::WrongClock;
-            }
-        }
-        let m = Measurement {
-            browser_id: if session.known { &session.browser.id } else { "" },
-            event_time: session.event_time(time),
-            customer_id: session.customer(),
-            ip: Some(&session.browser.ips[session.address]),
-            user_agent: Some(session.browser.agent),
-            url: Some(self.url),
-            ..m
-        };
-        self.net.send(&session.key, self.version, &m, session.browser.experiment, request);
-    }
-}
-
 impl Tab {
     /// The tab that a session begins with.
     pub fn new(place: u32, session: &mut Session, mut rng: Rng) -> Tab {
@@ -221,12 +146,20 @@ impl Tab {
             session.address = 1;
         }
         let next = if !session.cart.is_empty() && rng.chance(2, 3) {
-            Step::Land { page: Page::Cart, reason: "direct", referrer: None }
+            Step::Land {
+                page: Page::Cart,
+                reason: "direct",
+                referrer: None,
+            }
         } else {
             let product = Page::Product(product(&mut rng));
             let category = Page::Category(rng.below(12) as usize);
             match rng.below(100) {
-                0..30 => Step::Land { page: Page::Home, reason: "direct", referrer: None },
+                0..30 => Step::Land {
+                    page: Page::Home,
+                    reason: "direct",
+                    referrer: None,
+                },
                 30..65 => Step::Land {
                     page: product,
                     reason: "external-search",
@@ -241,9 +174,11 @@ impl Tab {
                     reason: rng.pick(&world::CAMPAIGNS),
                     referrer: Some("https://news.example/today"),
                 },
-                80..90 => {
-                    Step::Land { page: category, reason: "campaign:newsletter", referrer: None }
-                }
+                80..90 => Step::Land {
+                    page: category,
+                    reason: "campaign:newsletter",
+                    referrer: None,
+                },
                 _ => Step::Land {
                     page: product,
                     reason: "affiliate",
@@ -263,6 +198,7 @@ impl Tab {
             links: Vec::new(),
             next,
             url: String::new(),
+            referrer: None,
             version: Version::First,
         }
     }
@@ -270,9 +206,11 @@ impl Tab {
     /// Does what is next, at `time`; all that it sends comes in at `time` or later.
     pub fn step(&mut self, time: i64, on: &mut Shopfloor) -> Stepped {
         match self.next {
-            Step::Land { page, reason, referrer } => {
-                self.view(time, page, None, reason, referrer, on)
-            }
+            Step::Land {
+                page,
+                reason,
+                referrer,
+            } => self.view(time, page, None, reason, referrer, on),
             Step::Opened { page, click } => {
                 self.view(time, page, Some(click), "navigation", None, on)
             }
@@ -284,28 +222,47 @@ impl Tab {
             Step::Search(word) => {
                 let cause = Some(self.page_id);
                 let words = world::WORDS[word];
-                let search = self.act(time, on, Measurement {
-                    effect: "searched",
-                    entity: "search",
-                    entity_id: Some(words),
-                    cause,
-                    ..Default::default()
-                });
+                let search = self.act(
+                    time,
+                    on,
+                    Measurement {
+                        effect: "searched",
+                        entity: "search",
+                        entity_id: Some(words),
+                        cause,
+                        ..Default::default()
+                    },
+                );
                 let loaded = time + self.rng.between(150, 900);
-                self.view(loaded, Page::Results(word), Some(search), "search", None, on)
+                self.view(
+                    loaded,
+                    Page::Results(word),
+                    Some(search),
+                    "search",
+                    None,
+                    on,
+                )
             }
             Step::Add => self.add(time, on),
             Step::LogIn => {
                 // Some browsers are shared: the account is another's.
                 on.session.customer = Some(self.rng.chance(1, 20));
                 let cause = Some(self.page_id);
-                self.act(time, on, Measurement {
-                    effect: "logged_in",
-                    entity: "account",
-                    cause,
-                    ..Default::default()
-                });
-                self.page = if self.page == Page::Checkout { Page::Checkout } else { Page::Account };
+                self.act(
+                    time,
+                    on,
+                    Measurement {
+                        effect: "logged_in",
+                        entity: "account",
+                        cause,
+                        ..Default::default()
+                    },
+                );
+                self.page = if self.page == Page::Checkout {
+                    Page::Checkout
+                } else {
+                    Page::Account
+                };
                 self.decide(time, on)
             }
             Step::Order => self.order(time, on),
@@ -315,41 +272,57 @@ impl Tab {
     /// Sends one measurement of something done at `time`, in a request of its own.
     fn act(&mut self, time: i64, on: &mut Shopfloor, m: Measurement) -> [u8; 16] {
         let id = self.rng.id();
-        let mut writer =
-            Writer::new(on.net, on.session, &self.url, self.version, time, &mut self.rng);
+        let place = (self.url.as_str(), self.referrer.as_deref());
+        let mut writer = Writer::new(on.net, on.session, place, self.version, time, &mut self.rng);
         writer.send(time, &mut self.rng, Measurement { event_id: id, ..m });
         id
     }
 
     fn click(&mut self, time: i64, link: Link, on: &mut Shopfloor) -> [u8; 16] {
         let target = target(link.goes);
-        self.act(time, on, Measurement {
-            effect: "clicked",
-            entity: link.entity,
-            entity_id: Some(&target),
-            cause: Some(link.id),
-            position: Some(link.place),
-            ..Default::default()
-        })
+        self.act(
+            time,
+            on,
+            Measurement {
+                effect: "clicked",
+                entity: link.entity,
+                entity_id: Some(&target),
+                cause: Some(link.id),
+                position: Some(link.place),
+                ..Default::default()
+            },
+        )
     }
 
     fn add(&mut self, time: i64, on: &mut Shopfloor) -> Stepped {
         let Page::Product(product) = self.page else {
             return self.decide(time, on);
         };
-        let quantity = if self.rng.chance(1, 6) { self.rng.between(2, 5) as i32 } else { 1 };
+        let quantity = if self.rng.chance(1, 6) {
+            self.rng.between(2, 5) as i32
+        } else {
+            1
+        };
         let cause = Some(self.page_id);
         let entity_id = target(self.page);
-        let added = self.act(time, on, Measurement {
-            effect: "added_to_cart",
-            entity: "product",
-            entity_id: Some(&entity_id),
-            cause,
-            quantity: Some(quantity),
-            value: Some(world::price(product) * i64::from(quantity)),
-            ..Default::default()
+        let added = self.act(
+            time,
+            on,
+            Measurement {
+                effect: "added_to_cart",
+                entity: "product",
+                entity_id: Some(&entity_id),
+                cause,
+                quantity: Some(quantity),
+                value: Some(world::price(product) * i64::from(quantity)),
+                ..Default::default()
+            },
+        );
+        on.session.cart.push(Line {
+            product,
+            quantity,
+            added,
         });
-        on.session.cart.push(Line { product, quantity, added });
         self.decide(time, on)
     }
 
@@ -358,19 +331,29 @@ impl Tab {
         let Some(last) = on.session.cart.last().copied() else {
             return self.decide(time, on);
         };
-        let value = on.session.cart.iter().map(|l| world::price(l.product) * i64::from(l.quantity));
-        let (value, quantity) =
-            (value.sum(), on.session.cart.iter().map(|l| l.quantity).sum::<i32>());
+        let value = on
+            .session
+            .cart
+            .iter()
+            .map(|l| world::price(l.product) * i64::from(l.quantity));
+        let (value, quantity) = (
+            value.sum(),
+            on.session.cart.iter().map(|l| l.quantity).sum::<i32>(),
+        );
         let number = format!("order-{:012}", self.rng.below(1_000_000_000_000));
-        let order = self.act(time, on, Measurement {
-            effect: "ordered",
-            entity: "order",
-            entity_id: Some(&number),
-            cause: Some(last.added),
-            quantity: Some(quantity),
-            value: Some(value),
-            ..Default::default()
-        });
+        let order = self.act(
+            time,
+            on,
+            Measurement {
+                effect: "ordered",
+                entity: "order",
+                entity_id: Some(&number),
+                cause: Some(last.added),
+                quantity: Some(quantity),
+                value: Some(value),
+                ..Default::default()
+            },
+        );
         on.session.cart.clear();
         let loaded = time + self.rng.between(300, 1_500);
         self.view(loaded, Page::Thanks, Some(order), "navigation", None, on)
@@ -393,7 +376,10 @@ impl Tab {
             on.session.address ^= 1;
         }
         let mut url = std::mem::take(&mut self.url);
-        let inside = (!url.is_empty() && cause.is_some()).then(|| url.clone());
+        self.referrer = match cause {
+            Some(_) if !url.is_empty() => Some(url.clone()),
+            _ => referrer.map(String::from),
+        };
         url.clear();
         url.push_str("https://shop.example");
         path(page, &mut url);
@@ -403,20 +389,30 @@ impl Tab {
         }
         let stay = self.think();
         let name = target(page);
-        let mut writer = Writer::new(on.net, on.session, &url, self.version, time, &mut self.rng);
-        writer.send(time, &mut self.rng, Measurement {
-            event_id: self.page_id,
-            effect: "shown",
-            entity: "page",
-            entity_id: Some(&name),
-            reason: Some(reason),
-            cause,
-            referrer: inside.as_deref().or(referrer),
-            attributes: &[("title", &name), ("viewport", "1280x720")],
-            ..Default::default()
-        });
+        let place = (url.as_str(), self.referrer.as_deref());
+        let mut writer = Writer::new(on.net, on.session, place, self.version, time, &mut self.rng);
+        writer.send(
+            time,
+            &mut self.rng,
+            Measurement {
+                event_id: self.page_id,
+                effect: "shown",
+                entity: "page",
+                entity_id: Some(&name),
+                reason: Some(reason),
+                cause,
+                attributes: &[
+                    ("title", &name),
+                    ("viewport", "1280x720"),
+                    ("language", "de-AT"),
+                ],
+                ..Default::default()
+            },
+        );
+        let view = self.rng.name(32);
         let mut painter = Painter {
             writer,
+            view,
             rng: &mut self.rng,
             links: &mut self.links,
             time,
@@ -429,8 +425,15 @@ impl Tab {
         painter.page(page, on.session);
         self.url = url;
         if stay >= STALE {
-            self.next = Step::Land { page, reason: "reload", referrer: None };
-            return Stepped { next: Some(time + stay), opened: None };
+            self.next = Step::Land {
+                page,
+                reason: "reload",
+                referrer: None,
+            };
+            return Stepped {
+                next: Some(time + stay),
+                opened: None,
+            };
         }
         self.decide_after(time, stay, on)
     }
@@ -490,7 +493,10 @@ impl Tab {
             },
         };
         let Some(next) = next else {
-            return Stepped { next: None, opened: None };
+            return Stepped {
+                next: None,
+                opened: None,
+            };
         };
         self.next = next;
         let stays = time + stay;
@@ -506,7 +512,14 @@ impl Tab {
             let click = self.click(stays, link, on);
             let seed = self.rng.bits();
             let rng = Rng::new(seed, 0, 0);
-            let mut tab = Tab::with(self.session, rng, Step::Opened { page: link.goes, click });
+            let mut tab = Tab::with(
+                self.session,
+                rng,
+                Step::Opened {
+                    page: link.goes,
+                    click,
+                },
+            );
             tab.url = self.url.clone();
             on.session.tabs += 1;
             opened = Some((tab, stays + self.rng.between(200, 2_000)));
@@ -515,17 +528,28 @@ impl Tab {
                 Some(step) => self.next = step,
                 None => return Stepped { next: None, opened },
             }
-            return Stepped { next: Some(again), opened };
+            return Stepped {
+                next: Some(again),
+                opened,
+            };
         }
-        Stepped { next: Some(stays), opened }
+        Stepped {
+            next: Some(stays),
+            opened,
+        }
     }
 
     fn search(&mut self) -> Option<Step> {
-        Some(Step::Search(self.rng.below(world::WORDS.len() as u64) as usize))
+        Some(Step::Search(
+            self.rng.below(world::WORDS.len() as u64) as usize
+        ))
     }
 
     fn link_to(&mut self, page: Page) -> Option<Step> {
-        self.links.iter().find(|link| link.goes == page).map(|link| Step::Click(*link))
+        self.links
+            .iter()
+            .find(|link| link.goes == page)
+            .map(|link| Step::Click(*link))
     }
 
     /// A link of the page, but for those of its head: what was seen first is clicked most.
@@ -538,239 +562,4 @@ impl Tab {
         let at = self.rng.below(n).min(self.rng.below(n));
         Some(Step::Click(links[at as usize]))
     }
-}
-
-/// Shows what is on a page, from its head to where its reader stops.
-struct Painter<'a> {
-    writer: Writer<'a>,
-    rng: &'a mut Rng,
-    links: &'a mut Vec<Link>,
-    /// When the last thing was shown.
-    time: i64,
-    until: i64,
-    count: u32,
-    text: String,
-    page: [u8; 16],
-}
-
-impl Painter<'_> {
-    fn page(&mut self, page: Page, session: &Session) {
-        let cause = self.page;
-        self.link("link", "navigation", cause, 1, Page::Cart);
-        self.link("link", "navigation", cause, 2, Page::Account);
-        match page {
-            Page::Home => {
-                self.categories(6);
-                self.banners(3);
-                for _ in 0..4 {
-                    self.block(8);
-                }
-            }
-            Page::Category(_) | Page::Results(_) => {
-                self.categories(3);
-                self.banners(1);
-                let reason = match page {
-                    Page::Results(_) => "search",
-                    _ => "category",
-                };
-                for place in 1..=28 {
-                    let product = product(self.rng);
-                    self.link("product", reason, cause, place, Page::Product(product));
-                }
-                self.block(6);
-            }
-            Page::Product(number) => {
-                for place in 1..=4 {
-                    self.thing("image", number * 10 + place as u64, cause, place);
-                }
-                self.thing("description", number, cause, 1);
-                self.block(8);
-                for place in 1..=4 {
-                    self.thing("review", number * 100 + place as u64, cause, place);
-                }
-                self.banners(1);
-                self.block(8);
-                self.block(8);
-            }
-            Page::Cart => {
-                self.link("button", "navigation", cause, 1, Page::Checkout);
-                for (place, line) in (1..).zip(session.cart.iter().take(20)) {
-                    self.link("product", "cart", cause, place, Page::Product(line.product));
-                }
-                self.banners(1);
-                self.block(8);
-                self.block(8);
-            }
-            Page::Checkout => {
-                for place in 1..=8 {
-                    self.thing("form", place as u64, cause, place);
-                }
-                self.link("button", "navigation", cause, 1, Page::Cart);
-            }
-            Page::Thanks | Page::Account => {
-                self.thing("text", 1, cause, 1);
-                self.banners(2);
-                self.block(8);
-                self.block(8);
-            }
-        }
-    }
-
-    fn categories(&mut self, n: i32) {
-        let first = self.rng.below(12) as usize;
-        for place in 0..n {
-            let page = Page::Category((first + place as usize) % 12);
-            self.link("link", "navigation", self.page, place + 3, page);
-        }
-    }
-
-    fn banners(&mut self, n: i32) {
-        for place in 1..=n {
-            let reason = self.rng.pick(&world::CAMPAIGNS);
-            let page = Page::Category(self.rng.below(12) as usize);
-            self.link("banner", reason, self.page, place, page);
-        }
-    }
-
-    /// A block of goods: the block is caused by the page, the goods by the block.
-    fn block(&mut self, goods: i32) {
-        let reason = self.rng.pick(&world::RECOMMENDATIONS);
-        let number = self.rng.below(40);
-        let block = self.show("block", reason, self.page, 0, None, number);
-        let Some(block) = block else { return };
-        for place in 1..=goods {
-            let product = product(self.rng);
-            self.link("product", reason, block, place, Page::Product(product));
-        }
-    }
-
-    fn thing(&mut self, entity: &'static str, number: u64, cause: [u8; 16], place: i32) {
-        self.show(entity, "page", cause, place, None, number);
-    }
-
-    fn link(
-        &mut self,
-        entity: &'static str,
-        reason: &'static str,
-        cause: [u8; 16],
-        place: i32,
-        goes: Page,
-    ) {
-        if let Some(id) = self.show(entity, reason, cause, place, Some(goes), 0) {
-            self.links.push(Link { id, entity, place, goes });
-        }
-    }
-
-    /// Shows one thing, unless its reader stopped before.
-    fn show(
-        &mut self,
-        entity: &'static str,
-        reason: &'static str,
-        cause: [u8; 16],
-        place: i32,
-        goes: Option<Page>,
-        number: u64,
-    ) -> Option<[u8; 16]> {
-        // The first screen comes at once, the rest as one scrolls.
-        self.time += match self.count {
-            0..14 => self.rng.between(0, 40),
-            _ => self.rng.wait(260),
-        };
-        if self.time >= self.until {
-            return None;
-        }
-        self.count += 1;
-        self.text.clear();
-        let brand;
-        let mut attributes: &[(&str, &str)] = &[];
-        match goes {
-            Some(page) => {
-                path(page, &mut self.text);
-                if let Page::Product(number) = page {
-                    self.text.drain(..1);
-                    brand = [("brand", world::BRANDS[(number % 10) as usize]), ("stock", "yes")];
-                    attributes = &brand;
-                }
-            }
-            None => {
-                self.text.push_str(entity);
-                self.text.push('-');
-                push_number(number, &mut self.text);
-            }
-        }
-        let id = self.rng.id();
-        let ranked = matches!(reason, "search" | "category");
-        let variant = ranked.then_some(self.writer.session.browser.variant);
-        let m = Measurement {
-            event_id: id,
-            effect: "shown",
-            entity,
-            entity_id: Some(&self.text),
-            reason: Some(reason),
-            cause: Some(cause),
-            position: (place > 0).then_some(place),
-            variant,
-            attributes,
-            ..Default::default()
-        };
-        self.writer.send(self.time, self.rng, m);
-        Some(id)
-    }
-}
-
-/// A product; few of them are looked at most.
-pub(super) fn product(rng: &mut Rng) -> u64 {
-    1 + rng.below(world::PRODUCTS).min(rng.below(world::PRODUCTS)).min(rng.below(world::PRODUCTS))
-}
-
-/// A page's name, as entity.
-fn target(page: Page) -> String {
-    let mut text = String::new();
-    path(page, &mut text);
-    text
-}
-
-fn path(page: Page, out: &mut String) {
-    match page {
-        Page::Home => out.push('/'),
-        Page::Category(kind) => {
-            out.push_str("/category/");
-            out.push_str(world::CATEGORIES[kind]);
-        }
-        Page::Results(word) => {
-            out.push_str("/search?q=");
-            query(world::WORDS[word], out);
-        }
-        Page::Product(number) => {
-            out.push_str("/product/");
-            push_number(number, out);
-        }
-        Page::Cart => out.push_str("/cart"),
-        Page::Checkout => out.push_str("/checkout"),
-        Page::Thanks => out.push_str("/checkout/thanks"),
-        Page::Account => out.push_str("/account"),
-    }
-}
-
-/// Percent-encoding of what stands after `q=`.
-fn query(words: &str, out: &mut String) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in words.bytes() {
-        match byte {
-            b' ' => out.push('+'),
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => out.push(char::from(byte)),
-            _ => {
-                out.push('%');
-                out.push(char::from(HEX[usize::from(byte >> 4)]));
-                out.push(char::from(HEX[usize::from(byte & 15)]));
-            }
-        }
-    }
-}
-
-fn push_number(number: u64, out: &mut String) {
-    if number >= 10 {
-        push_number(number / 10, out);
-    }
-    out.push(char::from(b'0' + (number % 10) as u8));
 }

@@ -190,7 +190,10 @@ mod tests {
             ("foobar", -790_332_482),
             ("a-little-bit-long-string", -985_981_536),
             ("a-little-bit-longer-string", -1_486_304_829),
-            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+            (
+                "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
+                -58_897_971,
+            ),
         ] {
             assert_eq!(murmur2(key.as_bytes()) as i32, hash, "{key}");
         }
@@ -198,7 +201,12 @@ mod tests {
 
     #[test]
     fn the_list_of_fields_is_that_of_the_default_schema() {
-        let names: Vec<&str> = MEASUREMENT.record().fields.iter().map(|f| &*f.name).collect();
+        let names: Vec<&str> = MEASUREMENT
+            .record()
+            .fields
+            .iter()
+            .map(|f| &*f.name)
+            .collect();
         let listed: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
         assert_eq!(names, listed);
     }
@@ -219,14 +227,18 @@ mod tests {
             attributes: &[("a", "b")],
             ..Default::default()
         };
-        for (version, fields) in
-            [Version::First, Version::Second, Version::Third].into_iter().zip(fields())
+        for (version, fields) in [Version::First, Version::Second, Version::Third]
+            .into_iter()
+            .zip(fields())
         {
             let mut message = Vec::new();
             encode(version, &m, "x", &mut message);
             let body = &message[10..];
             let said = read(&fields, body).unwrap();
-            assert_eq!((said.browser_id, said.event_time, said.value), ("b", -5, Some(i64::MIN)));
+            assert_eq!(
+                (said.browser_id, said.event_time, said.value),
+                ("b", -5, Some(i64::MIN))
+            );
             assert_eq!((said.cause, said.customer_id), (Some([4; 16]), Some("c")));
             for cut in 0..body.len() {
                 assert_eq!(read(&fields, &body[..cut]), None);

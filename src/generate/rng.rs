@@ -112,7 +112,12 @@ mod tests {
         let first: Vec<u64> = (0..4).map(|_| rng.bits()).collect();
         assert_eq!(
             first,
-            [41_943_041, 58_720_359, 3_588_806_011_781_223, 3_591_011_842_654_386]
+            [
+                41_943_041,
+                58_720_359,
+                3_588_806_011_781_223,
+                3_591_011_842_654_386
+            ]
         );
     }
 
@@ -123,7 +128,10 @@ mod tests {
         let mean = waits.iter().sum::<i64>() / 100_000;
         assert!((9_900..10_100).contains(&mean), "{mean}");
         let long = waits.iter().filter(|w| **w > 30_000).count();
-        assert!((4_700..5_300).contains(&long), "e^-3 of them are over thrice the mean: {long}");
+        assert!(
+            (4_700..5_300).contains(&long),
+            "e^-3 of them are over thrice the mean: {long}"
+        );
         assert!(waits.iter().all(|w| *w >= 0));
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use visitflow_schemas::measurement::Measurement;
 
 use super::net::{Net, Request, Trouble};
-use super::people::product;
+use super::page::product;
 use super::rng::Rng;
 use super::settings::Limits;
 use super::wire::Version;
@@ -26,10 +26,18 @@ pub(super) struct Robot {
 
 enum Work {
     /// So many pages are left to read.
-    Crawl { left: u64, pause: i64 },
-    Scrape { left: u64 },
+    Crawl {
+        left: u64,
+        pause: i64,
+    },
+    Scrape {
+        left: u64,
+    },
     Monitor,
-    Clockwork { which: Clockwork, beat: u64 },
+    Clockwork {
+        which: Clockwork,
+        beat: u64,
+    },
 }
 
 #[derive(Clone, Copy)]
@@ -51,7 +59,14 @@ pub(super) struct Server<'a> {
 
 impl Robot {
     fn new(name: String, agent: &'static str, ip: String, rng: Rng, work: Work) -> Robot {
-        Robot { key: name.as_bytes().into(), name, agent, ip, rng, work }
+        Robot {
+            key: name.as_bytes().into(),
+            name,
+            agent,
+            ip,
+            rng,
+            work,
+        }
     }
 
     /// A crawler's stay, the `number`th.
@@ -71,26 +86,47 @@ impl Robot {
     pub fn scraper(seed: u64, coming: u64, pages: u64) -> Robot {
         let rng = Rng::new(seed, stream::SCRAPER, coming);
         let (agent, ip) = world::SCRAPER;
-        Robot::new(server_name(seed, 1), agent, ip.into(), rng, Work::Scrape { left: pages })
+        Robot::new(
+            server_name(seed, 1),
+            agent,
+            ip.into(),
+            rng,
+            Work::Scrape { left: pages },
+        )
     }
 
     /// Monitor `number`.
     pub fn monitor(seed: u64, number: u64) -> Robot {
         let (agent, ip) = world::MONITORS[(number % 2) as usize];
         let rng = Rng::new(seed, stream::MONITOR, number);
-        Robot::new(server_name(seed, 10 + number), agent, ip.into(), rng, Work::Monitor)
+        Robot::new(
+            server_name(seed, 10 + number),
+            agent,
+            ip.into(),
+            rng,
+            Work::Monitor,
+        )
     }
 
     /// The three clockworks.
     pub fn clockworks(seed: u64) -> [Robot; 3] {
-        [("gap", Clockwork::Gap), ("length", Clockwork::Length), ("edge", Clockwork::Edge)].map(
-            |(name, which)| {
-                let rng = Rng::new(seed, stream::CLOCKWORK, which as u64);
-                let work = Work::Clockwork { which, beat: 0 };
-                let agent = "clockwork/1.0";
-                Robot::new(format!("clockwork-{name}"), agent, "85.0.0.20".into(), rng, work)
-            },
-        )
+        [
+            ("gap", Clockwork::Gap),
+            ("length", Clockwork::Length),
+            ("edge", Clockwork::Edge),
+        ]
+        .map(|(name, which)| {
+            let rng = Rng::new(seed, stream::CLOCKWORK, which as u64);
+            let work = Work::Clockwork { which, beat: 0 };
+            let agent = "clockwork/1.0";
+            Robot::new(
+                format!("clockwork-{name}"),
+                agent,
+                "85.0.0.20".into(),
+                rng,
+                work,
+            )
+        })
     }
 
     /// Does what is next, at `time`; when it acts again, if it does.
@@ -128,7 +164,7 @@ impl Robot {
         match which {
             Clockwork::Gap => {
                 self.measure(time, time + 50, "/", Trouble::OnTheLimit, on);
-                time + limits.inactivity + i64::from(beat % 20 == 0)
+                time + limits.inactivity + i64::from(beat.is_multiple_of(20))
             }
             Clockwork::Length => {
                 self.measure(time, time + 50, "/", Trouble::OnTheLimit, on);
@@ -186,7 +222,8 @@ impl Robot {
             attributes: &[("status", "200"), ("bytes", &bytes)],
             ..Default::default()
         };
-        on.net.send(&self.key, on.version, &m, "", Request { log_time, trouble });
+        on.net
+            .send(&self.key, on.version, &m, "", Request { log_time, trouble });
     }
 }
 
@@ -195,5 +232,8 @@ pub(super) const CRAWL: u64 = 60;
 
 /// How the server names a browser without a cookie.
 fn server_name(seed: u64, number: u64) -> String {
-    format!("server-{}", Rng::new(seed, stream::CRAWLER_NAME, number).name(16))
+    format!(
+        "server-{}",
+        Rng::new(seed, stream::CRAWLER_NAME, number).name(16)
+    )
 }

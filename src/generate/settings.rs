@@ -93,7 +93,7 @@ impl Default for Troubles {
     fn default() -> Troubles {
         Troubles {
             repeats: 5_000,
-            reused: 5_000,
+            reused: 20_000,
             slow: 15_000,
             very_slow: 3_000,
             late: 2_000,
@@ -176,27 +176,52 @@ impl Settings {
 
     /// Everything that was left open, decided.
     pub(super) fn plan(&self) -> Result<Plan, GenerateError> {
-        let wrong = |name, value: String, expected| GenerateError::Setting { name, value, expected };
+        let wrong = |name, value: String, expected| GenerateError::Setting {
+            name,
+            value,
+            expected,
+        };
         let endless = self.events == Settings::ENDLESS;
         let rate = self.per_1000_s.unwrap_or(match endless {
             true => 50_000,
-            false => (self.events.saturating_mul(SECOND as u64) / (3 * DAY / SECOND) as u64).max(333),
+            false => {
+                (self.events.saturating_mul(SECOND as u64) / (3 * DAY / SECOND) as u64).max(333)
+            }
         });
         if !(1..=1_000_000_000).contains(&rate) {
-            return Err(wrong("rate", rate.to_string(), "1 to 1,000,000,000 in 1,000 s"));
+            return Err(wrong(
+                "rate",
+                rate.to_string(),
+                "1 to 1,000,000,000 in 1,000 s",
+            ));
         }
         if !(1..=256).contains(&self.partitions) {
             return Err(wrong("partitions", self.partitions.to_string(), "1 to 256"));
         }
-        let browsers = self.browsers.unwrap_or(if endless { 20_000 } else { self.events / 700 + 100 });
+        let browsers = self.browsers.unwrap_or(if endless {
+            20_000
+        } else {
+            self.events / 700 + 100
+        });
         if !(1..=1 << 40).contains(&browsers) {
             return Err(wrong("browsers", browsers.to_string(), "1 to 2^40"));
         }
         if !(0..1 << 45).contains(&self.start) {
-            return Err(wrong("start", self.start.to_string(), "ms since 1970, before the year 3084"));
+            return Err(wrong(
+                "start",
+                self.start.to_string(),
+                "ms since 1970, before the year 3084",
+            ));
         }
         if self.crawlers > 900 {
-            return Err(wrong("crawlers", self.crawlers.to_string(), "0 to 900 of 1,000"));
+            return Err(wrong(
+                "crawlers",
+                self.crawlers.to_string(),
+                "0 to 900 of 1,000",
+            ));
+        }
+        if self.monitors > 10_000 {
+            return Err(wrong("monitors", self.monitors.to_string(), "0 to 10,000"));
         }
         let limits = &self.limits;
         for (name, value) in [
@@ -205,12 +230,23 @@ impl Settings {
             ("max_size", limits.max_size.min(i64::MAX as u64) as i64),
         ] {
             if !(1..=1 << 45).contains(&value) {
-                return Err(wrong(name, value.to_string(), "1 or more, under 1,000 years"));
+                return Err(wrong(
+                    name,
+                    value.to_string(),
+                    "1 or more, under 1,000 years",
+                ));
             }
         }
-        for (name, value) in [("max_delay", limits.max_delay), ("max_ahead", limits.max_ahead)] {
+        for (name, value) in [
+            ("max_delay", limits.max_delay),
+            ("max_ahead", limits.max_ahead),
+        ] {
             if !(0..=1 << 45).contains(&value) {
-                return Err(wrong(name, value.to_string(), "0 or more ms, under 1,000 years"));
+                return Err(wrong(
+                    name,
+                    value.to_string(),
+                    "0 or more ms, under 1,000 years",
+                ));
             }
         }
         let span = match endless {
@@ -218,7 +254,11 @@ impl Settings {
             false => (u128::from(self.events) * 1_000_000 / u128::from(rate)).min(1 << 45) as i64,
         };
         let scraper = self.scraper.unwrap_or(match endless {
-            true => Scraper { after: 2 * MINUTE, pages: 110_000, every: HOUR },
+            true => Scraper {
+                after: 2 * MINUTE,
+                pages: 110_000,
+                every: HOUR,
+            },
             false => Scraper {
                 after: span / 5 * 2,
                 pages: (self.events / 100 * 11).min(110_000),

@@ -31,7 +31,7 @@ pub struct Arrival {
 }
 
 /// How many events a person's stay has on average, measured over many.
-const EVENTS_A_SESSION: u64 = 175;
+const EVENTS_A_SESSION: u64 = 135;
 /// How many left carts are kept; the oldest browsers' go first.
 const CARTS: usize = 50_000;
 /// How busy an hour of the day is (UTC), in thousandths of the mean.
@@ -44,8 +44,13 @@ enum Actor {
     /// Sends people in.
     People(Rng),
     /// Sends crawlers in.
-    Crawlers { rng: Rng, sent: u64 },
-    Scrapers { comings: u64 },
+    Crawlers {
+        rng: Rng,
+        sent: u64,
+    },
+    Scrapers {
+        comings: u64,
+    },
     Tab(Box<Tab>),
     Robot(Box<Robot>),
 }
@@ -146,19 +151,35 @@ impl Shop {
                 self.enter(time, Actor::Robot(Box::new(robot)));
                 let mean = (CRAWL * 1_000_000 / self.plan.crawlers) as i64;
                 let next = time + rng.wait(mean);
-                self.again(next, place, Actor::Crawlers { rng, sent: sent + 1 });
+                self.again(
+                    next,
+                    place,
+                    Actor::Crawlers {
+                        rng,
+                        sent: sent + 1,
+                    },
+                );
             }
             Actor::Scrapers { comings } => {
                 let scraper = self.plan.scraper;
                 let robot = Robot::scraper(self.settings.seed, comings, scraper.pages);
                 self.enter(time, Actor::Robot(Box::new(robot)));
                 let next = time.saturating_add(scraper.every.max(1));
-                self.again(next, place, Actor::Scrapers { comings: comings + 1 });
+                self.again(
+                    next,
+                    place,
+                    Actor::Scrapers {
+                        comings: comings + 1,
+                    },
+                );
             }
             Actor::Robot(mut robot) => {
                 let version = version(&self.plan.changes, self.settings.start, time);
-                let mut server =
-                    Server { net: &mut self.net, limits: &self.settings.limits, version };
+                let mut server = Server {
+                    net: &mut self.net,
+                    limits: &self.settings.limits,
+                    version,
+                };
                 match robot.step(time, &mut server) {
                     Some(next) => self.again(next, place, Actor::Robot(robot)),
                     None => gone = true,
@@ -185,7 +206,9 @@ impl Shop {
     fn person(&mut self, time: i64, rng: &mut Rng) {
         let settings = &self.settings;
         // The least of two: some come often, many once.
-        let number = rng.below(self.plan.browsers).min(rng.below(self.plan.browsers));
+        let number = rng
+            .below(self.plan.browsers)
+            .min(rng.below(self.plan.browsers));
         let known = !rng.chance(settings.troubles.without_browser, 1_000_000);
         let browser = world::browser(settings.seed, number, &settings.troubles);
         let mut own = Rng::new(settings.seed, stream::SESSION, self.came);
@@ -209,7 +232,11 @@ impl Shop {
         };
         let (changes, start) = (self.plan.changes, self.settings.start);
         let version = move |time| version(&changes, start, time);
-        let mut floor = Shopfloor { net: &mut self.net, session, version: &version };
+        let mut floor = Shopfloor {
+            net: &mut self.net,
+            session,
+            version: &version,
+        };
         let stepped = tab.step(time, &mut floor);
         let closed = stepped.next.is_none();
         if closed {
@@ -250,11 +277,22 @@ impl Iterator for Shop {
                 (None, Some(_)) => self.act()?,
                 (Some(_), _) => {
                     let (log_time, letter) = self.net.take()?;
-                    let Letter { key, value, trouble, copied } = letter;
+                    let Letter {
+                        key,
+                        value,
+                        trouble,
+                        copied,
+                    } = letter;
                     if self.left != Settings::ENDLESS {
                         self.left -= 1;
                     }
-                    return Some(Arrival { log_time, key, value, trouble, copied });
+                    return Some(Arrival {
+                        log_time,
+                        key,
+                        value,
+                        trouble,
+                        copied,
+                    });
                 }
                 (None, None) => return None,
             }

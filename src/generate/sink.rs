@@ -40,7 +40,10 @@ impl<W: Write> ArrivalSink for JsonLines<W> {
     fn send(&mut self, arrival: &Arrival) -> Result<(), SinkError> {
         let key = serde_json::Value::from(String::from_utf8_lossy(&arrival.key));
         let (log_time, value) = (arrival.log_time, hex(&arrival.value));
-        writeln!(self.0, "{{\"log_time\":{log_time},\"key\":{key},\"value\":\"{value}\"}}")?;
+        writeln!(
+            self.0,
+            "{{\"log_time\":{log_time},\"key\":{key},\"value\":\"{value}\"}}"
+        )?;
         Ok(())
     }
 

@@ -168,7 +168,10 @@ pub struct Truth {
 impl Truth {
     /// How many visits end for this reason.
     pub fn ends(&self, reason: EndReason) -> u64 {
-        self.visits.iter().filter(|visit| visit.end_reason == reason).count() as u64
+        self.visits
+            .iter()
+            .filter(|visit| visit.end_reason == reason)
+            .count() as u64
     }
 
     pub(super) fn add_tag(&mut self, event: &[u8; 16], time: i64, visit: &[u8; 16]) {
@@ -249,7 +252,12 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes
         .iter()
-        .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
+        .flat_map(|byte| {
+            [
+                DIGITS[usize::from(byte >> 4)],
+                DIGITS[usize::from(byte & 15)],
+            ]
+        })
         .map(char::from)
         .collect()
 }
@@ -264,7 +272,10 @@ impl Lines {
     fn create(dir: &Path, name: &str) -> Result<Lines, GenerateError> {
         let path = dir.join(name);
         match File::create(&path) {
-            Ok(file) => Ok(Lines { path, to: BufWriter::with_capacity(1 << 16, file) }),
+            Ok(file) => Ok(Lines {
+                path,
+                to: BufWriter::with_capacity(1 << 16, file),
+            }),
             Err(source) => Err(GenerateError::Write { path, source }),
         }
     }
@@ -274,7 +285,10 @@ impl Lines {
     }
 
     fn failed(&self, source: std::io::Error) -> GenerateError {
-        GenerateError::Write { path: self.path.clone(), source }
+        GenerateError::Write {
+            path: self.path.clone(),
+            source,
+        }
     }
 
     fn finish(mut self) -> Result<(), GenerateError> {
@@ -296,18 +310,26 @@ struct Open {
 impl Outputs {
     /// Files in `dir`, which is made if it is not there. `made` is what was made, for `truth.json`.
     pub fn in_dir(dir: &Path, tags: bool, made: Value) -> Result<Outputs, GenerateError> {
-        std::fs::create_dir_all(dir)
-            .map_err(|source| GenerateError::Write { path: dir.into(), source })?;
+        std::fs::create_dir_all(dir).map_err(|source| GenerateError::Write {
+            path: dir.into(),
+            source,
+        })?;
         Ok(Outputs(Some(Open {
             dir: dir.into(),
             made,
             late: Lines::create(dir, "late.jsonl")?,
-            tags: if tags { Some(Lines::create(dir, "tags.jsonl")?) } else { None },
+            tags: if tags {
+                Some(Lines::create(dir, "tags.jsonl")?)
+            } else {
+                None
+            },
         })))
     }
 
     pub fn late(&mut self, said: &Said, clock: i64, max_delay: i64) -> Result<(), GenerateError> {
-        let Some(open) = &mut self.0 else { return Ok(()) };
+        let Some(open) = &mut self.0 else {
+            return Ok(());
+        };
         open.late.line(&json!({
             "event_id": hex(&said.event_id),
             "event_time": said.event_time,
@@ -325,7 +347,12 @@ impl Outputs {
         browser: &str,
         visit: &[u8; 16],
     ) -> Result<(), GenerateError> {
-        let Some(Open { tags: Some(tags), .. }) = &mut self.0 else { return Ok(()) };
+        let Some(Open {
+            tags: Some(tags), ..
+        }) = &mut self.0
+        else {
+            return Ok(());
+        };
         tags.line(&json!({
             "event_id": hex(event),
             "event_time": time,

@@ -61,13 +61,20 @@ pub(super) fn encode(version: Version, m: &Measurement, experiment: &str, out: &
     write_header(SCHEMAS[version as usize].1.fingerprint(), out);
     match version {
         Version::First => {
-            Measurement { variant: None, attributes: &[], ..*m }.encode_body(out);
+            Measurement {
+                variant: None,
+                attributes: &[],
+                ..*m
+            }
+            .encode_body(out);
             // The two bytes of an absent variant and an empty map, the last of the record.
             out.truncate(out.len() - 2);
         }
         Version::Second => m.encode_body(out),
         Version::Third => {
-            optional(Some(experiment), out, |text, out| bytes(text.as_bytes(), out));
+            optional(Some(experiment), out, |text, out| {
+                bytes(text.as_bytes(), out)
+            });
             m.encode_body(out);
         }
     }
@@ -91,8 +98,9 @@ mod tests {
             ..Default::default()
         };
         let reader = apache_avro::Schema::parse_str(MEASUREMENT_AVSC).unwrap();
-        for (version, (_, schema)) in
-            [Version::First, Version::Second, Version::Third].into_iter().zip(schemas())
+        for (version, (_, schema)) in [Version::First, Version::Second, Version::Third]
+            .into_iter()
+            .zip(schemas())
         {
             let mut message = Vec::new();
             encode(version, &m, "checkout:new", &mut message);

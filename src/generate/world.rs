@@ -46,26 +46,72 @@ pub(super) struct Crawler {
 }
 
 const fn crawler(agent: &'static str, network: &'static str, addresses: u64) -> Crawler {
-    Crawler { agent, network, addresses }
+    Crawler {
+        agent,
+        network,
+        addresses,
+    }
 }
 
 /// Crawlers by their real names.
 pub(super) const CRAWLERS: [Crawler; 9] = [
-    crawler("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", "66.249.66.", 12),
-    crawler("Mozilla/5.0 (Linux; Android 6.0.1; Nexus 5X Build/MMB29P) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.6778.69 Mobile Safari/537.36 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", "66.249.64.", 12),
-    crawler("Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)", "157.55.39.", 8),
-    crawler("Mozilla/5.0 (compatible; YandexBot/3.0; +http://yandex.com/bots)", "5.255.253.", 6),
-    crawler("Mozilla/5.0 (compatible; Baiduspider/2.0; +http://www.baidu.com/search/spider.html)", "180.76.15.", 6),
-    crawler("Mozilla/5.0 (compatible; AhrefsBot/7.0; +http://ahrefs.com/robot/)", "54.36.148.", 6),
-    crawler("Mozilla/5.0 (compatible; SemrushBot/7~bl; +http://www.semrush.com/bot.html)", "185.191.171.", 4),
-    crawler("facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)", "173.252.83.", 3),
-    crawler("Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_5) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/13.1.1 Safari/605.1.15 (Applebot/0.1; +http://www.apple.com/go/applebot)", "17.58.101.", 3),
+    crawler(
+        "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+        "66.249.66.",
+        12,
+    ),
+    crawler(
+        "Mozilla/5.0 (Linux; Android 6.0.1; Nexus 5X Build/MMB29P) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.6778.69 Mobile Safari/537.36 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+        "66.249.64.",
+        12,
+    ),
+    crawler(
+        "Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)",
+        "157.55.39.",
+        8,
+    ),
+    crawler(
+        "Mozilla/5.0 (compatible; YandexBot/3.0; +http://yandex.com/bots)",
+        "5.255.253.",
+        6,
+    ),
+    crawler(
+        "Mozilla/5.0 (compatible; Baiduspider/2.0; +http://www.baidu.com/search/spider.html)",
+        "180.76.15.",
+        6,
+    ),
+    crawler(
+        "Mozilla/5.0 (compatible; AhrefsBot/7.0; +http://ahrefs.com/robot/)",
+        "54.36.148.",
+        6,
+    ),
+    crawler(
+        "Mozilla/5.0 (compatible; SemrushBot/7~bl; +http://www.semrush.com/bot.html)",
+        "185.191.171.",
+        4,
+    ),
+    crawler(
+        "facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)",
+        "173.252.83.",
+        3,
+    ),
+    crawler(
+        "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_5) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/13.1.1 Safari/605.1.15 (Applebot/0.1; +http://www.apple.com/go/applebot)",
+        "17.58.101.",
+        3,
+    ),
 ];
 
 /// Who asks every minute whether the shop is there.
 pub(super) const MONITORS: [(&str, &str); 2] = [
-    ("Mozilla/5.0+(compatible; UptimeRobot/2.0; http://www.uptimerobot.com/)", "69.162.124.226"),
-    ("Pingdom.com_bot_version_1.4_(http://www.pingdom.com/)", "5.172.196.188"),
+    (
+        "Mozilla/5.0+(compatible; UptimeRobot/2.0; http://www.uptimerobot.com/)",
+        "69.162.124.226",
+    ),
+    (
+        "Pingdom.com_bot_version_1.4_(http://www.pingdom.com/)",
+        "5.172.196.188",
+    ),
 ];
 
 /// Who takes everything at once.
@@ -74,69 +120,108 @@ pub(super) const SCRAPER: (&str, &str) = ("python-requests/2.32.3", "51.15.0.77"
 /// Networks of large access providers, all over the world, and how many of 100 people come from
 /// each.
 const NETWORKS: [(&str, u64); 36] = [
-    ("84.130.", 12), // DE
-    ("79.192.", 9),  // DE
-    ("91.10.", 8),   // DE
-    ("2003:e0:", 6), // DE
-    ("62.46.", 5),   // AT
-    ("178.190.", 3), // AT
-    ("85.0.", 4),    // CH
-    ("83.76.", 2),   // CH
-    ("86.128.", 4),  // GB
-    ("81.152.", 3),  // GB
-    ("90.0.", 4),    // FR
-    ("82.64.", 2),   // FR
-    ("84.80.", 3),   // NL
-    ("79.0.", 3),    // IT
-    ("83.32.", 3),   // ES
-    ("83.0.", 3),    // PL
-    ("88.100.", 1),  // CZ
-    ("81.224.", 2),  // SE
-    ("85.164.", 1),  // NO
-    ("80.160.", 1),  // DK
-    ("88.192.", 1),  // FI
-    ("85.96.", 2),   // TR
-    ("95.24.", 1),   // RU
-    ("73.32.", 3),   // US
-    ("98.192.", 2),  // US
-    ("2601:40:", 2), // US
-    ("70.48.", 1),   // CA
-    ("187.0.", 1),   // BR
-    ("187.128.", 1), // MX
-    ("1.120.", 1),   // AU
-    ("126.0.", 1),   // JP
-    ("211.192.", 1), // KR
-    ("59.88.", 2),   // IN
-    ("105.224.", 1), // ZA
+    ("84.130.", 12),   // DE
+    ("79.192.", 9),    // DE
+    ("91.10.", 8),     // DE
+    ("2003:e0:", 6),   // DE
+    ("62.46.", 5),     // AT
+    ("178.190.", 3),   // AT
+    ("85.0.", 4),      // CH
+    ("83.76.", 2),     // CH
+    ("86.128.", 4),    // GB
+    ("81.152.", 3),    // GB
+    ("90.0.", 4),      // FR
+    ("82.64.", 2),     // FR
+    ("84.80.", 3),     // NL
+    ("79.0.", 3),      // IT
+    ("83.32.", 3),     // ES
+    ("83.0.", 3),      // PL
+    ("88.100.", 1),    // CZ
+    ("81.224.", 2),    // SE
+    ("85.164.", 1),    // NO
+    ("80.160.", 1),    // DK
+    ("88.192.", 1),    // FI
+    ("85.96.", 2),     // TR
+    ("95.24.", 1),     // RU
+    ("73.32.", 3),     // US
+    ("98.192.", 2),    // US
+    ("2601:40:", 2),   // US
+    ("70.48.", 1),     // CA
+    ("187.0.", 1),     // BR
+    ("187.128.", 1),   // MX
+    ("1.120.", 1),     // AU
+    ("126.0.", 1),     // JP
+    ("211.192.", 1),   // KR
+    ("59.88.", 2),     // IN
+    ("105.224.", 1),   // ZA
     ("2a02:8100:", 1), // DE
-    ("46.224.", 1),  // IR
+    ("46.224.", 1),    // IR
 ];
 
 /// Kinds of goods.
 pub(super) const CATEGORIES: [&str; 12] = [
-    "shirts", "trousers", "shoes", "jackets", "lamps", "sofas", "kitchen", "garden", "toys",
-    "books", "telephones", "bicycles",
+    "shirts",
+    "trousers",
+    "shoes",
+    "jackets",
+    "lamps",
+    "sofas",
+    "kitchen",
+    "garden",
+    "toys",
+    "books",
+    "telephones",
+    "bicycles",
 ];
 /// Who makes them.
 pub(super) const BRANDS: [&str; 10] = [
-    "Aldra", "Bergmann", "Corvo", "Dunlin", "Ésprit d'hiver", "Fjordly", "Grün & Söhne", "Halden",
-    "Iwa", "Jura",
+    "Aldra",
+    "Bergmann",
+    "Corvo",
+    "Dunlin",
+    "Ésprit d'hiver",
+    "Fjordly",
+    "Grün & Söhne",
+    "Halden",
+    "Iwa",
+    "Jura",
 ];
 /// What people look for, in more scripts than one.
 pub(super) const WORDS: [&str; 16] = [
-    "red shoes", "lamp", "sofa grey", "süße hose", "grüner tee", "winter jacket", "chaise longue",
-    "kinderfahrrad 20 zoll", "iphone hülle", "Кроссовки", "ランプ", "قبعة", "🎁 under 20", "100% cotton",
-    "table & chairs", "o'neill",
+    "red shoes",
+    "lamp",
+    "sofa grey",
+    "süße hose",
+    "grüner tee",
+    "winter jacket",
+    "chaise longue",
+    "kinderfahrrad 20 zoll",
+    "iphone hülle",
+    "Кроссовки",
+    "ランプ",
+    "قبعة",
+    "🎁 under 20",
+    "100% cotton",
+    "table & chairs",
+    "o'neill",
 ];
 /// Why a banner is there.
 pub(super) const CAMPAIGNS: [&str; 6] = [
-    "campaign:new-year", "campaign:sale", "campaign:spring", "campaign:free-delivery",
-    "campaign:newsletter", "campaign:app",
+    "campaign:new-year",
+    "campaign:sale",
+    "campaign:spring",
+    "campaign:free-delivery",
+    "campaign:newsletter",
+    "campaign:app",
 ];
 /// Why a block of goods is there.
 pub(super) const RECOMMENDATIONS: [&str; 6] = [
-    "recommendation:also-bought", "recommendation:also-viewed", "recommendation:bestsellers",
-    "recommendation:similar", "recommendation:recently-viewed", "recommendation:for-you",
+    "recommendation:also-bought",
+    "recommendation:also-viewed",
+    "recommendation:bestsellers",
+    "recommendation:similar",
+    "recommendation:recently-viewed",
+    "recommendation:for-you",
 ];
 /// How many products there are.
 pub(super) const PRODUCTS: u64 = 5_000;
@@ -208,7 +293,10 @@ pub(super) fn browser(seed: u64, number: u64, troubles: &Troubles) -> Browser {
 }
 
 fn customer(number: u64) -> String {
-    format!("customer-{:010}", number.wrapping_mul(6_364_136_223_846_793_005) % 10_000_000_000)
+    format!(
+        "customer-{:010}",
+        number.wrapping_mul(6_364_136_223_846_793_005) % 10_000_000_000
+    )
 }
 
 fn address(rng: &mut Rng) -> String {
@@ -223,7 +311,11 @@ fn address(rng: &mut Rng) -> String {
         place -= share;
     }
     match network.ends_with(':') {
-        true => format!("{network}{:x}::{:x}", rng.below(0xffff) + 1, rng.below(0xffff) + 1),
+        true => format!(
+            "{network}{:x}::{:x}",
+            rng.below(0xffff) + 1,
+            rng.below(0xffff) + 1
+        ),
         false => format!("{network}{}.{}", rng.below(256), rng.below(254) + 1),
     }
 }
@@ -243,8 +335,16 @@ fn skew(rng: &mut Rng, troubles: &Troubles) -> Skew {
             _ => rng.between(1, 400) * 86_400_000 + rng.between(0, 86_399_999),
         };
     match rng.chance(1, 3) {
-        true => Skew { before, after: 0, turns: rng.between(10_000, 300_000) },
-        false => Skew { before, after: before, turns: 0 },
+        true => Skew {
+            before,
+            after: 0,
+            turns: rng.between(10_000, 300_000),
+        },
+        false => Skew {
+            before,
+            after: before,
+            turns: 0,
+        },
     }
 }
 
@@ -261,7 +361,10 @@ mod tests {
             of.entry(browser.customer).or_default().push(browser.id);
         }
         let with = |n: usize| of.values().filter(|ids| ids.len() == n).count();
-        assert_eq!([with(1), with(2), with(3), with(4)], [400 + 200 + 100, 100, 100, 0]);
+        assert_eq!(
+            [with(1), with(2), with(3), with(4)],
+            [400 + 200 + 100, 100, 100, 0]
+        );
         let ids: std::collections::BTreeSet<&String> = of.values().flatten().collect();
         assert_eq!(ids.len(), 1_200);
     }

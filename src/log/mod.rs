@@ -19,7 +19,7 @@
 //!     assert_eq!(record.header("kind"), Some(&b"shown"[..]));
 //!     reader.advance();
 //! }
-//! # Ok::<(), visitflow::log::LogError>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # Files

@@ -6,6 +6,9 @@ use visitflow_schemas::shard::Shard;
 
 use super::{LogError, Topic, Writer, WriterOptions};
 
+/// The memory that the frames of all partitions share.
+const BUFFER_BYTES: usize = 16 << 20;
+
 /// The writers of all partitions of a topic.
 pub struct Producer {
     writers: Vec<Writer>,
@@ -13,7 +16,8 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// Takes all partitions of a topic for writing. Keeps one frame a partition in memory.
+    /// Takes all partitions of a topic for writing. Keeps one to four frames a
+    /// partition in memory.
     ///
     /// # Errors
     /// As [`Writer::open`], for any partition.
@@ -23,13 +27,18 @@ impl Producer {
             writers: (0..topic.partitions())
                 .map(open)
                 .collect::<Result<_, _>>()?,
-            commit_bytes: options.frame_bytes,
+            // A write call costs as much as the copying of some ten KiB, so several frames share
+            // one where there are not too many partitions.
+            commit_bytes: (BUFFER_BYTES / topic.partitions() as usize)
+                .clamp(options.frame_bytes, options.frame_bytes.saturating_mul(4))
+                // A writer that writes before the commit would show nothing to anybody.
+                .min(options.buffer_bytes),
         })
     }
 
     /// Appends a record to the partition of its key's shard; returns the partition and the
-    /// record's offset there. `log_time` is in milliseconds UTC. Readers see it when a frame is
-    /// full, and at the latest with [`flush`](Producer::flush).
+    /// record's offset there. `log_time` is in milliseconds UTC. Readers see it when some
+    /// frames are full, and at the latest with [`flush`](Producer::flush).
     ///
     /// # Errors
     /// A record that is too large, a failed write. The record was not taken then.

@@ -16,6 +16,10 @@ use super::{LogError, Topic};
 /// What is read at once: two frames of the usual size.
 const CHUNK: usize = 128 << 10;
 
+/// How often damage must show before it is taken for that, since a writer may be cutting and
+/// writing anew at the same time.
+const PROOFS: u32 = 5;
+
 /// A record, borrowed from its reader's buffer.
 #[derive(Clone, Debug)]
 pub struct Record<'a> {
@@ -292,7 +296,7 @@ impl Reader {
             }
             match self.proof(&doubt)? {
                 None => return Ok(false),
-                Some(_) if doubts == 2 => {}
+                Some(_) if doubts < PROOFS => {}
                 Some(damage) => return Err(damage),
             }
         }
@@ -507,7 +511,7 @@ pub fn start_offset(topic: &Topic, partition: u32) -> Result<u64, LogError> {
 }
 
 /// The offset that comes after the last committed record of a partition. Reads the headers of
-/// the last segment's frames.
+/// the last segment's frames, and its last commit.
 ///
 /// # Errors
 /// No such partition; damage in the headers; what the file system says.

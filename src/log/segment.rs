@@ -133,25 +133,34 @@ pub(super) struct Doubt {
     pub offset: u64,
     /// What was found.
     pub found: String,
-    /// From where on a whole frame would prove that this is no tail; `None` when this alone
-    /// proves it.
-    pub resume: Option<u64>,
+    /// What would prove that this is no tail.
+    pub proof: Proof,
+}
+
+/// What proves that a [`Doubt`] is damage.
+pub(super) enum Proof {
+    /// The doubt itself.
+    Itself,
+    /// A whole frame from that byte on.
+    FrameFrom(u64),
+    /// Nothing in this segment, for it ended there when it was looked at.
+    Never,
 }
 
 impl Doubt {
-    fn tail(at: u64, offset: u64, resume: u64, found: String) -> Doubt {
+    fn new(at: u64, offset: u64, proof: Proof, found: String) -> Doubt {
         Doubt {
             at,
             offset,
             found,
-            resume: Some(resume),
+            proof,
         }
     }
 
     /// A frame header that the file's end cuts off.
     pub fn cut_header(at: u64, offset: u64, read: usize) -> Doubt {
         let found = format!("{read} of a frame header's {FRAME_HEADER} bytes");
-        Doubt::tail(at, offset, at + read as u64, found)
+        Doubt::new(at, offset, Proof::Never, found)
     }
 
     /// A frame that the file's end, at `length`, cuts off. Its header is sound, so nothing can
@@ -159,7 +168,7 @@ impl Doubt {
     pub fn cut_frame(at: u64, header: &FrameHeader, length: u64) -> Doubt {
         let there = length.saturating_sub(at);
         let found = format!("{there} of a frame's {} bytes", header.length);
-        Doubt::tail(at, header.base_offset, length, found)
+        Doubt::new(at, header.base_offset, Proof::Never, found)
     }
 
     /// A frame whose body does not have its CRC.
@@ -168,17 +177,16 @@ impl Doubt {
             "a frame of {} bytes whose body has not its CRC, {:08x}",
             header.length, header.body_crc
         );
-        Doubt::tail(at, header.base_offset, at + u64::from(header.length), found)
+        {
+            let proof = Proof::FrameFrom(at + u64::from(header.length));
+            Doubt::new(at, header.base_offset, proof, found)
+        }
     }
 
     /// A file that ends inside a commit.
     pub fn open_commit(at: u64, offset: u64) -> Doubt {
-        Doubt::tail(
-            at,
-            offset,
-            at,
-            "the end of the file inside a commit".to_owned(),
-        )
+        let found = "the end of the file inside a commit".to_owned();
+        Doubt::new(at, offset, Proof::Never, found)
     }
 }
 
@@ -247,7 +255,7 @@ impl Segment {
         let read = self.read_at(&mut bytes, 0)?;
         if read < SEGMENT_HEADER {
             let found = format!("{read} of a segment header's {SEGMENT_HEADER} bytes");
-            return Ok(Err(self.torn_header(found)));
+            return Ok(Err(Doubt::new(0, self.base, Proof::Never, found)));
         }
         match SegmentHeader::decode(&bytes) {
             Ok(header) if header.base_offset == self.base => Ok(Ok(header)),
@@ -256,17 +264,16 @@ impl Segment {
                 format!("the segment of offset {}", header.base_offset),
                 format!("the segment of offset {}, as its name says", self.base),
             )),
-            Err(BadHeader::Torn(found)) => Ok(Err(self.torn_header(found))),
+            Err(BadHeader::Torn(found)) => {
+                let proof = Proof::FrameFrom(SEGMENT_HEADER as u64);
+                Ok(Err(Doubt::new(0, self.base, proof, found)))
+            }
             Err(BadHeader::Foreign(found)) => Err(self.damaged(
                 0,
                 found,
                 format!("the header of a segment of format {SEGMENT_FORMAT}"),
             )),
         }
-    }
-
-    fn torn_header(&self, found: String) -> Doubt {
-        Doubt::tail(0, self.base, SEGMENT_HEADER as u64, found)
     }
 
     /// Reads the header of the frame at `at`, in a file of `length` bytes.
@@ -402,12 +409,13 @@ impl Segment {
     /// What proves, within the first `length` bytes of the last segment, that a doubt is no torn
     /// tail.
     pub fn proof(&self, doubt: &Doubt, length: u64) -> Result<Option<String>, LogError> {
-        let Some(resume) = doubt.resume else {
-            return Ok(Some("it is sound".to_owned()));
-        };
-        Ok(self
-            .frame_after(resume, length, doubt.offset)?
-            .map(|at| format!("a whole frame follows at byte {at}")))
+        Ok(match doubt.proof {
+            Proof::Itself => Some("it is sound".to_owned()),
+            Proof::FrameFrom(from) => self
+                .frame_after(from, length, doubt.offset)?
+                .map(|at| format!("a whole frame follows at byte {at}")),
+            Proof::Never => None,
+        })
     }
 
     /// The error for a doubt that is proved to be no torn tail.
@@ -476,16 +484,12 @@ pub(super) fn check_header(
     at: u64,
     offset: u64,
 ) -> Result<FrameHeader, Doubt> {
-    let header =
-        FrameHeader::decode(bytes).map_err(|found| Doubt::tail(at, offset, at + 1, found))?;
+    let header = FrameHeader::decode(bytes)
+        .map_err(|found| Doubt::new(at, offset, Proof::FrameFrom(at + 1), found))?;
     if header.base_offset != offset {
         // No crash writes a sound header in the wrong place.
-        return Err(Doubt {
-            at,
-            offset,
-            found: format!("a frame of offset {}", header.base_offset),
-            resume: None,
-        });
+        let found = format!("a frame of offset {}", header.base_offset);
+        return Err(Doubt::new(at, offset, Proof::Itself, found));
     }
     Ok(header)
 }

@@ -3,14 +3,20 @@
 //! them. A writer is the only one of its partition; it cuts a torn tail when it opens.
 
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::frame::{FRAME_HEADER, FrameHeader, MAX_VARINT, put_varint, zigzag};
 use super::segment::{SEGMENT_HEADER, Segment, SegmentHeader, list_segments, segment_path};
 use super::topic::sync_dir;
 use super::{LogError, MAX_RECORD_BYTES, Topic};
+
+/// After how many bytes the disk is set to work on them, so that the sync at a segment's end finds
+/// little left to wait for.
+const FLUSH_BYTES: u64 = 8 << 20;
 
 /// The sizes that a writer keeps to.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +52,7 @@ pub struct Writer {
     partition: PathBuf,
     options: WriterOptions,
     /// Held for as long as the writer lives.
-    _lock: File,
+    _lock: Lock,
     segment: Segment,
     /// The length of the segment's sound part. Everything is written there, never at the file's
     /// own end, so that a failed write leaves no hole.
@@ -57,6 +63,12 @@ pub struct Writer {
     dirty: bool,
     /// Whether the file's last frame is of a commit that goes on.
     in_commit: bool,
+    /// What was written since the last flush.
+    unflushed: u64,
+    /// A thread that syncs what was written some time ago.
+    flush: Option<JoinHandle<io::Result<()>>>,
+    /// What such a thread met, for the next sync: the system tells it only once.
+    flush_error: Option<io::Error>,
     /// Whether a segment was created that its directory may forget.
     dir_dirty: bool,
     last_tick: u64,
@@ -90,7 +102,7 @@ impl Writer {
     pub fn open(topic: &Topic, partition: u32, options: WriterOptions) -> Result<Writer, LogError> {
         let dir = topic.partition_dir(partition)?;
         fs::create_dir_all(&dir).map_err(LogError::io("create the partition", &dir))?;
-        let lock = take_lock(&dir)?;
+        let lock = Lock::take(&dir)?;
 
         let bases = list_segments(&dir)?;
         let mut torn = 0;
@@ -144,6 +156,9 @@ impl Writer {
             end_offset: header.base_offset,
             dirty: false,
             in_commit: false,
+            unflushed: 0,
+            flush: None,
+            flush_error: None,
             // Whoever created the segment may have died before it synced the directory.
             dir_dirty: true,
             last_tick: header.tick,
@@ -341,7 +356,40 @@ impl Writer {
         self.buf
             .shrink_to(self.options.buffer_bytes.saturating_mul(2));
         self.frame = 0;
+        self.unflushed += bytes;
+        if self.unflushed >= FLUSH_BYTES {
+            self.flush();
+        }
         Ok(())
+    }
+
+    /// Lets a thread sync what is written, unless one is still at it. The disk would otherwise
+    /// stand idle until the segment's end and the writer then wait for all of it.
+    fn flush(&mut self) {
+        if self
+            .flush
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
+        {
+            return;
+        }
+        self.end_flush();
+        // Without a thread the segment's end takes longer, no more.
+        if let Ok(file) = self.segment.file.try_clone() {
+            let name = "log flush".to_owned();
+            let thread = thread::Builder::new().name(name);
+            self.flush = thread.spawn(move || file.sync_data()).ok();
+            self.unflushed = 0;
+        }
+    }
+
+    fn end_flush(&mut self) {
+        if let Some(thread) = self.flush.take() {
+            let met = thread
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("the thread that syncs panicked")));
+            self.flush_error = self.flush_error.take().or(met.err());
+        }
     }
 
     /// Begins the next segment. The one before is durable first, so that a torn tail can only
@@ -363,9 +411,13 @@ impl Writer {
     /// a segment and [`close`](Writer::close) do so too.
     ///
     /// # Errors
-    /// What the file system says; what was written since the last sync may be lost then.
+    /// What the file system says; what was written since the last sync may be lost then, and
+    /// nothing tells how much: stop, and open the partition anew.
     pub fn sync(&mut self) -> Result<(), LogError> {
+        self.end_flush();
         let synced = self.segment.file.sync_data();
+        self.unflushed = 0;
+        let synced = self.flush_error.take().map_or(synced, Err);
         synced.map_err(LogError::io("sync", &self.segment.path))?;
         if self.dir_dirty {
             sync_dir(&self.partition)?;
@@ -420,24 +472,37 @@ impl Writer {
     }
 }
 
-fn take_lock(dir: &std::path::Path) -> Result<File, LogError> {
-    let path = dir.join("writer.lock");
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(LogError::io("open the writer's lock", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(LogError::Locked {
-            partition: dir.to_owned(),
-        }),
-        Err(TryLockError::Error(e)) => Err(LogError::io("take the writer's lock", &path)(e)),
+/// The lock on a partition.
+struct Lock(File);
+
+impl Lock {
+    fn take(dir: &Path) -> Result<Lock, LogError> {
+        let path = dir.join("writer.lock");
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(LogError::io("open the writer's lock", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock(file)),
+            Err(TryLockError::WouldBlock) => Err(LogError::Locked {
+                partition: dir.to_owned(),
+            }),
+            Err(TryLockError::Error(e)) => Err(LogError::io("take the writer's lock", &path)(e)),
+        }
     }
 }
 
-fn create_segment(dir: &std::path::Path, header: SegmentHeader) -> Result<Segment, LogError> {
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child process that is just being started has the file too,
+        // until it runs its own program, and would hold the lock so long.
+        let _ = self.0.unlock();
+    }
+}
+
+fn create_segment(dir: &Path, header: SegmentHeader) -> Result<Segment, LogError> {
     let path = segment_path(dir, header.base_offset);
     let file = File::options()
         .read(true)

@@ -9,9 +9,12 @@ use visitflow_dataflows::visit::EndReason;
 use visitflow_dataflows::visits::{Change, Lifecycle};
 
 use crate::source::SourceState;
+use crate::wall;
 
 /// How many of the newest tags are kept to be shown.
 const NEWEST: usize = 32;
+/// How old a sample of latency may be, in ms.
+const RECENT: i64 = 10_000;
 /// How many samples of latency are kept.
 const SAMPLES: usize = 4_096;
 
@@ -45,7 +48,8 @@ pub struct Metrics {
 #[derive(Debug, Default)]
 struct Live {
     newest: VecDeque<Newest>,
-    latencies: VecDeque<u32>,
+    /// When each was taken, wall time in ms, and the latency.
+    latencies: VecDeque<(i64, u32)>,
 }
 
 /// A tag, to be shown.
@@ -104,7 +108,7 @@ impl Metrics {
         if live.latencies.len() == SAMPLES {
             live.latencies.pop_front();
         }
-        live.latencies.push_back(latency);
+        live.latencies.push_back((wall::now(), latency));
     }
 
     /// The newest tags, the newest last.
@@ -112,10 +116,13 @@ impl Metrics {
         self.live.lock().unwrap_or_else(PoisonError::into_inner).newest.iter().cloned().collect()
     }
 
-    /// Median and 99th percentile of the latest samples of latency, in ms; `None` without any.
+    /// Median and 99th percentile of the latencies of the last ten seconds, in ms; `None` without
+    /// any.
     pub fn latency(&self) -> Option<(u32, u32)> {
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut sorted: Vec<u32> = live.latencies.iter().copied().collect();
+        let recent = wall::now() - RECENT;
+        let recent = live.latencies.iter().filter(|(at, _)| *at >= recent);
+        let mut sorted: Vec<u32> = recent.map(|(_, latency)| *latency).collect();
         drop(live);
         sorted.sort_unstable();
         let at = |part: usize| sorted.get((sorted.len() * part / 100).min(sorted.len().checked_sub(1)?)).copied();

@@ -261,7 +261,7 @@ pub fn enrichment(job: &Job) -> Result<Enrichment, RunError> {
 /// could undo the anonymized.
 pub fn refuse_salts(job: &Job) -> Result<(), RunError> {
     match &job.privacy.salts {
-        Some(path) if std::fs::File::open(path).is_ok() => Err(RunError::SaltsReadable(path.clone())),
+        Some(path) if crate::anonymize::salts::may_read(path) => Err(RunError::SaltsReadable(path.clone())),
         _ => Ok(()),
     }
 }

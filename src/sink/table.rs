@@ -20,6 +20,7 @@ use timely::dataflow::StreamVec;
 use visitflow_dataflows::complete::Complete;
 use visitflow_dataflows::visit::Tick;
 use visitflow_schemas::columns::{Columns, Ids, Program};
+use visitflow_schemas::encode;
 use visitflow_schemas::records::{self, Visit};
 use visitflow_schemas::resolve::{identity, resolve};
 use visitflow_schemas::role::Role;
@@ -79,7 +80,7 @@ struct Writer {
 /// The open files of a worker.
 struct Files {
     settings: Settings,
-    tagged: Schema,
+    measurement: Schema,
     writers: HashMap<u64, Writer>,
     rows: [Columns; 2],
     visit_program: Program,
@@ -94,7 +95,7 @@ struct Files {
 
 /// The schema of the rows of measurements.
 pub fn measurement_rows(reader: &Schema) -> Result<Schema, SinkError> {
-    tag::tagged(reader).map_err(|e| SinkError::Unreadable { schema: reader.fingerprint(), detail: e.to_string() })
+    tag::rows(reader).map_err(|e| SinkError::Unreadable { schema: reader.fingerprint(), detail: e.to_string() })
 }
 
 fn unreadable(schema: u64) -> impl Fn(&dyn std::fmt::Display) -> SinkError {
@@ -107,15 +108,15 @@ fn failed(table: usize) -> impl Fn(TableError) -> SinkError {
 
 impl Files {
     fn new(settings: Settings) -> Result<Files, SinkError> {
-        let tagged = measurement_rows(&settings.reader)?;
+        let measurement = measurement_rows(&settings.reader)?;
         let visit = records::VISIT.clone();
-        let fault = unreadable(tagged.fingerprint());
-        let measurements = Columns::new(&tagged, Ids::Hex).map_err(|e| fault(&e))?;
+        let fault = unreadable(measurement.fingerprint());
+        let measurements = Columns::new(&measurement, Ids::Hex).map_err(|e| fault(&e))?;
         let visits = Columns::new(&visit, Ids::Hex).map_err(|e| fault(&e))?;
         let visit_program = visits.program(&identity(&visit)).map_err(|e| fault(&e))?;
         Ok(Files {
             settings,
-            tagged,
+            measurement,
             writers: HashMap::new(),
             rows: [measurements, visits],
             visit_program,
@@ -137,8 +138,8 @@ impl Files {
         let Some(schema) = self.settings.schemas.get(fingerprint)? else {
             return Err(fault(&"its schema has left the schema store"));
         };
-        let tagged = tag::tagged(&schema).map_err(|e| fault(&e))?;
-        let read = resolve(&tagged, &self.tagged).map_err(|e| fault(&e))?;
+        let rows = tag::rows(&schema).map_err(|e| fault(&e))?;
+        let read = resolve(&rows, &self.measurement).map_err(|e| fault(&e))?;
         let program = self.rows[0].program(&read).map_err(|e| fault(&e))?;
         let roles = Roles::find(&schema, &self.settings.overrides).map_err(|e| fault(&e))?;
         let walk = Walk::up_to(&schema, &roles, &[Role::CustomerId]).map_err(|e| fault(&e))?;
@@ -164,6 +165,7 @@ impl Files {
             self.scratch.clear();
             let tag = Tag { visit_id: visit.visit, visit_started: visit.started };
             tag.write_body(measurement.context, measurement.body, &mut self.scratch);
+            encode::long(tag::day_of(visit.started), &mut self.scratch);
             let appended = self.rows[0].append(&writer.program, &self.scratch);
             appended.map_err(|e| unreadable(measurement.schema)(&e))?;
             if self.rows[0].len() >= BATCH_ROWS {

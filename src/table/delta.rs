@@ -119,6 +119,17 @@ impl Table {
         })
     }
 
+    /// Opens the table in `dir` as it was at `version`, for readers: what is then written to it is refused, unless it
+    /// is the newest.
+    ///
+    /// # Errors
+    /// Those of [`open`](Table::open) and of [`files_at`](Table::files_at).
+    pub fn open_at(dir: &Path, version: u64) -> Result<Table, TableError> {
+        let log = dir.join("_delta_log");
+        let (state, checkpointed) = load(dir, &log, Some(version))?;
+        Ok(Table { dir: dir.to_owned(), log, state, checkpointed, fenced: None })
+    }
+
     /// Opens the table in `dir`, or creates it if the directory is new or empty. Of two at once both get it.
     ///
     /// # Errors
