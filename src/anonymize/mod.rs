@@ -205,6 +205,7 @@ impl fmt::Display for Summary {
 struct Tagged {
     overrides: Overrides,
     known: HashMap<u64, Schema>,
+    /// That of the rows.
     reader: Schema,
 }
 
@@ -225,7 +226,7 @@ impl Tagged {
                 known.entry(tagged.fingerprint()).or_insert(tagged);
             }
         }
-        let reader = tag::tagged(&reader).map_err(|source| RunError::Schema {
+        let reader = tag::rows(&reader).map_err(|source| RunError::Schema {
             path: job.schemas.reader.clone().unwrap_or_default(),
             source,
         })?;
