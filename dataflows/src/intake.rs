@@ -244,7 +244,8 @@ impl Intake {
     fn compile(&self, schema: &Schema) -> Result<Walk, String> {
         let read = resolve(schema, &self.reader)
             .map_err(|e| format!("the schema {} cannot be read as the job's: {e}", schema.record().name))?;
-        let roles = Roles::find(schema, &self.overrides).map_err(|e| e.to_string())?;
+        let overrides = self.overrides.in_writer(&self.reader, schema);
+        let roles = Roles::find(schema, &overrides).map_err(|e| e.to_string())?;
         Walk::compile(schema, &roles, Some(&read)).map_err(|e| e.to_string())
     }
 

@@ -32,7 +32,7 @@ use visitflow_schemas::store::{FolderStore, SchemaStore, StoreError};
 use crate::job::Job;
 use crate::log::{LogError, Topic};
 use crate::sink::SinkError;
-use crate::source::{STEP_RECORDS, SourceError};
+use crate::source::{Growing, STEP_RECORDS, SourceError};
 use crate::table::TableError;
 pub use failure::Failure;
 use metrics::Metrics;
@@ -283,7 +283,7 @@ pub fn run(options: Options, watch: impl FnOnce(Handle) + Send + 'static) -> Res
     let topic = Topic::open(&job.source.log, &job.source.topic)?;
     let (reader, overrides) = reader(&job)?;
     let enrichment = enrichment(&job)?;
-    let schemas: Arc<dyn SchemaStore> = Arc::new(FolderStore::open(job.schema_store())?);
+    let schemas: Arc<dyn SchemaStore> = Arc::new(Growing(FolderStore::open(job.schema_store())?));
     let notes = unfit_schemas(&*schemas, &reader, &overrides)?;
 
     let count = processes.as_ref().map_or(1, |(_, hosts)| hosts.len());
@@ -378,7 +378,7 @@ fn unfit_schemas(store: &dyn SchemaStore, reader: &Schema, overrides: &Overrides
         let name = &schema.record().name;
         if let Err(error) = resolve(&schema, reader) {
             notes.push(format!("messages of {name} {:016x} will be rejected: {error}", schema.fingerprint()));
-        } else if let Err(error) = Roles::find(&schema, overrides) {
+        } else if let Err(error) = Roles::find(&schema, &overrides.in_writer(reader, &schema)) {
             notes.push(format!("messages of {name} {:016x} will be rejected: {error}", schema.fingerprint()));
         }
     }

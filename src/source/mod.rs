@@ -27,7 +27,8 @@ use visitflow_dataflows::batch::{Batch, Fate};
 use visitflow_dataflows::clock::PartitionClock;
 use visitflow_dataflows::intake::{Arrived, Intake, Outboxes};
 use visitflow_dataflows::visit::Tick;
-use visitflow_schemas::store::StoreError;
+use visitflow_schemas::schema::Schema;
+use visitflow_schemas::store::{FolderStore, SchemaStore, StoreError};
 
 use crate::log::{LogError, Reader};
 use crate::run::Failure;
@@ -43,6 +44,30 @@ const BUDGET_NAP: Duration = Duration::from_micros(500);
 const LOOK_AGAIN: i64 = 1_000;
 /// How often it is asked whether it is time for a cut, in ms.
 const CUT_ASKED: i64 = 100;
+
+/// A folder of schemas that grows while the job runs: what is not known is looked for in the folder.
+/// The intake asks for what was missing once a second at most.
+pub struct Growing(pub FolderStore);
+
+impl SchemaStore for Growing {
+    fn get(&self, fingerprint: u64) -> Result<Option<Schema>, StoreError> {
+        if let Some(schema) = self.0.get(fingerprint)? {
+            return Ok(Some(schema));
+        }
+        // A file that is still being written, or holds no schema, hides none of the others and
+        // must not end the job.
+        let _ = self.0.rescan();
+        self.0.get(fingerprint)
+    }
+
+    fn put(&self, schema: &Schema) -> Result<(), StoreError> {
+        self.0.put(schema)
+    }
+
+    fn all(&self) -> Result<Vec<Schema>, StoreError> {
+        self.0.all()
+    }
+}
 
 /// A tick at which every table closes its files and commits them: all seals at ticks before
 /// `tick` belong to the version.
