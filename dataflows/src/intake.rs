@@ -30,9 +30,6 @@ pub const MAX_BROWSER_ID: usize = 1_024;
 /// How many fingerprints are remembered to be unknown.
 const MISSING: usize = 4_096;
 
-/// How much of a record that is too large goes to `rejected`, in bytes.
-const OVERSIZE_SAMPLE: usize = 1_024;
-
 /// A record as a source reads it.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrived<'a> {
@@ -247,14 +244,15 @@ impl Intake {
     fn compile(&self, schema: &Schema) -> Result<Walk, String> {
         let read = resolve(schema, &self.reader)
             .map_err(|e| format!("the schema {} cannot be read as the job's: {e}", schema.record().name))?;
-        let roles = Roles::find(schema, &self.overrides).map_err(|e| e.to_string())?;
+        let overrides = self.overrides.in_writer(&self.reader, schema);
+        let roles = Roles::find(schema, &overrides).map_err(|e| e.to_string())?;
         Walk::compile(schema, &roles, Some(&read)).map_err(|e| e.to_string())
     }
 
     #[cold]
     fn reject(&mut self, arrived: Arrived<'_>, head: Head, refusal: &Refusal, outboxes: &mut Outboxes) {
-        let oversize = refusal.reason == RejectReason::Oversize;
-        let kept = if oversize { OVERSIZE_SAMPLE.min(arrived.value.len()) } else { arrived.value.len() };
+        // What is too large is only to be found where it lies: a part of it would be taken for all.
+        let sent_on = refusal.reason != RejectReason::Oversize;
         self.scratch.clear();
         Rejected {
             reason: refusal.reason,
@@ -263,7 +261,7 @@ impl Intake {
             partition: arrived.partition as i32,
             offset: arrived.offset as i64,
             log_time: arrived.log_time,
-            message: Some(&arrived.value[..kept]),
+            message: sent_on.then_some(arrived.value),
             size: arrived.value.len() as i64,
         }
         .encode_body(&mut self.scratch);

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use timely::dataflow::operators::{Inspect, Probe, probe};
@@ -23,7 +24,7 @@ use super::{RunError, Shared};
 use crate::job::Clock;
 use crate::log::{Reader, Topic, start_offset};
 use crate::sink::{SinkError, table, topic};
-use crate::source::{self, Cut};
+use crate::source::{self, Cut, SourceState};
 use crate::wall;
 
 /// How long an idle worker parks at most.
@@ -69,7 +70,10 @@ impl Built {
             }
             // Stopped: the frontier stands at the tick that was agreed on, and all before it is
             // committed. The dataflow is dropped whole, so that no visit ends by it.
-            let stopped = self.stop_at.get().is_some_and(|at| committed >= at);
+            let stopped = self.stop_at.get().is_some_and(|at| committed >= at && committed != u64::MAX);
+            if stopped {
+                shared.stopped.store(true, Ordering::Relaxed);
+            }
             if stopped || shared.failure.is_set() || !active {
                 break;
             }
@@ -129,10 +133,11 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             follow: job.source.follow,
             tick_length: job.time.tick,
             budget: shared.budget,
+            step_records: shared.step_records,
             committed: taken.clone(),
             stop: shared.stop.clone(),
             stop_at: stop_at.clone(),
-            cut_due: (index == 0).then(|| cut_due(shared)),
+            cut_due: cut_due(shared, local),
             state: metrics.sources[local].clone(),
             failure: failure.clone(),
         };
@@ -140,7 +145,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
         let stop = stop_at.clone();
         let cuts = cuts.broadcast().inspect(move |cut: &Cut| {
             if cut.stop {
-                stop.set(Some(cut.tick));
+                stop.set(Some(stop.get().map_or(cut.tick, |at: u64| at.min(cut.tick))));
             }
         });
         let fates = fates(records.clone(), job.outputs.partitions);
@@ -213,12 +218,18 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
     Ok(Built { dataflow, stop_at, committed, open, ledger, versions })
 }
 
-/// Whether it is time for a cut: by the size of what no version holds, or by its age.
-fn cut_due(shared: &Shared) -> Box<dyn FnMut() -> bool> {
+/// Whether it is time for a cut: by the size of what no version holds, or by its age. Of a
+/// process's workers the first says so that still has something to read.
+fn cut_due(shared: &Shared, local: usize) -> Box<dyn FnMut() -> bool> {
     let (size, age) = (shared.job.outputs.file_size, Duration::from_millis(shared.job.outputs.file_age));
-    let uncommitted: std::sync::Arc<AtomicU64> = shared.metrics.uncommitted_bytes.clone();
+    let uncommitted: Arc<AtomicU64> = shared.metrics.uncommitted_bytes.clone();
+    let before = shared.metrics.sources[..local].to_vec();
     let mut since: Option<Instant> = None;
     Box::new(move || {
+        let reads = |source: &Arc<Mutex<SourceState>>| source.lock().unwrap_or_else(PoisonError::into_inner).tick != u64::MAX;
+        if before.iter().any(reads) {
+            return false;
+        }
         let bytes = uncommitted.load(Ordering::Relaxed);
         if bytes == 0 {
             since = None;

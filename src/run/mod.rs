@@ -32,7 +32,7 @@ use visitflow_schemas::store::{FolderStore, SchemaStore, StoreError};
 use crate::job::Job;
 use crate::log::{LogError, Topic};
 use crate::sink::SinkError;
-use crate::source::SourceError;
+use crate::source::{Growing, STEP_RECORDS, SourceError};
 use crate::table::TableError;
 pub use failure::Failure;
 use metrics::Metrics;
@@ -101,12 +101,14 @@ pub struct Options {
     pub processes: Option<(usize, Vec<String>)>,
     /// How many bytes each worker may have read and not yet written.
     pub budget: u64,
+    /// How many records a step of a replay has at least. Results do not depend on it.
+    pub step_records: usize,
 }
 
 impl Options {
     /// In one process.
     pub fn of(job: Job) -> Options {
-        Options { job, processes: None, budget: 64 << 20 }
+        Options { job, processes: None, budget: 64 << 20, step_records: STEP_RECORDS }
     }
 }
 
@@ -201,7 +203,10 @@ struct Shared {
     metrics: Arc<Metrics>,
     failure: Failure,
     stop: Arc<AtomicBool>,
+    /// Whether it has stopped before the end of its input.
+    stopped: AtomicBool,
     budget: u64,
+    step_records: usize,
 }
 
 /// The rules of a job, as the dataflow takes them.
@@ -273,12 +278,12 @@ pub fn refuse_salts(job: &Job) -> Result<(), RunError> {
 /// Everything that is wrong before the start, and whatever goes wrong on the way.
 pub fn run(options: Options, watch: impl FnOnce(Handle) + Send + 'static) -> Result<Summary, RunError> {
     let began = Instant::now();
-    let Options { job, processes, budget } = options;
+    let Options { job, processes, budget, step_records } = options;
     refuse_salts(&job)?;
     let topic = Topic::open(&job.source.log, &job.source.topic)?;
     let (reader, overrides) = reader(&job)?;
     let enrichment = enrichment(&job)?;
-    let schemas: Arc<dyn SchemaStore> = Arc::new(FolderStore::open(job.schema_store())?);
+    let schemas: Arc<dyn SchemaStore> = Arc::new(Growing(FolderStore::open(job.schema_store())?));
     let notes = unfit_schemas(&*schemas, &reader, &overrides)?;
 
     let count = processes.as_ref().map_or(1, |(_, hosts)| hosts.len());
@@ -306,7 +311,9 @@ pub fn run(options: Options, watch: impl FnOnce(Handle) + Send + 'static) -> Res
         metrics: metrics.clone(),
         failure: Failure::default(),
         stop: handle.stop.clone(),
+        stopped: AtomicBool::new(false),
         budget,
+        step_records,
         job,
     });
     let status = status::Writer::start(&shared.job, process, handle.clone(), shared.rules)?;
@@ -325,17 +332,21 @@ pub fn run(options: Options, watch: impl FnOnce(Handle) + Send + 'static) -> Res
     };
     let config = timely::Config { communication, worker: timely::WorkerConfig::default() };
     let own = shared.clone();
-    let guards = timely::execute(config, move |worker| dataflow::work(worker, &own)).map_err(RunError::Start)?;
     let mut ledger = Ledger::default();
     let mut panicked = None;
-    for result in guards.join() {
-        match result {
-            Ok(Some(own)) => ledger = own,
-            Ok(None) => (),
-            Err(message) => panicked = Some(RunError::Panic(message)),
+    match timely::execute(config, move |worker| dataflow::work(worker, &own)) {
+        Err(message) => shared.failure.set(RunError::Start(message)),
+        Ok(guards) => {
+            for result in guards.join() {
+                match result {
+                    Ok(Some(own)) => ledger = own,
+                    Ok(None) => (),
+                    Err(message) => panicked = Some(RunError::Panic(message)),
+                }
+            }
         }
     }
-    let stopped = handle.stop.load(Ordering::Relaxed);
+    let stopped = shared.stopped.load(Ordering::Relaxed);
     handle.ended.store(true, Ordering::Release);
     status.finish(shared.failure.is_set() || panicked.is_some());
     if let Ok(watcher) = watcher {
@@ -367,7 +378,7 @@ fn unfit_schemas(store: &dyn SchemaStore, reader: &Schema, overrides: &Overrides
         let name = &schema.record().name;
         if let Err(error) = resolve(&schema, reader) {
             notes.push(format!("messages of {name} {:016x} will be rejected: {error}", schema.fingerprint()));
-        } else if let Err(error) = Roles::find(&schema, overrides) {
+        } else if let Err(error) = Roles::find(&schema, &overrides.in_writer(reader, &schema)) {
             notes.push(format!("messages of {name} {:016x} will be rejected: {error}", schema.fingerprint()));
         }
     }

@@ -28,14 +28,12 @@ pub fn schemas(log: &Path) -> PathBuf {
     log.join("schemas")
 }
 
-/// Makes the outputs ready. With `first`, the process that may create, replace and refuse them;
-/// others only wait for what it makes.
+/// Makes the outputs ready. With `first`, the process that creates, replaces and refuses them; the
+/// others find them once they are connected with it.
 pub fn prepare(job: &Job, reader: &Schema, first: bool) -> Result<(), RunError> {
     if let Some(log) = &job.outputs.log {
-        for name in TOPICS {
-            if first {
-                prepare_topic(job, log, name)?;
-            }
+        for name in if first { &TOPICS[..] } else { &[] } {
+            prepare_topic(job, log, name)?;
             let topic = Topic::open_or_create(log, name, job.outputs.partitions)?;
             if topic.partitions() != job.outputs.partitions {
                 return Err(RunError::Partitions {

@@ -141,7 +141,8 @@ impl Files {
         let rows = tag::rows(&schema).map_err(|e| fault(&e))?;
         let read = resolve(&rows, &self.measurement).map_err(|e| fault(&e))?;
         let program = self.rows[0].program(&read).map_err(|e| fault(&e))?;
-        let roles = Roles::find(&schema, &self.settings.overrides).map_err(|e| fault(&e))?;
+        let overrides = self.settings.overrides.in_writer(&self.settings.reader, &schema);
+        let roles = Roles::find(&schema, &overrides).map_err(|e| fault(&e))?;
         let walk = Walk::up_to(&schema, &roles, &[Role::CustomerId]).map_err(|e| fault(&e))?;
         self.writers.insert(fingerprint, Writer { program, walk });
         Ok(())
