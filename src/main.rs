@@ -186,8 +186,11 @@ fn report(error: &anyhow::Error) {
         }
     } else {
         text.push_str(&format!("error: {error}\n"));
-        for cause in error.chain().skip(1) {
-            text.push_str(&format!("  because {cause}\n"));
+        for cause in error.chain().skip(1).map(ToString::to_string) {
+            // Some errors say their cause themselves.
+            if !text.contains(&cause) {
+                text.push_str(&format!("  because {cause}\n"));
+            }
         }
     }
     let _ = io::stderr().lock().write_all(text.as_bytes());
