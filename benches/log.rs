@@ -21,8 +21,11 @@ fn new_topic(dir: &Path, partitions: u32) -> Topic {
     Topic::create(dir, "t", partitions).unwrap()
 }
 
-fn append_one(topic: &Topic) {
-    let mut writer = Writer::open(topic, 0, WriterOptions::default()).unwrap();
+fn open_one(topic: &Topic) -> Writer {
+    Writer::open(topic, 0, WriterOptions::default()).unwrap()
+}
+
+fn append_one(mut writer: Writer) -> Writer {
     for i in 0..RECORDS {
         writer.push(i as i64, &KEY, &[], &VALUE).unwrap();
         // As of a tick of a busy sink.
@@ -31,16 +34,21 @@ fn append_one(topic: &Topic) {
         }
     }
     writer.commit(RECORDS).unwrap();
+    writer
 }
 
-fn append_by_key(topic: &Topic) {
-    let mut producer = Producer::open(topic, WriterOptions::default()).unwrap();
+fn open_all(topic: &Topic) -> Producer {
+    Producer::open(topic, WriterOptions::default()).unwrap()
+}
+
+fn append_by_key(mut producer: Producer) -> Producer {
     let mut key = KEY;
     for i in 0..RECORDS {
         key[..8].copy_from_slice(&i.to_le_bytes());
         producer.send(i as i64, &key, &[], &VALUE).unwrap();
     }
     producer.flush().unwrap();
+    producer
 }
 
 /// What [`append_by_key`] cannot do without: records gathered in 16 buffers, and written.
@@ -109,8 +117,8 @@ fn log(c: &mut Criterion) {
     });
     group.bench_function("append/1 partition", |b| {
         b.iter_batched(
-            || new_topic(dir, 1),
-            |topic| append_one(&topic),
+            || open_one(&new_topic(dir, 1)),
+            append_one,
             BatchSize::PerIteration,
         );
     });
@@ -123,8 +131,8 @@ fn log(c: &mut Criterion) {
     });
     group.bench_function("append/16 partitions by key", |b| {
         b.iter_batched(
-            || new_topic(dir, 16),
-            |topic| append_by_key(&topic),
+            || open_all(&new_topic(dir, 16)),
+            append_by_key,
             BatchSize::PerIteration,
         );
     });
@@ -142,12 +150,12 @@ fn log(c: &mut Criterion) {
         });
     });
     let topic = new_topic(dir, 1);
-    append_one(&topic);
+    append_one(open_one(&topic));
     group.bench_function("read/1 partition", |b| {
         b.iter(|| assert_eq!(read(&topic), RECORDS));
     });
     let topic = new_topic(dir, 16);
-    append_by_key(&topic);
+    append_by_key(open_all(&topic));
     group.bench_function("read/16 partitions", |b| {
         b.iter(|| assert_eq!(read(&topic), RECORDS));
     });
