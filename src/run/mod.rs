@@ -63,9 +63,17 @@ pub enum RunError {
     #[error("the job's schema cannot become columns: {0}")]
     Columns(ColumnsError),
     #[error("{setting} {}: {source}", path.display())]
-    Enrich { setting: &'static str, path: PathBuf, source: EnrichError },
+    Enrich {
+        setting: &'static str,
+        path: PathBuf,
+        source: EnrichError,
+    },
     #[error("cannot {what} {}: {source}", path.display())]
-    Io { what: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        what: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error(
         "the {what} {} holds results of an earlier run already; name other outputs, or replace \
          them with --set outputs.replace=true",
@@ -73,7 +81,11 @@ pub enum RunError {
     )]
     OutputsExist { what: &'static str, path: PathBuf },
     #[error("the topic {} has {found} partitions, expected {expected} (outputs.partitions)", topic.display())]
-    Partitions { topic: PathBuf, found: u32, expected: u32 },
+    Partitions {
+        topic: PathBuf,
+        found: u32,
+        expected: u32,
+    },
     #[error(
         "the salts {} can be read by this user; only the role `anonymize` may be able to: run it as \
          another user, who owns the file with mode 0600",
@@ -90,7 +102,9 @@ pub enum RunError {
     Start(String),
     #[error("a worker has panicked: {0}")]
     Panic(String),
-    #[error("the ledger does not hold: {in_} in, {out} out, {wrong} ticks wrong; this is a fault of the program")]
+    #[error(
+        "the ledger does not hold: {in_} in, {out} out, {wrong} ticks wrong; this is a fault of the program"
+    )]
     Ledger { in_: u64, out: u64, wrong: u64 },
 }
 
@@ -169,9 +183,17 @@ impl std::fmt::Display for Summary {
         let seconds = self.took.as_secs_f64();
         write!(f, "took {seconds:.1} s")?;
         if self.first && seconds > 0.0 {
-            write!(f, ", {} measurements a second", grouped((self.ledger.of(Entry::In) as f64 / seconds) as u64))?;
+            write!(
+                f,
+                ", {} measurements a second",
+                grouped((self.ledger.of(Entry::In) as f64 / seconds) as u64)
+            )?;
         }
-        if self.stopped { write!(f, "; stopped before the end of the input") } else { Ok(()) }
+        if self.stopped {
+            write!(f, "; stopped before the end of the input")
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -243,12 +265,20 @@ pub fn reader(job: &Job) -> Result<(Schema, Overrides), RunError> {
         None => MEASUREMENT.clone(),
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(RunError::io("read", path))?;
-            Schema::parse(&text).map_err(|source| RunError::Schema { path: path.clone(), source })?
+            Schema::parse(&text).map_err(|source| RunError::Schema {
+                path: path.clone(),
+                source,
+            })?
         }
     };
-    let overrides = Overrides { roles: job.schemas.roles.clone(), privacy: job.schemas.privacy.clone() };
-    Roles::find(&reader, &overrides)
-        .map_err(|source| RunError::Roles { name: reader.record().name.clone(), source })?;
+    let overrides = Overrides {
+        roles: job.schemas.roles.clone(),
+        privacy: job.schemas.privacy.clone(),
+    };
+    Roles::find(&reader, &overrides).map_err(|source| RunError::Roles {
+        name: reader.record().name.clone(),
+        source,
+    })?;
     Ok((reader, overrides))
 }
 
@@ -258,23 +288,36 @@ pub fn enrichment(job: &Job) -> Result<Enrichment, RunError> {
     let geoip = job.enrich.geoip.as_ref();
     let countries = match geoip {
         None => None,
-        Some(path) => Some(Countries::from_mmdb(read(path)?).map_err(|source| RunError::Enrich {
-            setting: "enrich.geoip",
-            path: path.clone(),
-            source,
-        })?),
+        Some(path) => {
+            Some(
+                Countries::from_mmdb(read(path)?).map_err(|source| RunError::Enrich {
+                    setting: "enrich.geoip",
+                    path: path.clone(),
+                    source,
+                })?,
+            )
+        }
     };
     let own = |path: &Option<PathBuf>| path.as_ref().map(read).transpose();
     let (robots, regexes) = (own(&job.enrich.robots)?, own(&job.enrich.user_agents)?);
     let robots_or = robots.as_deref().unwrap_or(BUILT_IN_ROBOTS);
-    let agents = Agents::new(Some(robots_or), Some(regexes.as_deref().unwrap_or(BUILT_IN_REGEXES)));
+    let agents = Agents::new(
+        Some(robots_or),
+        Some(regexes.as_deref().unwrap_or(BUILT_IN_REGEXES)),
+    );
     let agents = agents.map_err(|source| {
         let (setting, path) = match (&job.enrich.robots, &job.enrich.user_agents) {
-            (Some(path), _) if Agents::new(Some(robots_or), None).is_err() => ("enrich.robots", path.clone()),
+            (Some(path), _) if Agents::new(Some(robots_or), None).is_err() => {
+                ("enrich.robots", path.clone())
+            }
             (_, Some(path)) => ("enrich.user_agents", path.clone()),
             _ => ("enrich", PathBuf::from("built-in lists")),
         };
-        RunError::Enrich { setting, path, source }
+        RunError::Enrich {
+            setting,
+            path,
+            source,
+        }
     })?;
     Ok(Enrichment::new(countries, agents))
 }
@@ -283,7 +326,9 @@ pub fn enrichment(job: &Job) -> Result<Enrichment, RunError> {
 /// could undo the anonymized.
 pub fn refuse_salts(job: &Job) -> Result<(), RunError> {
     match &job.privacy.salts {
-        Some(path) if crate::anonymize::salts::may_read(path) => Err(RunError::SaltsReadable(path.clone())),
+        Some(path) if crate::anonymize::salts::may_read(path) => {
+            Err(RunError::SaltsReadable(path.clone()))
+        }
         _ => Ok(()),
     }
 }
@@ -293,9 +338,18 @@ pub fn refuse_salts(job: &Job) -> Result<(), RunError> {
 ///
 /// # Errors
 /// Everything that is wrong before the start, and whatever goes wrong on the way.
-pub fn run(options: Options, watch: impl FnOnce(Handle) + Send + 'static) -> Result<Summary, RunError> {
+pub fn run(
+    options: Options,
+    watch: impl FnOnce(Handle) + Send + 'static,
+) -> Result<Summary, RunError> {
     let began = Instant::now();
-    let Options { job, processes, budget, step_records, patience } = options;
+    let Options {
+        job,
+        processes,
+        budget,
+        step_records,
+        patience,
+    } = options;
     refuse_salts(&job)?;
     let topic = Topic::open(&job.source.log, &job.source.topic)?;
     let (reader, overrides) = reader(&job)?;
@@ -307,7 +361,10 @@ pub fn run(options: Options, watch: impl FnOnce(Handle) + Send + 'static) -> Res
     let process = processes.as_ref().map_or(0, |(process, _)| *process);
     let workers = job.workers * count;
     if workers > job.outputs.partitions as usize {
-        return Err(RunError::Workers { workers, partitions: job.outputs.partitions });
+        return Err(RunError::Workers {
+            workers,
+            partitions: job.outputs.partitions,
+        });
     }
     let mut connections = match processes {
         Some((process, hosts)) => Some(Connections::find(process, hosts, job.workers, patience)?),
@@ -325,7 +382,9 @@ pub fn run(options: Options, watch: impl FnOnce(Handle) + Send + 'static) -> Res
         None => prepare()?,
     }
     let output_schemas = match &job.outputs.log {
-        Some(log) => Some(Arc::new(FolderStore::open(outputs::schemas(log))?) as Arc<dyn SchemaStore>),
+        Some(log) => {
+            Some(Arc::new(FolderStore::open(outputs::schemas(log))?) as Arc<dyn SchemaStore>)
+        }
         None => None,
     };
 
@@ -339,7 +398,12 @@ pub fn run(options: Options, watch: impl FnOnce(Handle) + Send + 'static) -> Res
             .map_err(RunError::Start)?,
     };
     let metrics = Arc::new(Metrics::new(job.workers));
-    let handle = Handle { metrics: metrics.clone(), stop: Arc::default(), notes: Arc::new(notes), ended: Arc::default() };
+    let handle = Handle {
+        metrics: metrics.clone(),
+        stop: Arc::default(),
+        notes: Arc::new(notes),
+        ended: Arc::default(),
+    };
     let shared = Arc::new(Shared {
         rules: rules(&job),
         reader,
@@ -359,7 +423,9 @@ pub fn run(options: Options, watch: impl FnOnce(Handle) + Send + 'static) -> Res
     let status = status::Writer::start(&shared.job, process, handle.clone(), shared.rules)?;
     let watcher = {
         let handle = handle.clone();
-        std::thread::Builder::new().name("watch".into()).spawn(move || watch(handle))
+        std::thread::Builder::new()
+            .name("watch".into())
+            .spawn(move || watch(handle))
     };
 
     let own = shared.clone();
@@ -391,14 +457,25 @@ pub fn run(options: Options, watch: impl FnOnce(Handle) + Send + 'static) -> Res
     }
     if process == 0 && !ledger.holds() {
         let out = ledger.sums[1..].iter().sum();
-        return Err(RunError::Ledger { in_: ledger.of(Entry::In), out, wrong: ledger.wrong_ticks });
+        return Err(RunError::Ledger {
+            in_: ledger.of(Entry::In),
+            out,
+            wrong: ledger.wrong_ticks,
+        });
     }
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let [inactivity, length, size] = [0, 1, 2].map(|reason| count(&metrics.ended[reason]));
     Ok(Summary {
         ledger,
         first: process == 0,
-        visits: [count(&metrics.started), count(&metrics.revised), inactivity, length, size, metrics.open_visits()],
+        visits: [
+            count(&metrics.started),
+            count(&metrics.revised),
+            inactivity,
+            length,
+            size,
+            metrics.open_visits(),
+        ],
         versions: [0, 1].map(|table| count(&metrics.versions[table][0])),
         took: began.elapsed(),
         stopped,
@@ -406,14 +483,24 @@ pub fn run(options: Options, watch: impl FnOnce(Handle) + Send + 'static) -> Res
 }
 
 /// Says which known schemas the job cannot read; their messages will be rejected.
-fn unfit_schemas(store: &dyn SchemaStore, reader: &Schema, overrides: &Overrides) -> Result<Vec<String>, RunError> {
+fn unfit_schemas(
+    store: &dyn SchemaStore,
+    reader: &Schema,
+    overrides: &Overrides,
+) -> Result<Vec<String>, RunError> {
     let mut notes = Vec::new();
     for schema in store.all()? {
         let name = &schema.record().name;
         if let Err(error) = resolve(&schema, reader) {
-            notes.push(format!("messages of {name} {:016x} will be rejected: {error}", schema.fingerprint()));
+            notes.push(format!(
+                "messages of {name} {:016x} will be rejected: {error}",
+                schema.fingerprint()
+            ));
         } else if let Err(error) = Roles::find(&schema, &overrides.in_writer(reader, &schema)) {
-            notes.push(format!("messages of {name} {:016x} will be rejected: {error}", schema.fingerprint()));
+            notes.push(format!(
+                "messages of {name} {:016x} will be rejected: {error}",
+                schema.fingerprint()
+            ));
         }
     }
     Ok(notes)
