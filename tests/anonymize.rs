@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, TimestampMicrosecondType};
-use arrow_array::{Array, RecordBatch};
+use arrow_array::RecordBatch;
 use visitflow::anonymize::salts::SaltFileError;
 use visitflow::anonymize::{AnonymizeError, Summary, TOPICS, anonymize, anonymous, check};
 use visitflow::generate;
