@@ -66,9 +66,16 @@ fn main() {
     let log = dir.path().join("log");
     let topic = make(&log, events);
     let (records, bytes) = size(&topic);
-    println!("{records} measurements of {} bytes, {} MB\n", bytes / records, bytes / 1_000_000);
+    println!(
+        "{records} measurements of {} bytes, {} MB\n",
+        bytes / records,
+        bytes / 1_000_000
+    );
 
-    println!("{:>8}  {:>14}  {:>14}  {:>7}  {:>12}", "round", "copy the log", "the whole job", "ratio", "a second");
+    println!(
+        "{:>8}  {:>14}  {:>14}  {:>7}  {:>12}",
+        "round", "copy the log", "the whole job", "ratio", "a second"
+    );
     for round in 0..ROUNDS {
         let copied = copy(&topic, &dir.path().join(format!("copy-{round}")));
         let (took, allocated) = job(dir.path(), &log, round);
@@ -88,8 +95,17 @@ fn main() {
 fn make(log: &Path, events: u64) -> Topic {
     let topic = Topic::create(log, "measurements", 4).expect("a topic");
     let mut producer = Producer::open(&topic, WriterOptions::default()).expect("writers");
-    let settings = Settings { events, schema_changes: Some([0, i64::MAX]), ..Settings::default() }.per_second(5_000);
-    let options = generate::Options { settings, schemas: Some(log.join("schemas")), ..Default::default() };
+    let settings = Settings {
+        events,
+        schema_changes: Some([0, i64::MAX]),
+        ..Settings::default()
+    }
+    .per_second(5_000);
+    let options = generate::Options {
+        settings,
+        schemas: Some(log.join("schemas")),
+        ..Default::default()
+    };
     generate::generate(&options, &mut producer, &mut |_| ()).expect("a shop");
     producer.close().expect("a log");
     topic
@@ -116,7 +132,9 @@ fn copy(topic: &Topic, to: &Path) -> f64 {
     for partition in 0..topic.partitions() {
         let mut reader = Reader::open(topic, partition, 0).expect("a partition");
         while let Some(record) = reader.peek().expect("a record") {
-            producer.send(record.log_time, record.key, &[], record.value).expect("a write");
+            producer
+                .send(record.log_time, record.key, &[], record.value)
+                .expect("a write");
             reader.advance();
         }
     }
@@ -131,7 +149,9 @@ fn job(dir: &Path, log: &Path, round: usize) -> (f64, u64) {
         dir.join(format!("topics-{round}")).display(),
         dir.join(format!("tables-{round}")).display()
     );
-    let job = JobFile::parse(&text, Path::new("bench.toml"), &[]).expect("a job").job;
+    let job = JobFile::parse(&text, Path::new("bench.toml"), &[])
+        .expect("a job")
+        .job;
     let before = ALLOCATED.load(Ordering::Relaxed);
     let began = Instant::now();
     let summary = run::run(Options::of(job), |_| ()).expect("a run");
@@ -142,18 +162,30 @@ fn job(dir: &Path, log: &Path, round: usize) -> (f64, u64) {
 
 /// The stages of the job one after another, each over all records, on this thread.
 fn stages(log: &Path, topic: &Topic, dir: &Path) {
-    let store: Arc<dyn SchemaStore> = Arc::new(FolderStore::open(log.join("schemas")).expect("schemas"));
+    let store: Arc<dyn SchemaStore> =
+        Arc::new(FolderStore::open(log.join("schemas")).expect("schemas"));
     let rules = Rules::default();
-    let agents = Agents::new(Some(BUILT_IN_ROBOTS), Some(BUILT_IN_REGEXES)).expect("the built-in lists");
+    let agents =
+        Agents::new(Some(BUILT_IN_ROBOTS), Some(BUILT_IN_REGEXES)).expect("the built-in lists");
     let enrichment = Enrichment::new(None, agents);
     let reader_schema = MEASUREMENT.clone();
-    let mut intake = Intake::new(store.clone(), reader_schema.clone(), Overrides::default(), 1_000_000, enrichment);
+    let mut intake = Intake::new(
+        store.clone(),
+        reader_schema.clone(),
+        Overrides::default(),
+        1_000_000,
+        enrichment,
+    );
     let mut outboxes = Outboxes::new(16, 2);
     let mut times: Vec<(&str, f64, u64)> = Vec::new();
     let mut stage = |name, work: &mut dyn FnMut()| {
         let (before, began) = (ALLOCATED.load(Ordering::Relaxed), Instant::now());
         work();
-        times.push((name, began.elapsed().as_secs_f64(), ALLOCATED.load(Ordering::Relaxed) - before));
+        times.push((
+            name,
+            began.elapsed().as_secs_f64(),
+            ALLOCATED.load(Ordering::Relaxed) - before,
+        ));
     };
 
     stage("read the log", &mut || {
@@ -173,7 +205,9 @@ fn stages(log: &Path, topic: &Topic, dir: &Path) {
                     log_time: record.log_time,
                     value: record.value,
                 };
-                intake.take(arrived, &mut clock, &mut outboxes).expect("schemas");
+                intake
+                    .take(arrived, &mut clock, &mut outboxes)
+                    .expect("schemas");
                 reader.advance();
                 batches.extend(outboxes.ready(false));
             }
@@ -198,8 +232,11 @@ fn stages(log: &Path, topic: &Topic, dir: &Path) {
         let step = steps.complete(u64::MAX);
         let mut open = Open::new(rules);
         for (tick, order) in step.ticks() {
-            let accepted: Vec<u32> =
-                order.iter().copied().filter(|i| step.batch().heads()[*i as usize].fate == 0).collect();
+            let accepted: Vec<u32> = order
+                .iter()
+                .copied()
+                .filter(|i| step.batch().heads()[*i as usize].fate == 0)
+                .collect();
             open.seal_before(tick + 1, &mut said);
             open.apply(tick, step.batch(), &accepted, &mut said);
         }
@@ -213,9 +250,14 @@ fn stages(log: &Path, topic: &Topic, dir: &Path) {
         let mut message = Vec::new();
         for record in whole.records() {
             message.clear();
-            let tag = Tag { visit_id: bytes_of_words(record.head.visit), visit_started: record.head.extra };
+            let tag = Tag {
+                visit_id: bytes_of_words(record.head.visit),
+                visit_started: record.head.extra,
+            };
             tag.write_message(1, record.context, record.body, &mut message);
-            producer.send(record.head.tick as i64, record.browser_id, &[], &message).expect("a write");
+            producer
+                .send(record.head.tick as i64, record.browser_id, &[], &message)
+                .expect("a write");
         }
         producer.close().expect("a log");
     });
@@ -235,12 +277,19 @@ fn stages(log: &Path, topic: &Topic, dir: &Path) {
         for visit in &visits {
             for measurement in visit.measurements() {
                 let program = programs.entry(measurement.schema).or_insert_with(|| {
-                    let writer = store.get(measurement.schema).expect("a store").expect("a schema");
-                    let read = resolve(&tag::rows(&writer).expect("rows"), &rows).expect("readable");
+                    let writer = store
+                        .get(measurement.schema)
+                        .expect("a store")
+                        .expect("a schema");
+                    let read =
+                        resolve(&tag::rows(&writer).expect("rows"), &rows).expect("readable");
                     columns.program(&read).expect("a program")
                 });
                 row.clear();
-                let tag = Tag { visit_id: visit.visit, visit_started: visit.started };
+                let tag = Tag {
+                    visit_id: visit.visit,
+                    visit_started: visit.started,
+                };
                 tag.write_body(measurement.context, measurement.body, &mut row);
                 encode::long(tag::day_of(visit.started), &mut row);
                 columns.append(program, &row).expect("a row");
@@ -256,12 +305,22 @@ fn stages(log: &Path, topic: &Topic, dir: &Path) {
             unique: vec!["event_id".into(), "cause".into()],
             bloom: vec!["browser_id".into(), "visit_id".into()],
         };
-        let mut writer = TableWriter::new(dir, "stages", batches[0].schema(), &options).expect("a file");
-        batches.iter().for_each(|batch| writer.write(batch).expect("rows"));
+        let mut writer =
+            TableWriter::new(dir, "stages", batches[0].schema(), &options).expect("a file");
+        batches
+            .iter()
+            .for_each(|batch| writer.write(batch).expect("rows"));
         writer.finish().expect("a file");
     });
-    println!("{:<48}  {:>10}  {:>16}", "stage, one thread", "ns", "bytes allocated");
+    println!(
+        "{:<48}  {:>10}  {:>16}",
+        "stage, one thread", "ns", "bytes allocated"
+    );
     for (name, seconds, allocated) in times {
-        println!("{name:<48}  {:>10.0}  {:>16}", seconds * 1e9 / records as f64, allocated / records);
+        println!(
+            "{name:<48}  {:>10.0}  {:>16}",
+            seconds * 1e9 / records as f64,
+            allocated / records
+        );
     }
 }

@@ -43,7 +43,11 @@ fn load(browsers: u64, records: usize, rules: Rules, workers: usize) -> Load {
     let keys: Vec<_> = (0..browsers)
         .map(|n| {
             let id = format!("{n:016x}");
-            (browser_key(id.as_bytes()), id, visitflow_schemas::shard::Shard::of(format!("{n:016x}").as_bytes()).0)
+            (
+                browser_key(id.as_bytes()),
+                id,
+                visitflow_schemas::shard::Shard::of(format!("{n:016x}").as_bytes()).0,
+            )
         })
         .collect();
     let per_ms = browsers as f64 / 600_000.0;
@@ -57,7 +61,8 @@ fn load(browsers: u64, records: usize, rules: Rules, workers: usize) -> Load {
         let tick = 10_000_000 + (made as f64 / per_ms) as u64 / 100 * 100;
         if made % STEP < 2 && tick > begun {
             for (partition, builders) in builders.iter_mut().enumerate() {
-                steps[partition].push((begun, builders.iter_mut().map(BatchBuilder::take).collect()));
+                steps[partition]
+                    .push((begun, builders.iter_mut().map(BatchBuilder::take).collect()));
             }
             begun = tick;
         }
@@ -65,13 +70,33 @@ fn load(browsers: u64, records: usize, rules: Rules, workers: usize) -> Load {
             Some((browser, head)) if random() % 200 == 0 => (browser, Head { tick, ..head }),
             _ => {
                 let browser = (random() % browsers) as usize;
-                let back = if random() % 4 == 0 { random() % 5_000 } else { 0 };
+                let back = if random() % 4 == 0 {
+                    random() % 5_000
+                } else {
+                    0
+                };
                 let time = tick as i64 - rules.max_lag - back as i64;
                 let late = random() % 500 == 0;
-                let time = if late { time - rules.max_delay - 6_000 } else { time };
-                let at = Position { time, event: [random(), random()] };
+                let time = if late {
+                    time - rules.max_delay - 6_000
+                } else {
+                    time
+                };
+                let at = Position {
+                    time,
+                    event: [random(), random()],
+                };
                 let (key, _, shard) = keys[browser];
-                (browser, Head { browser: key, at, tick, shard, ..Head::default() })
+                (
+                    browser,
+                    Head {
+                        browser: key,
+                        at,
+                        tick,
+                        shard,
+                        ..Head::default()
+                    },
+                )
             }
         };
         last = Some((browser, head));
@@ -117,20 +142,26 @@ fn by_hand(load: &Load, rules: Rules) -> (f64, u64) {
     let mut timers: BTreeMap<i64, Vec<[u64; 2]>> = BTreeMap::new();
     let (mut ended, mut tags) = (0, 0_u64);
     for step in 0..load.steps[0].len() {
-        let mut ends = |until: i64, open: &mut HashMap<_, Open, _>, timers: &mut BTreeMap<i64, Vec<_>>| {
-            while let Some(first) = timers.first_entry().filter(|first| *first.key() * 1_000 <= until) {
-                for key in first.remove() {
-                    let Some(visit) = open.get(&key) else { continue };
-                    let due = visit.last + rules.inactivity + rules.max_lag + rules.max_delay;
-                    if due <= until {
-                        open.remove(&key);
-                        ended += 1;
-                    } else {
-                        timers.entry(due / 1_000 + 1).or_default().push(key);
+        let mut ends =
+            |until: i64, open: &mut HashMap<_, Open, _>, timers: &mut BTreeMap<i64, Vec<_>>| {
+                while let Some(first) = timers
+                    .first_entry()
+                    .filter(|first| *first.key() * 1_000 <= until)
+                {
+                    for key in first.remove() {
+                        let Some(visit) = open.get(&key) else {
+                            continue;
+                        };
+                        let due = visit.last + rules.inactivity + rules.max_lag + rules.max_delay;
+                        if due <= until {
+                            open.remove(&key);
+                            ended += 1;
+                        } else {
+                            timers.entry(due / 1_000 + 1).or_default().push(key);
+                        }
                     }
                 }
-            }
-        };
+            };
         for partition in &load.steps {
             for batch in &partition[step].1 {
                 let mut now = 0;
@@ -142,12 +173,27 @@ fn by_hand(load: &Load, rules: Rules) -> (f64, u64) {
                     let time = head.at.time;
                     let visit = open.entry(head.browser).or_insert_with(|| {
                         let due = time + rules.inactivity + rules.max_lag + rules.max_delay;
-                        timers.entry(due / 1_000 + 1).or_default().push(head.browser);
-                        Open { first: time, last: time, count: 0, id: head.at.event }
+                        timers
+                            .entry(due / 1_000 + 1)
+                            .or_default()
+                            .push(head.browser);
+                        Open {
+                            first: time,
+                            last: time,
+                            count: 0,
+                            id: head.at.event,
+                        }
                     });
-                    if time - visit.last > rules.inactivity || time - visit.first >= rules.max_length {
+                    if time - visit.last > rules.inactivity
+                        || time - visit.first >= rules.max_length
+                    {
                         ended += 1;
-                        *visit = Open { first: time, last: time, count: 0, id: head.at.event };
+                        *visit = Open {
+                            first: time,
+                            last: time,
+                            count: 0,
+                            id: head.at.event,
+                        };
                     }
                     visit.last = visit.last.max(time);
                     visit.count += 1;
@@ -164,8 +210,15 @@ fn by_hand(load: &Load, rules: Rules) -> (f64, u64) {
 /// The fragment on so many workers: seconds and ended visits.
 fn by_fragment(load: &Arc<Load>, rules: Rules, workers: usize) -> (f64, u64) {
     let ended = Arc::new(AtomicU64::new(0));
-    let communication = if workers == 1 { CommunicationConfig::Thread } else { CommunicationConfig::Process(workers) };
-    let config = Config { communication, worker: WorkerConfig::default() };
+    let communication = if workers == 1 {
+        CommunicationConfig::Thread
+    } else {
+        CommunicationConfig::Process(workers)
+    };
+    let config = Config {
+        communication,
+        worker: WorkerConfig::default(),
+    };
     let (load, count) = (load.clone(), ended.clone());
     let began = Instant::now();
     let guards = timely::execute(config, move |worker| {
@@ -174,38 +227,47 @@ fn by_fragment(load: &Arc<Load>, rules: Rules, workers: usize) -> (f64, u64) {
         let probe = worker.dataflow::<u64, _, _>(|scope| {
             let done = timely::dataflow::operators::probe::Handle::new();
             let taken = done.clone();
-            let records = source::<_, CapacityContainerBuilder<Batch>, _, _>(scope, "Load", move |cap, info| {
-                let activator = scope.activator_for(info.address);
-                let mut cap = Some(cap);
-                let mut step = 0;
-                move |output| {
-                    let Some(held) = cap.as_mut() else { return };
-                    activator.activate();
-                    // Two steps in flight, as a budget would have it.
-                    if step >= 2 && taken.less_than(&load.steps[0][step - 2].0) {
-                        return;
-                    }
-                    let Some((from, _)) = load.steps[0].get(step) else {
-                        cap = None;
-                        return;
-                    };
-                    if *from > *held.time() {
-                        held.downgrade(from);
-                    }
-                    for partition in load.steps.iter().skip(index).step_by(peers) {
-                        for batch in partition[step].1.iter().filter(|batch| !batch.is_empty()) {
-                            output.session(&*held).give_container(&mut batch.clone());
+            let records = source::<_, CapacityContainerBuilder<Batch>, _, _>(
+                scope,
+                "Load",
+                move |cap, info| {
+                    let activator = scope.activator_for(info.address);
+                    let mut cap = Some(cap);
+                    let mut step = 0;
+                    move |output| {
+                        let Some(held) = cap.as_mut() else { return };
+                        activator.activate();
+                        // Two steps in flight, as a budget would have it.
+                        if step >= 2 && taken.less_than(&load.steps[0][step - 2].0) {
+                            return;
                         }
+                        let Some((from, _)) = load.steps[0].get(step) else {
+                            cap = None;
+                            return;
+                        };
+                        if *from > *held.time() {
+                            held.downgrade(from);
+                        }
+                        for partition in load.steps.iter().skip(index).step_by(peers) {
+                            for batch in partition[step].1.iter().filter(|batch| !batch.is_empty())
+                            {
+                                output.session(&*held).give_container(&mut batch.clone());
+                            }
+                        }
+                        step += 1;
                     }
-                    step += 1;
+                },
+            );
+            let exchanged = timely::dataflow::operators::generic::Operator::unary::<
+                CapacityContainerBuilder<Batch>,
+                _,
+                _,
+                _,
+            >(records, by_shard(16), "Exchange", |_, _| {
+                |input, output| {
+                    input.for_each(|cap, batch| output.session(&cap).give_container(batch))
                 }
             });
-            let exchanged = timely::dataflow::operators::generic::Operator::unary::<CapacityContainerBuilder<Batch>, _, _, _>(
-                records,
-                by_shard(16),
-                "Exchange",
-                |_, _| |input, output| input.for_each(|cap, batch| output.session(&cap).give_container(batch)),
-            );
             let visits = visits(exchanged, rules);
             let counted = visits.lifecycle.inspect(move |said| {
                 if matches!(said.change, Change::Ended { .. }) {
@@ -231,7 +293,12 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4_096
+    statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse::<u64>().ok())
+        .unwrap_or(0)
+        * 4_096
 }
 
 /// Bytes an open visit: what the state of so many has grown the process by.
@@ -245,7 +312,9 @@ fn memory(browsers: u64) {
     let mut said = Said::default();
     for step in 0..load.steps[0].len() {
         let mut steps = Steps::default();
-        load.steps.iter().for_each(|partition| steps.push(partition[step].1[0].clone()));
+        load.steps
+            .iter()
+            .for_each(|partition| steps.push(partition[step].1[0].clone()));
         let step = steps.complete(u64::MAX);
         for (tick, order) in step.ticks() {
             open.seal_before(tick + 1, &mut said);
@@ -267,7 +336,10 @@ fn memory(browsers: u64) {
 fn main() {
     let quick = std::env::args().any(|arg| arg == "quick");
     let scale = if quick { 10 } else { 1 };
-    println!("{:>12}  {:>12}  {:>8}  {:>9}  {:>9}  {:>7}  {:>7}", "open visits", "records", "by hand", "1 worker", "2 workers", "1/hand", "2/1");
+    println!(
+        "{:>12}  {:>12}  {:>8}  {:>9}  {:>9}  {:>7}  {:>7}",
+        "open visits", "records", "by hand", "1 worker", "2 workers", "1/hand", "2/1"
+    );
     for browsers in [200_000, 1_000_000] {
         let rules = Rules::default();
         let one = Arc::new(load(browsers / scale, 4_000_000 / scale as usize, rules, 1));
@@ -284,21 +356,64 @@ fn main() {
             }
         }
         assert_eq!(ends.1, ends.2, "one worker and two end the same visits");
-        let ratios = |a: usize, b: usize| median(figures[a].iter().zip(&figures[b]).map(|(a, b)| a / b).collect());
+        let ratios = |a: usize, b: usize| {
+            median(
+                figures[a]
+                    .iter()
+                    .zip(&figures[b])
+                    .map(|(a, b)| a / b)
+                    .collect(),
+            )
+        };
         let ns = |at: usize| median(figures[at].clone()) * 1e9 / one.records as f64;
         println!(
             "{browsers:>12}  {:>12}  {:>5.0} ns  {:>6.0} ns  {:>6.0} ns  {:>7.2}  {:>7.2}   ended {} / {}",
-            one.records, ns(0), ns(1), ns(2), ratios(1, 0), ratios(2, 1), ends.0, ends.1
+            one.records,
+            ns(0),
+            ns(1),
+            ns(2),
+            ratios(1, 0),
+            ratios(2, 1),
+            ends.0,
+            ends.1
         );
     }
     println!("\nthe same cost whatever the settings (one worker, against the loop by hand):");
     let usual = Rules::default();
     let settings = [
         ("as above, 100,000 browsers", 100_000, usual),
-        ("inactivity 5 min", 100_000, Rules { inactivity: 5 * 60_000, ..usual }),
-        ("inactivity 2 h", 100_000, Rules { inactivity: 2 * 3_600_000, ..usual }),
-        ("max_delay 10 s", 100_000, Rules { max_delay: 10_000, ..usual }),
-        ("max_delay 20 min", 100_000, Rules { max_delay: 20 * 60_000, ..usual }),
+        (
+            "inactivity 5 min",
+            100_000,
+            Rules {
+                inactivity: 5 * 60_000,
+                ..usual
+            },
+        ),
+        (
+            "inactivity 2 h",
+            100_000,
+            Rules {
+                inactivity: 2 * 3_600_000,
+                ..usual
+            },
+        ),
+        (
+            "max_delay 10 s",
+            100_000,
+            Rules {
+                max_delay: 10_000,
+                ..usual
+            },
+        ),
+        (
+            "max_delay 20 min",
+            100_000,
+            Rules {
+                max_delay: 20 * 60_000,
+                ..usual
+            },
+        ),
         ("10,000 browsers", 10_000, usual),
         ("1,000,000 browsers", 1_000_000, usual),
     ];
@@ -312,7 +427,11 @@ fn main() {
             ratios.push(single / hand);
             ns.push(single * 1e9 / load.records as f64);
         }
-        println!("{name:<28}  {:>5.0} ns  {:>5.2}", median(ns), median(ratios));
+        println!(
+            "{name:<28}  {:>5.0} ns  {:>5.2}",
+            median(ns),
+            median(ratios)
+        );
     }
     println!();
     memory(1_000_000 / scale);

@@ -62,7 +62,12 @@ fn pair_records(
 ) {
     for field in &reader.fields {
         let by_name = writer.fields.iter().find(|w| w.name == field.name);
-        let by_alias = || writer.fields.iter().find(|w| field.aliases.contains(&w.name));
+        let by_alias = || {
+            writer
+                .fields
+                .iter()
+                .find(|w| field.aliases.contains(&w.name))
+        };
         let Some(written) = by_name.or_else(by_alias) else {
             continue;
         };

@@ -73,7 +73,10 @@ fn prepare_topic(job: &Job, log: &Path, name: &str) -> Result<(), RunError> {
     }
     for partition in 0..topic.partitions() {
         if end_offset(&topic, partition)? > 0 {
-            return Err(RunError::OutputsExist { what: "topic", path: topic.path() });
+            return Err(RunError::OutputsExist {
+                what: "topic",
+                path: topic.path(),
+            });
         }
     }
     Ok(())
@@ -87,7 +90,10 @@ fn prepare_table(job: &Job, dir: &Path) -> Result<(), RunError> {
         return fs::remove_dir_all(dir).map_err(RunError::io("remove", dir));
     }
     if Table::open(dir)?.version() > 0 {
-        return Err(RunError::OutputsExist { what: "table", path: dir.to_owned() });
+        return Err(RunError::OutputsExist {
+            what: "table",
+            path: dir.to_owned(),
+        });
     }
     Ok(())
 }

@@ -13,8 +13,8 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use timely::container::CapacityContainerBuilder;
@@ -71,7 +71,9 @@ impl SchemaStore for Growing {
 
 /// A tick at which every table closes its files and commits them: all seals at ticks before
 /// `tick` belong to the version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct Cut {
     /// The first tick that does not belong.
     pub tick: Tick,
@@ -207,28 +209,51 @@ struct Source {
 
 impl Source {
     fn tell(&self) -> std::sync::MutexGuard<'_, SourceState> {
-        self.settings.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.settings
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn least(&self) -> Tick {
-        self.partitions.iter().map(|p| p.next).min().unwrap_or(u64::MAX)
+        self.partitions
+            .iter()
+            .map(|p| p.next)
+            .min()
+            .unwrap_or(u64::MAX)
     }
 
     /// Reads a step's worth of records, the earliest ticks first.
-    fn read(&mut self, now: Tick, wall: i64, send: &mut impl FnMut(Batch)) -> Result<(), SourceError> {
-        let Source { settings, partitions, .. } = self;
+    fn read(
+        &mut self,
+        now: Tick,
+        wall: i64,
+        send: &mut impl FnMut(Batch),
+    ) -> Result<(), SourceError> {
+        let Source {
+            settings,
+            partitions,
+            ..
+        } = self;
         for partition in partitions.iter_mut() {
             partition.look(settings.follow, wall)?;
         }
-        let mut state = settings.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = settings
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut last = now;
         loop {
             let tick = partitions.iter().map(|p| p.next).min().unwrap_or(u64::MAX);
             // A step ends between ticks; live, where the tick is the wall clock's, with the tick.
             let enough = self.step_records >= settings.step_records && tick > last;
-            let unread = partitions.iter().position(|p| p.hold == Hold::Unread && p.next == tick);
+            let unread = partitions
+                .iter()
+                .position(|p| p.hold == Hold::Unread && p.next == tick);
             let stopped = tick >= settings.stop_at.get().unwrap_or(u64::MAX);
-            let Some(at) = unread.filter(|_| !enough && !stopped) else { break };
+            let Some(at) = unread.filter(|_| !enough && !stopped) else {
+                break;
+            };
             last = tick;
             let partition = &mut partitions[at];
             partition.clock.advance(tick);
@@ -245,7 +270,10 @@ impl Source {
                     value: record.value,
                 };
                 let bytes = record.value.len() as u64;
-                let _: Fate = settings.intake.take(arrived, &mut partition.clock, &mut settings.outboxes)?;
+                let _: Fate =
+                    settings
+                        .intake
+                        .take(arrived, &mut partition.clock, &mut settings.outboxes)?;
                 partition.reader.advance();
                 self.step_records += 1;
                 self.step_bytes += bytes;
@@ -263,7 +291,10 @@ impl Source {
 }
 
 /// Records, and the cuts of tables, of a worker's partitions.
-pub fn source<'s>(scope: Scope<'s, u64>, settings: Settings) -> (Stream<'s, u64, Batch>, StreamVec<'s, u64, Cut>) {
+pub fn source<'s>(
+    scope: Scope<'s, u64>,
+    settings: Settings,
+) -> (Stream<'s, u64, Batch>, StreamVec<'s, u64, Cut>) {
     let mut builder = OperatorBuilder::new("Source".to_owned(), scope);
     let (records, records_stream) = builder.new_output();
     let (cuts, cuts_stream) = builder.new_output();
@@ -273,13 +304,15 @@ pub fn source<'s>(scope: Scope<'s, u64>, settings: Settings) -> (Stream<'s, u64,
     builder.build(move |mut caps| {
         let mut settings = settings;
         let partitions = std::mem::take(&mut settings.partitions);
-        let partitions = partitions.into_iter().map(|(index, reader, clock)| Partition {
-            index,
-            reader,
-            clock,
-            next: 0,
-            hold: Hold::Wall,
-        });
+        let partitions = partitions
+            .into_iter()
+            .map(|(index, reader, clock)| Partition {
+                index,
+                reader,
+                clock,
+                next: 0,
+                hold: Hold::Wall,
+            });
         let mut source = Source {
             partitions: partitions.collect(),
             settings,
@@ -291,7 +324,9 @@ pub fn source<'s>(scope: Scope<'s, u64>, settings: Settings) -> (Stream<'s, u64,
             cut_asked: 0,
         };
         move |_| {
-            let (Some(held), true) = (caps.first(), !source.settings.failure.is_set()) else { return };
+            let (Some(held), true) = (caps.first(), !source.settings.failure.is_set()) else {
+                return;
+            };
             let now = *held.time();
             while let Some((tick, bytes)) = source.flying.front().copied() {
                 if source.settings.committed.less_equal(&tick) {
@@ -335,7 +370,8 @@ pub fn source<'s>(scope: Scope<'s, u64>, settings: Settings) -> (Stream<'s, u64,
             if wall - source.cut_asked >= CUT_ASKED && next != u64::MAX {
                 source.cut_asked = wall;
                 let settings = &mut source.settings;
-                let stop = settings.stop.load(Ordering::Relaxed) && settings.stop_at.get().is_none();
+                let stop =
+                    settings.stop.load(Ordering::Relaxed) && settings.stop_at.get().is_none();
                 if stop || (settings.cut_due)() {
                     let tick = next.max(now) + settings.tick_length;
                     cuts.activate().session(&caps[1]).give(Cut { tick, stop });

@@ -22,7 +22,11 @@ use crate::outputs::{Identity, Reading, agree, consume, late, rejected, tables, 
 use crate::place::Place;
 use crate::walk::{Cuts, walk, walked};
 
-const CUTS: Cuts = Cuts { inactivity: 1_000, max_length: 86_400_000, max_size: 100_000 };
+const CUTS: Cuts = Cuts {
+    inactivity: 1_000,
+    max_length: 86_400_000,
+    max_size: 100_000,
+};
 
 /// The default schema with a field more in front, as the site's next version has it.
 fn next_version() -> Schema {
@@ -34,7 +38,11 @@ fn next_version() -> Schema {
 
 /// Writes until it is told to end; what it has sent. After the first hundreds a new version of the
 /// schema comes into the store, and every second message is of that version.
-fn write(place: &Place, mut producer: Producer, end: Arc<AtomicBool>) -> std::thread::JoinHandle<BTreeSet<Identity>> {
+fn write(
+    place: &Place,
+    mut producer: Producer,
+    end: Arc<AtomicBool>,
+) -> std::thread::JoinHandle<BTreeSet<Identity>> {
     let store = FolderStore::open(place.path("log/schemas")).unwrap();
     std::thread::spawn(move || {
         let next = next_version();
@@ -72,7 +80,9 @@ fn write(place: &Place, mut producer: Producer, end: Arc<AtomicBool>) -> std::th
             } else {
                 m.encode_message(&mut value);
             }
-            producer.send(now, browser_id.as_bytes(), &[], &value).unwrap();
+            producer
+                .send(now, browser_id.as_bytes(), &[], &value)
+                .unwrap();
             producer.flush().unwrap();
             sent.insert((browser_id, event_time, EventKey(event_id)));
             std::thread::sleep(Duration::from_millis(3));
@@ -86,7 +96,10 @@ fn write(place: &Place, mut producer: Producer, end: Arc<AtomicBool>) -> std::th
 fn until(what: &str, mut is: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is() {
-        assert!(began.elapsed() < Duration::from_secs(120), "{what} has not come");
+        assert!(
+            began.elapsed() < Duration::from_secs(120),
+            "{what} has not come"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -96,9 +109,15 @@ fn visits_end_while_the_job_runs_and_stopping_ends_none() {
     let place = Place::new();
     let topic_of_source = Topic::create(place.path("log"), "measurements", 3).unwrap();
     std::fs::create_dir(place.path("log/schemas")).unwrap();
-    FolderStore::open(place.path("log/schemas")).unwrap().put(&MEASUREMENT).unwrap();
+    FolderStore::open(place.path("log/schemas"))
+        .unwrap()
+        .put(&MEASUREMENT)
+        .unwrap();
     let producer = Producer::open(&topic_of_source, WriterOptions::default()).unwrap();
-    let frontier_log = format!("observe.frontier_log={}", place.path("frontier.jsonl").display());
+    let frontier_log = format!(
+        "observe.frontier_log={}",
+        place.path("frontier.jsonl").display()
+    );
     let settings = [
         "visits.inactivity=1s",
         "visits.max_delay=300ms",
@@ -111,7 +130,9 @@ fn visits_end_while_the_job_runs_and_stopping_ends_none() {
 
     let (tell, told) = std::sync::mpsc::channel();
     let own = job.clone();
-    let running = std::thread::spawn(move || run::run(Options::of(own), move |handle| tell.send(handle).unwrap()));
+    let running = std::thread::spawn(move || {
+        run::run(Options::of(own), move |handle| tell.send(handle).unwrap())
+    });
     let handle = told.recv().unwrap();
     let end = Arc::new(AtomicBool::new(false));
     let writer = write(&place, producer, end.clone());
@@ -119,18 +140,37 @@ fn visits_end_while_the_job_runs_and_stopping_ends_none() {
     let log = place.path("topics");
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     until("a tag", || !topic(&log, "tagged").is_empty());
-    until("an end", || handle.metrics.ended.iter().map(count).sum::<u64>() >= 8);
-    until("a version", || handle.metrics.versions.iter().all(|table| count(&table[0]) >= 2));
-    until("a status", || why::statuses(&job).is_ok_and(|all| all[0].counts[3] > 0));
+    until("an end", || {
+        handle.metrics.ended.iter().map(count).sum::<u64>() >= 8
+    });
+    until("a version", || {
+        handle
+            .metrics
+            .versions
+            .iter()
+            .all(|table| count(&table[0]) >= 2)
+    });
+    until("a status", || {
+        why::statuses(&job).is_ok_and(|all| all[0].counts[3] > 0)
+    });
     let status = &why::statuses(&job).unwrap()[0];
     assert_eq!((&status.state[..], status.partitions.len()), ("running", 3));
     assert!(why::why(&job).unwrap().contains("live: running"));
     // Readers see whole versions while it runs.
     let files = place.path("files");
-    until("rows", || !crate::outputs::files(&files.join("identified/visits")).is_empty());
+    until("rows", || {
+        !crate::outputs::files(&files.join("identified/visits")).is_empty()
+    });
     until("both schemas", || {
         let schemas = std::fs::read_dir(log.join("schemas")).unwrap().flatten();
-        schemas.filter(|file| file.file_name().to_string_lossy().contains("MeasurementTagged-")).count() == 2
+        schemas
+            .filter(|file| {
+                file.file_name()
+                    .to_string_lossy()
+                    .contains("MeasurementTagged-")
+            })
+            .count()
+            == 2
     });
 
     // The writer writes on while the job stops.
@@ -146,15 +186,27 @@ fn visits_end_while_the_job_runs_and_stopping_ends_none() {
     let consumed = consume(&log, &Reading::default());
     let late = late(&log, &Reading::default());
     assert_eq!(rejected(&log), Default::default());
-    assert_eq!(sums[1..], [consumed.tags.len() as u64, late.len() as u64, 0, 0]);
-    assert!(late.iter().all(|(identity, by)| sent.contains(identity) && *by > 0));
+    assert_eq!(
+        sums[1..],
+        [consumed.tags.len() as u64, late.len() as u64, 0, 0]
+    );
+    assert!(
+        late.iter()
+            .all(|(identity, by)| sent.contains(identity) && *by > 0)
+    );
     assert!(consumed.tags.keys().all(|identity| sent.contains(identity)));
 
     // The tables hold what has ended, and that is right; what is open has not ended.
     let tables = tables(&files);
     agree(&consumed, &tables);
     assert!(tables.visits.len() >= 8);
-    let right = walk(consumed.tags.keys().map(|(browser, time, event)| (browser.clone(), *time, event.0)), CUTS);
+    let right = walk(
+        consumed
+            .tags
+            .keys()
+            .map(|(browser, time, event)| (browser.clone(), *time, event.0)),
+        CUTS,
+    );
     let ended = walked(&tables.visits);
     assert!(ended.is_subset(&right));
     assert_eq!(right.len() - ended.len(), consumed.open.len());

@@ -36,19 +36,35 @@ pub fn topic(log: &Path, name: &str) -> Vec<Said> {
     let topic = Topic::open(log, name).unwrap();
     let mut all = Vec::new();
     for partition in 0..topic.partitions() {
-        let mut reader = Reader::open(&topic, partition, start_offset(&topic, partition).unwrap()).unwrap();
+        let mut reader =
+            Reader::open(&topic, partition, start_offset(&topic, partition).unwrap()).unwrap();
         let mut before = 0;
         while let Some(record) = reader.peek().unwrap() {
             let header = std::str::from_utf8(record.header("tick").unwrap()).unwrap();
             let tick = header.parse().unwrap();
             assert_eq!(record.log_time as u64, tick);
-            assert!(before <= tick, "{name}/{partition}: tick {tick} after {before}");
-            assert!(tick <= record.tick, "{name}/{partition}: tick {tick} in the commit of {}", record.tick);
+            assert!(
+                before <= tick,
+                "{name}/{partition}: tick {tick} after {before}"
+            );
+            assert!(
+                tick <= record.tick,
+                "{name}/{partition}: tick {tick} in the commit of {}",
+                record.tick
+            );
             before = tick;
             if !record.key.is_empty() {
-                assert_eq!(Shard::of(record.key).partition(topic.partitions()), partition);
+                assert_eq!(
+                    Shard::of(record.key).partition(topic.partitions()),
+                    partition
+                );
             }
-            all.push(Said { partition, tick, key: record.key.to_vec(), value: record.value.to_vec() });
+            all.push(Said {
+                partition,
+                tick,
+                key: record.key.to_vec(),
+                value: record.value.to_vec(),
+            });
             reader.advance();
         }
     }
@@ -76,7 +92,10 @@ pub struct Reading {
 
 impl Default for Reading {
     fn default() -> Reading {
-        Reading { schema: MEASUREMENT.clone(), overrides: Overrides::default() }
+        Reading {
+            schema: MEASUREMENT.clone(),
+            overrides: Overrides::default(),
+        }
     }
 }
 
@@ -93,24 +112,47 @@ pub struct Bodies {
 impl Bodies {
     pub fn of(log: &Path, reading: &Reading) -> Bodies {
         let store = FolderStore::open(log.join("schemas")).unwrap();
-        Bodies { store, reading: reading.clone(), walks: HashMap::new() }
+        Bodies {
+            store,
+            reading: reading.clone(),
+            walks: HashMap::new(),
+        }
     }
 
     /// The identity of a tagged or late measurement, and its body.
     pub fn read<'a>(&mut self, message: &'a [u8]) -> (Identity, &'a [u8]) {
         let (fingerprint, body) = message::split(message).unwrap();
         let walk = self.walks.entry(fingerprint).or_insert_with(|| {
-            let schema = self.store.get(fingerprint).unwrap().expect("the schema is beside the log");
-            let overrides = self.reading.overrides.in_writer(&self.reading.schema, &schema);
+            let schema = self
+                .store
+                .get(fingerprint)
+                .unwrap()
+                .expect("the schema is beside the log");
+            let overrides = self
+                .reading
+                .overrides
+                .in_writer(&self.reading.schema, &schema);
             let roles = Roles::find(&schema, &overrides).unwrap();
             Walk::compile(&schema, &roles, None).unwrap()
         });
         let mut found = Found::default();
         walk.run(body, &mut found).unwrap();
         let mut browser = Vec::new();
-        assert!(visitflow_schemas::key::write_id(&found, body, Role::BrowserId, &mut browser));
+        assert!(visitflow_schemas::key::write_id(
+            &found,
+            body,
+            Role::BrowserId,
+            &mut browser
+        ));
         let browser = records::browser_text(&browser).into_owned();
-        ((browser, found.event_time_ms().unwrap(), EventKey::of(&found, body).unwrap()), body)
+        (
+            (
+                browser,
+                found.event_time_ms().unwrap(),
+                EventKey::of(&found, body).unwrap(),
+            ),
+            body,
+        )
     }
 }
 
@@ -159,8 +201,14 @@ pub fn consume(log: &Path, reading: &Reading) -> Consumed {
             let visit: [u8; 16] = body[..16].try_into().unwrap();
             let started = long(&body[16..]);
             assert!(started <= identity.1);
-            assert!(begun.contains_key(&visit), "tagged with a visit that has not begun");
-            assert!(!all.ended.contains_key(&visit), "tagged with a visit that has ended");
+            assert!(
+                begun.contains_key(&visit),
+                "tagged with a visit that has not begun"
+            );
+            assert!(
+                !all.ended.contains_key(&visit),
+                "tagged with a visit that has ended"
+            );
             assert_eq!(all.tags.insert(identity, visit), None, "tagged twice");
             continue;
         }
@@ -174,14 +222,22 @@ pub fn consume(log: &Path, reading: &Reading) -> Consumed {
             Lifecycle::Revised(revised) => {
                 all.revisions += 1;
                 for visit in [revised.from, revised.into] {
-                    assert!(!all.ended.contains_key(&visit), "a revision of a visit that has ended");
+                    assert!(
+                        !all.ended.contains_key(&visit),
+                        "a revision of a visit that has ended"
+                    );
                 }
-                assert!(begun.contains_key(&revised.from), "a revision from a visit that has not begun");
+                assert!(
+                    begun.contains_key(&revised.from),
+                    "a revision from a visit that has not begun"
+                );
                 let browser = revised.browser_id.to_owned();
                 let first = (browser.clone(), revised.first.0, revised.first.1);
-                let until = revised.until.map_or((browser, i64::MAX, EventKey::MAX), |(time, key)| {
-                    (revised.browser_id.to_owned(), time, key)
-                });
+                let until = revised
+                    .until
+                    .map_or((browser, i64::MAX, EventKey::MAX), |(time, key)| {
+                        (revised.browser_id.to_owned(), time, key)
+                    });
                 let mut moved = 0;
                 for (_, visit) in all.tags.range_mut(first..until) {
                     if *visit == revised.from {
@@ -191,20 +247,44 @@ pub fn consume(log: &Path, reading: &Reading) -> Consumed {
                 }
                 assert!(moved > 0, "a revision that moves nothing");
             }
-            Lifecycle::Ended(VisitEnded { visit_id, browser_id, started, last_seen, measurements, reason }) => {
+            Lifecycle::Ended(VisitEnded {
+                visit_id,
+                browser_id,
+                started,
+                last_seen,
+                measurements,
+                reason,
+            }) => {
                 assert!(begun.contains_key(&visit_id), "an end without a beginning");
                 let browser = browser_id.to_owned();
-                let ended = Ended { browser, started, last_seen, measurements, reason: reason.word(), tick };
+                let ended = Ended {
+                    browser,
+                    started,
+                    last_seen,
+                    measurements,
+                    reason: reason.word(),
+                    tick,
+                };
                 assert_eq!(all.ended.insert(visit_id, ended), None, "ended twice");
             }
         }
     }
     let mut counts: HashMap<[u8; 16], i64> = HashMap::new();
-    all.tags.values().for_each(|visit| *counts.entry(*visit).or_default() += 1);
+    all.tags
+        .values()
+        .for_each(|visit| *counts.entry(*visit).or_default() += 1);
     for (visit, ended) in &all.ended {
-        assert_eq!(counts.get(visit), Some(&ended.measurements), "what has ended has its measurements");
+        assert_eq!(
+            counts.get(visit),
+            Some(&ended.measurements),
+            "what has ended has its measurements"
+        );
     }
-    all.open = counts.keys().filter(|visit| !all.ended.contains_key(*visit)).copied().collect();
+    all.open = counts
+        .keys()
+        .filter(|visit| !all.ended.contains_key(*visit))
+        .copied()
+        .collect();
     assert!(all.open.iter().all(|visit| begun.contains_key(visit)));
     all
 }
@@ -272,14 +352,20 @@ pub struct Tables {
 
 /// The text of a column's row.
 pub fn text(batch: &RecordBatch, column: &str, row: usize) -> Option<String> {
-    let column = batch.column_by_name(column).unwrap_or_else(|| panic!("no column {column}"));
+    let column = batch
+        .column_by_name(column)
+        .unwrap_or_else(|| panic!("no column {column}"));
     let column = column.as_string::<i32>();
     column.is_valid(row).then(|| column.value(row).to_owned())
 }
 
 /// The milliseconds of a time.
 pub fn millis(batch: &RecordBatch, column: &str, row: usize) -> i64 {
-    let micros = batch.column_by_name(column).unwrap().as_primitive::<TimestampMicrosecondType>().value(row);
+    let micros = batch
+        .column_by_name(column)
+        .unwrap()
+        .as_primitive::<TimestampMicrosecondType>()
+        .value(row);
     assert_eq!(micros % 1_000, 0);
     micros / 1_000
 }
@@ -287,7 +373,12 @@ pub fn millis(batch: &RecordBatch, column: &str, row: usize) -> i64 {
 /// The batches of each file of a table at its newest version.
 pub fn files(dir: &Path) -> Vec<Vec<RecordBatch>> {
     let table = Table::open(dir).unwrap();
-    let read = |file| read_file(dir, file).unwrap().collect::<Result<_, _>>().unwrap();
+    let read = |file| {
+        read_file(dir, file)
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap()
+    };
     table.files().map(read).collect()
 }
 
@@ -298,7 +389,11 @@ pub fn tables(files_dir: &Path) -> Tables {
     let dir = files_dir.join("identified");
     let mut visits = Vec::new();
     for batch in files(&dir.join("visits")).into_iter().flatten() {
-        let count = batch.column_by_name("measurements").unwrap().as_primitive::<Int64Type>().clone();
+        let count = batch
+            .column_by_name("measurements")
+            .unwrap()
+            .as_primitive::<Int64Type>()
+            .clone();
         visits.extend((0..batch.num_rows()).map(|row| VisitRow {
             browser_id: text(&batch, "browser_id", row).unwrap(),
             started: millis(&batch, "started", row),
@@ -311,7 +406,10 @@ pub fn tables(files_dir: &Path) -> Tables {
         }));
     }
     visits.sort();
-    let of: HashMap<&str, &VisitRow> = visits.iter().map(|visit| (&visit.visit_id[..], visit)).collect();
+    let of: HashMap<&str, &VisitRow> = visits
+        .iter()
+        .map(|visit| (&visit.visit_id[..], visit))
+        .collect();
     assert_eq!(of.len(), visits.len(), "a visit is there once");
 
     let mut measurements = Vec::new();
@@ -331,19 +429,38 @@ pub fn tables(files_dir: &Path) -> Tables {
             }));
         }
         for rows in rows.chunk_by(|a, b| a.visit_id == b.visit_id) {
-            let visit = of.get(&rows[0].visit_id[..]).expect("each measurement's visit has a row");
-            assert!(seen.insert(rows[0].visit_id.clone()), "a visit's rows lie together in one file");
-            let is = |row: &Row| (&row.browser_id, row.visit_started) == (&visit.browser_id, visit.started);
+            let visit = of
+                .get(&rows[0].visit_id[..])
+                .expect("each measurement's visit has a row");
+            assert!(
+                seen.insert(rows[0].visit_id.clone()),
+                "a visit's rows lie together in one file"
+            );
+            let is = |row: &Row| {
+                (&row.browser_id, row.visit_started) == (&visit.browser_id, visit.started)
+            };
             assert!(rows.iter().all(is));
-            assert!(rows.is_sorted_by(|a, b| (a.event_time, &a.event_id) < (b.event_time, &b.event_id)));
+            assert!(
+                rows.is_sorted_by(|a, b| (a.event_time, &a.event_id) < (b.event_time, &b.event_id))
+            );
             let (first, last) = (rows[0].event_time, rows[rows.len() - 1].event_time);
-            assert_eq!((first, last, rows.len() as i64), (visit.started, visit.last_seen, visit.measurements));
+            assert_eq!(
+                (first, last, rows.len() as i64),
+                (visit.started, visit.last_seen, visit.measurements)
+            );
         }
         measurements.append(&mut rows);
     }
-    assert_eq!(seen.len(), visits.len(), "each visit's measurements are there");
+    assert_eq!(
+        seen.len(),
+        visits.len(),
+        "each visit's measurements are there"
+    );
     measurements.sort();
-    Tables { visits, measurements }
+    Tables {
+        visits,
+        measurements,
+    }
 }
 
 pub fn hex(bytes: &[u8]) -> String {
@@ -355,21 +472,57 @@ pub fn hex(bytes: &[u8]) -> String {
 /// and what has ended are the rows of the visits.
 pub fn agree(consumed: &Consumed, tables: &Tables) {
     let ended = consumed.ended.iter().map(|(id, e)| {
-        (hex(id), e.browser.clone(), e.started, e.last_seen, e.measurements, e.reason.to_owned(), e.tick as i64)
+        (
+            hex(id),
+            e.browser.clone(),
+            e.started,
+            e.last_seen,
+            e.measurements,
+            e.reason.to_owned(),
+            e.tick as i64,
+        )
     });
     let ended: BTreeSet<_> = ended.collect();
     let rows = tables.visits.iter().map(|v| {
         let v = v.clone();
-        (v.visit_id, v.browser_id, v.started, v.last_seen, v.measurements, v.end_reason, v.sealed_tick)
+        (
+            v.visit_id,
+            v.browser_id,
+            v.started,
+            v.last_seen,
+            v.measurements,
+            v.end_reason,
+            v.sealed_tick,
+        )
     });
-    assert!(ended == rows.collect(), "the visits that have ended are the table of visits");
+    assert!(
+        ended == rows.collect(),
+        "the visits that have ended are the table of visits"
+    );
 
-    let sealed = consumed.tags.iter().filter(|(_, visit)| consumed.ended.contains_key(*visit));
-    let tagged: Vec<_> = sealed.map(|((b, time, event), visit)| (b.clone(), *time, hex(&event.0), hex(visit))).collect();
+    let sealed = consumed
+        .tags
+        .iter()
+        .filter(|(_, visit)| consumed.ended.contains_key(*visit));
+    let tagged: Vec<_> = sealed
+        .map(|((b, time, event), visit)| (b.clone(), *time, hex(&event.0), hex(visit)))
+        .collect();
     let rows = tables.measurements.iter();
-    let rows: Vec<_> = rows.map(|r| (r.browser_id.clone(), r.event_time, r.event_id.clone(), r.visit_id.clone())).collect();
+    let rows: Vec<_> = rows
+        .map(|r| {
+            (
+                r.browser_id.clone(),
+                r.event_time,
+                r.event_id.clone(),
+                r.visit_id.clone(),
+            )
+        })
+        .collect();
     assert_eq!(tagged.len(), rows.len());
-    assert!(tagged == rows, "tags and revisions are the table of measurements");
+    assert!(
+        tagged == rows,
+        "tags and revisions are the table of measurements"
+    );
 }
 
 /// The digest of the rows of the visits, in the form of [`visitflow::generate::Truth`].

@@ -22,7 +22,11 @@ use crate::place::{Place, root};
 use crate::walk::{Cuts, walk};
 
 const START: i64 = 1_750_000_000_000;
-const CUTS: Cuts = Cuts { inactivity: 1_800_000, max_length: 86_400_000, max_size: 100_000 };
+const CUTS: Cuts = Cuts {
+    inactivity: 1_800_000,
+    max_length: 86_400_000,
+    max_size: 100_000,
+};
 
 /// Versions of the shop's schema: one from before the job's, the job's, and one from after it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,7 +57,9 @@ fn schema_json(version: Version) -> Value {
             let channel = json!({"type": "enum", "name": "Channel", "symbols": ["WEB", "APP"]});
             fields.insert(1, json!({"name": "channel", "type": channel}));
             let basket = at(fields, "basket");
-            let lines = fields[basket]["type"]["items"]["fields"].as_array_mut().unwrap();
+            let lines = fields[basket]["type"]["items"]["fields"]
+                .as_array_mut()
+                .unwrap();
             lines.insert(0, json!({"name": "gift", "type": "boolean"}));
         }
     }
@@ -70,7 +76,12 @@ struct Event {
 }
 
 fn record(fields: Vec<(&str, Avro)>) -> Avro {
-    Avro::Record(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    Avro::Record(
+        fields
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+    )
 }
 
 fn some(value: Avro) -> Avro {
@@ -132,7 +143,10 @@ fn event(number: i64, version: Version) -> Event {
             let row = json!({"Card": null, "Invoice": {"days": 14}, "string": null});
             (Avro::Union(2, Box::new(invoice)), row)
         }
-        _ => (Avro::Union(3, Box::new(text("cash"))), json!({"Card": null, "Invoice": null, "string": "cash"})),
+        _ => (
+            Avro::Union(3, Box::new(text("cash"))),
+            json!({"Card": null, "Invoice": null, "string": "cash"}),
+        ),
     };
     let screen = record(vec![
         ("width", Avro::Int(390)),
@@ -143,9 +157,20 @@ fn event(number: i64, version: Version) -> Event {
     if version != Version::Old {
         when.push(("zone", zone.map_or(none(), |zone| some(text(zone)))));
     }
-    let happened = if version == Version::Old { "action" } else { "happened" };
-    let reason = vec![("reason", some(text("campaign:spring"))), ("cause", some(Avro::Uuid(cause)))];
-    let why = if number % 5 == 0 { none() } else { some(record(reason)) };
+    let happened = if version == Version::Old {
+        "action"
+    } else {
+        "happened"
+    };
+    let reason = vec![
+        ("reason", some(text("campaign:spring"))),
+        ("cause", some(Avro::Uuid(cause))),
+    ];
+    let why = if number % 5 == 0 {
+        none()
+    } else {
+        some(record(reason))
+    };
     let why_row = match number % 5 {
         0 => Value::Null,
         _ => json!({"reason": "campaign:spring", "cause": cause.to_string()}),
@@ -159,13 +184,23 @@ fn event(number: i64, version: Version) -> Event {
     let account = (number % 10 == 9).then(|| format!("customer-{browser}"));
     let visitor = vec![
         ("device", record(device)),
-        ("account", account.as_deref().map_or(none(), |name| some(text(name)))),
+        (
+            "account",
+            account.as_deref().map_or(none(), |name| some(text(name))),
+        ),
     ];
     let mut fields = vec![
         ("id", Avro::Uuid(id)),
         ("time", record(when)),
         ("visitor", record(visitor)),
-        ("what", record(vec![("kind", text("article")), ("key", some(text("42"))), (happened, text("seen"))])),
+        (
+            "what",
+            record(vec![
+                ("kind", text("article")),
+                ("key", some(text("42"))),
+                (happened, text("seen")),
+            ]),
+        ),
         ("why", why),
         ("basket", Avro::Array(line_values)),
         ("payment", payment),
@@ -194,14 +229,23 @@ fn event(number: i64, version: Version) -> Event {
         "what": {"kind": "article", "key": "42", "happened": "seen"},
         "why": why_row, "basket": line_rows, "payment": payment_row, "flags": flags,
     });
-    Event { browser, micros, id, value: record(fields), row }
+    Event {
+        browser,
+        micros,
+        id,
+        value: record(fields),
+        row,
+    }
 }
 
 /// Times to the millisecond where the microseconds are none.
 fn shorten(row: &mut Value) {
     if let Some(text) = row["time"]["occurred"].as_str()
         && let Some(short) = text.strip_suffix("000Z")
-        && short.rsplit('.').next().is_some_and(|fraction| fraction.len() == 3)
+        && short
+            .rsplit('.')
+            .next()
+            .is_some_and(|fraction| fraction.len() == 3)
     {
         row["time"]["occurred"] = format!("{short}Z").into();
     }
@@ -212,7 +256,11 @@ fn rows(dir: &std::path::Path) -> Vec<Value> {
     for batch in files(dir).into_iter().flatten() {
         to_json_lines(&batch, &mut lines).unwrap();
     }
-    String::from_utf8(lines).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    String::from_utf8(lines)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 #[test]
@@ -242,7 +290,9 @@ fn a_nested_schema_of_a_shops_own_runs_through_the_whole_job() {
         let writer = GenericDatumWriter::builder(&avro[version]).build().unwrap();
         message.extend(writer.write_value_to_vec(event.value.clone()).unwrap());
         let key = event.browser.to_string();
-        producer.send(event.micros / 1_000 + 5, key.as_bytes(), &[], &message).unwrap();
+        producer
+            .send(event.micros / 1_000 + 5, key.as_bytes(), &[], &message)
+            .unwrap();
         events.push(event);
     }
     producer.close().unwrap();
@@ -263,10 +313,24 @@ fn a_nested_schema_of_a_shops_own_runs_through_the_whole_job() {
     let consumed = consume(&place.path("topics"), &reading);
     assert_eq!(consumed.tags.len(), 600);
     assert_eq!(late(&place.path("topics"), &reading), []);
-    let identity = |e: &Event| (e.browser.to_string(), e.micros.div_euclid(1_000), e.id.into_bytes());
+    let identity = |e: &Event| {
+        (
+            e.browser.to_string(),
+            e.micros.div_euclid(1_000),
+            e.id.into_bytes(),
+        )
+    };
     let expected = walk(events.iter().map(identity), CUTS);
     let ended = consumed.ended.values();
-    let ended = ended.map(|e| (e.browser.clone(), e.started, e.last_seen, e.measurements, e.reason.to_owned()));
+    let ended = ended.map(|e| {
+        (
+            e.browser.clone(),
+            e.started,
+            e.last_seen,
+            e.measurements,
+            e.reason.to_owned(),
+        )
+    });
     assert_eq!(ended.collect::<std::collections::BTreeSet<_>>(), expected);
 
     // Every row has its event as the job's schema has it, nested as it was, and its visit.
@@ -275,7 +339,11 @@ fn a_nested_schema_of_a_shops_own_runs_through_the_whole_job() {
     let mut by_id: BTreeMap<String, Value> = BTreeMap::new();
     for mut row in found {
         let object = row.as_object_mut().unwrap();
-        for (name, expected) in [("agent", json!("robot")), ("robot", json!("curl")), ("country", Value::Null)] {
+        for (name, expected) in [
+            ("agent", json!("robot")),
+            ("robot", json!("curl")),
+            ("country", Value::Null),
+        ] {
             assert_eq!(object.remove(name), Some(expected));
         }
         for name in ["browser", "os", "device"] {
@@ -293,7 +361,10 @@ fn a_nested_schema_of_a_shops_own_runs_through_the_whole_job() {
         );
         let visit = consumed.tags[&identity];
         assert_eq!(object.remove("visit_id"), Some(hex(&visit).into()));
-        assert_eq!(object.remove("visit_started"), Some(time(consumed.ended[&visit].started).into()));
+        assert_eq!(
+            object.remove("visit_started"),
+            Some(time(consumed.ended[&visit].started).into())
+        );
         shorten(&mut event.row);
         assert_eq!(row, event.row);
     }

@@ -17,14 +17,21 @@ const HOUR: i64 = 3_600 * SECOND;
 const DAY: i64 = 24 * HOUR;
 const MAX_DELAY: i64 = 120 * SECOND;
 const MAX_AHEAD: i64 = 300 * SECOND;
-const CUTS: Cuts = Cuts { inactivity: 1_800 * SECOND, max_length: DAY, max_size: 100_000 };
+const CUTS: Cuts = Cuts {
+    inactivity: 1_800 * SECOND,
+    max_length: DAY,
+    max_size: 100_000,
+};
 
 /// Numbers that look like chance, the same each time.
 struct Chance(u64);
 
 impl Chance {
     fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % n
     }
 }
@@ -36,7 +43,10 @@ fn visits_are_those_of_the_plain_walk(counts: &[u64], log_time: impl Fn(usize, u
     let log = place.path("log");
     let topic = Topic::create(&log, "measurements", counts.len() as u32).unwrap();
     std::fs::create_dir(log.join("schemas")).unwrap();
-    FolderStore::open(log.join("schemas")).unwrap().put(&MEASUREMENT).unwrap();
+    FolderStore::open(log.join("schemas"))
+        .unwrap()
+        .put(&MEASUREMENT)
+        .unwrap();
 
     let mut chance = Chance(7);
     let (mut accepted, mut too_late, mut too_early) = (Vec::new(), 0_u64, 0_u64);
@@ -71,7 +81,9 @@ fn visits_are_those_of_the_plain_walk(counts: &[u64], log_time: impl Fn(usize, u
             };
             let mut message = Vec::new();
             measurement.encode_message(&mut message);
-            writer.push(logged, browser_id.as_bytes(), &[], &message).unwrap();
+            writer
+                .push(logged, browser_id.as_bytes(), &[], &message)
+                .unwrap();
             if chance.below(50) == 0 {
                 writer.commit(0).unwrap();
             }
@@ -85,9 +97,24 @@ fn visits_are_those_of_the_plain_walk(counts: &[u64], log_time: impl Fn(usize, u
     for workers in 1..=3 {
         let name = format!("{workers}-");
         let summary = run(place.job(&name, "log-to-files", &[&format!("workers={workers}")]));
-        let sums = [Entry::In, Entry::Tagged, Entry::Late, Entry::Rejected, Entry::Repeated];
+        let sums = [
+            Entry::In,
+            Entry::Tagged,
+            Entry::Late,
+            Entry::Rejected,
+            Entry::Repeated,
+        ];
         let sums = sums.map(|entry| summary.ledger.of(entry));
-        assert_eq!(sums, [counts.iter().sum(), accepted.len() as u64, too_late, too_early, 0]);
+        assert_eq!(
+            sums,
+            [
+                counts.iter().sum(),
+                accepted.len() as u64,
+                too_late,
+                too_early,
+                0
+            ]
+        );
         let topics = place.path(&format!("{name}topics"));
         let consumed = consume(&topics, &Reading::default());
         let tables = tables(&place.path(&format!("{name}files")));
@@ -109,25 +136,32 @@ fn one_partition_is_empty() {
 
 #[test]
 fn one_partition_is_an_hour_behind() {
-    visits_are_those_of_the_plain_walk(&[1_000, 1_000, 1_000], |partition, number| match partition {
-        1 => steady(number) - HOUR,
-        _ => steady(number),
-    });
+    visits_are_those_of_the_plain_walk(
+        &[1_000, 1_000, 1_000],
+        |partition, number| match partition {
+            1 => steady(number) - HOUR,
+            _ => steady(number),
+        },
+    );
 }
 
 #[test]
 fn one_partition_jumps_a_day() {
-    visits_are_those_of_the_plain_walk(&[1_000, 1_000, 200], |partition, number| match (partition, number) {
-        (0, 400..) => steady(number) + DAY,
-        _ => steady(number),
+    visits_are_those_of_the_plain_walk(&[1_000, 1_000, 200], |partition, number| {
+        match (partition, number) {
+            (0, 400..) => steady(number) + DAY,
+            _ => steady(number),
+        }
     });
 }
 
 #[test]
 fn log_times_go_back_in_one_partition() {
-    visits_are_those_of_the_plain_walk(&[1_000, 300], |partition, number| match (partition, number % 100) {
-        (0, 50..60) => steady(number) - 100 * SECOND,
-        _ => steady(number),
+    visits_are_those_of_the_plain_walk(&[1_000, 300], |partition, number| {
+        match (partition, number % 100) {
+            (0, 50..60) => steady(number) - 100 * SECOND,
+            _ => steady(number),
+        }
     });
 }
 

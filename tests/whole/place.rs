@@ -35,12 +35,20 @@ impl Place {
         all.extend(settings.iter().map(|setting| (*setting).to_owned()));
         let overrides: Vec<Override> = all.iter().map(|setting| Override::set(setting)).collect();
         let file = root(&format!("examples/jobs/{example}.toml"));
-        JobFile::load_to_start(&file, &overrides).unwrap_or_else(|errors| panic!("{errors}")).job
+        JobFile::load_to_start(&file, &overrides)
+            .unwrap_or_else(|errors| panic!("{errors}"))
+            .job
     }
 
     /// A made shop in `log`.
     pub fn shop(&self, events: u64, seed: u64, partitions: u32, limits: Limits) -> Truth {
-        let settings = Settings { events, seed, partitions, limits, ..Settings::default() };
+        let settings = Settings {
+            events,
+            seed,
+            partitions,
+            limits,
+            ..Settings::default()
+        };
         let options = generate::Options {
             settings,
             truth: Some(self.path("log/truth")),

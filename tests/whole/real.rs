@@ -21,7 +21,10 @@ fn data(name: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    eprintln!("SKIPPED: no {}; VISITFLOW_SHARED may say where", path.display());
+    eprintln!(
+        "SKIPPED: no {}; VISITFLOW_SHARED may say where",
+        path.display()
+    );
     None
 }
 
@@ -37,7 +40,9 @@ fn browsers(tables: &Tables, by_agent: bool) -> BTreeMap<&str, String> {
     let mut names = BTreeMap::new();
     for row in &tables.measurements {
         let name = name(row);
-        let known = names.entry(&row.browser_id[..]).or_insert_with(|| name.clone());
+        let known = names
+            .entry(&row.browser_id[..])
+            .or_insert_with(|| name.clone());
         assert_eq!(*known, name);
     }
     names
@@ -45,8 +50,12 @@ fn browsers(tables: &Tables, by_agent: bool) -> BTreeMap<&str, String> {
 
 fn comes_out_as_the_truth_says(file: &str, partitions: u32, format: impl FnOnce() -> Format) {
     let stem = file.split('.').next().unwrap();
-    let (Some(path), Some(truth)) = (data(file), data(&format!("{stem}.truth.json"))) else { return };
-    let Some(geoip) = data("geoip/GeoLite2-Country-2019-12-24.mmdb") else { return };
+    let (Some(path), Some(truth)) = (data(file), data(&format!("{stem}.truth.json"))) else {
+        return;
+    };
+    let Some(geoip) = data("geoip/GeoLite2-Country-2019-12-24.mmdb") else {
+        return;
+    };
     let truth: Value = serde_json::from_slice(&std::fs::read(truth).unwrap()).unwrap();
     let number = |key: &str| truth[key].as_u64().unwrap();
 
@@ -65,33 +74,59 @@ fn comes_out_as_the_truth_says(file: &str, partitions: u32, format: impl FnOnce(
     let geoip = format!("enrich.geoip={}", geoip.display());
     let summary = run(place.job("", "log-to-files", &["workers=2", &geoip]));
     let sums = Entry::ALL.map(|entry| summary.ledger.of(entry));
-    assert_eq!(sums, [number("events"), number("events"), 0, 0, 0], "all are taken, none is late");
+    assert_eq!(
+        sums,
+        [number("events"), number("events"), 0, 0, 0],
+        "all are taken, none is late"
+    );
     let tables_of = |name: &str| tables(&place.path(&format!("{name}files")));
     let tables = tables_of("");
-    agree(&consume(&place.path("topics"), &Reading::default()), &tables);
+    agree(
+        &consume(&place.path("topics"), &Reading::default()),
+        &tables,
+    );
     assert_eq!(tables.measurements.len() as u64, number("events"));
     assert_eq!(tables.visits.len() as u64, number("visits_gap30m_max24h"));
     let names = browsers(&tables, by_agent);
     assert_eq!(names.len() as u64, number("browsers"));
     assert_eq!(names.values().collect::<BTreeSet<_>>().len(), names.len());
 
-    let visit = |v: &crate::outputs::VisitRow| (names[&v.browser_id[..]].clone(), v.started, v.last_seen, v.measurements);
+    let visit = |v: &crate::outputs::VisitRow| {
+        (
+            names[&v.browser_id[..]].clone(),
+            v.started,
+            v.last_seen,
+            v.measurements,
+        )
+    };
     let mut visits: Vec<_> = tables.visits.iter().map(visit).collect();
     visits.sort();
     let mut sha = Sha256::new();
     for (browser, started, last_seen, measurements) in &visits {
-        sha.update(format!("{browser}\t{started}\t{last_seen}\t{measurements}\n"));
+        sha.update(format!(
+            "{browser}\t{started}\t{last_seen}\t{measurements}\n"
+        ));
     }
-    assert_eq!(hex(&sha.finalize()), truth["visits_max24h_sha256"].as_str().unwrap());
-    let longest = visits.iter().map(|(_, started, last_seen, _)| last_seen - started).max();
+    assert_eq!(
+        hex(&sha.finalize()),
+        truth["visits_max24h_sha256"].as_str().unwrap()
+    );
+    let longest = visits
+        .iter()
+        .map(|(_, started, last_seen, _)| last_seen - started)
+        .max();
     assert_eq!(longest, truth["longest_visit_ms"].as_i64());
 
     if let Some(expected) = truth["events_per_country_geolite2_2019_12_24"].as_object() {
         let mut countries: BTreeMap<&str, u64> = BTreeMap::new();
         for row in &tables.measurements {
-            *countries.entry(row.country.as_deref().unwrap_or("-")).or_default() += 1;
+            *countries
+                .entry(row.country.as_deref().unwrap_or("-"))
+                .or_default() += 1;
         }
-        let expected = expected.iter().map(|(country, count)| (&country[..], count.as_u64().unwrap()));
+        let expected = expected
+            .iter()
+            .map(|(country, count)| (&country[..], count.as_u64().unwrap()));
         assert_eq!(countries, expected.collect());
     }
 
@@ -100,7 +135,11 @@ fn comes_out_as_the_truth_says(file: &str, partitions: u32, format: impl FnOnce(
     let summary = run(place.job("half-day-", "log-to-files", &settings));
     let half_day = tables_of("half-day-");
     assert_eq!(half_day.visits.len() as u64, number("visits_gap12h_max24h"));
-    let cut = half_day.visits.iter().filter(|visit| visit.end_reason == "length").count();
+    let cut = half_day
+        .visits
+        .iter()
+        .filter(|visit| visit.end_reason == "length")
+        .count();
     assert_eq!(summary.visits[3], cut as u64);
     let without_cut = number("visits_gap12h");
     assert!(number("visits_gap12h_max24h") - without_cut <= cut as u64);
@@ -113,7 +152,9 @@ fn the_access_log_of_a_shop() {
 
 #[test]
 fn the_access_log_of_a_blog_whose_times_are_out_of_order() {
-    comes_out_as_the_truth_says("semicomplete-2015-05.combined.log.gz", 16, || Format::Combined);
+    comes_out_as_the_truth_says("semicomplete-2015-05.combined.log.gz", 16, || {
+        Format::Combined
+    });
 }
 
 #[test]

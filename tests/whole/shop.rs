@@ -18,7 +18,12 @@ const SMALL: Limits = Limits {
     max_ahead: 5 * 60_000,
     max_record: 1_000_000,
 };
-const SETTINGS: [&str; 4] = ["visits.max_size=500", "visits.max_length=2h", "visits.max_delay=30s", "workers=2"];
+const SETTINGS: [&str; 4] = [
+    "visits.max_size=500",
+    "visits.max_length=2h",
+    "visits.max_delay=30s",
+    "workers=2",
+];
 
 fn late_by_the_truth(place: &Place) -> Vec<((String, i64, EventKey), i64)> {
     let text = std::fs::read_to_string(place.path("log/truth/late.jsonl")).unwrap();
@@ -26,7 +31,11 @@ fn late_by_the_truth(place: &Place) -> Vec<((String, i64, EventKey), i64)> {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         let event = u128::from_str_radix(line["event_id"].as_str().unwrap(), 16).unwrap();
         let browser = line["browser_id"].as_str().unwrap().to_owned();
-        let identity = (browser, line["event_time"].as_i64().unwrap(), EventKey(event.to_be_bytes()));
+        let identity = (
+            browser,
+            line["event_time"].as_i64().unwrap(),
+            EventKey(event.to_be_bytes()),
+        );
         (identity, line["beyond_max_delay"].as_i64().unwrap())
     };
     let mut all: Vec<_> = text.lines().map(line).collect();
@@ -40,7 +49,11 @@ fn reasons(truth: &Truth) -> BTreeMap<&'static str, u64> {
         other => other.word(),
     };
     let count = |reason: &Reason| (word(*reason), truth.rejected[*reason as usize]);
-    Reason::ALL.iter().map(count).filter(|(_, count)| *count > 0).collect()
+    Reason::ALL
+        .iter()
+        .map(count)
+        .filter(|(_, count)| *count > 0)
+        .collect()
 }
 
 fn a_made_shop_comes_out_as_it_must(seed: u64, events: u64, limits: Limits, settings: &[&str]) {
@@ -50,28 +63,59 @@ fn a_made_shop_comes_out_as_it_must(seed: u64, events: u64, limits: Limits, sett
 
     let ledger = summary.ledger;
     assert!(ledger.holds());
-    let sums = [Entry::In, Entry::Tagged, Entry::Late, Entry::Rejected, Entry::Repeated].map(|e| ledger.of(e));
-    let expected = [truth.taken, truth.tagged, truth.late, truth.rejected.iter().sum(), truth.repeated];
+    let sums = [
+        Entry::In,
+        Entry::Tagged,
+        Entry::Late,
+        Entry::Rejected,
+        Entry::Repeated,
+    ]
+    .map(|e| ledger.of(e));
+    let expected = [
+        truth.taken,
+        truth.tagged,
+        truth.late,
+        truth.rejected.iter().sum(),
+        truth.repeated,
+    ];
     assert_eq!(sums, expected);
-    let ends = [EndReason::Inactivity, EndReason::Length, EndReason::Size].map(|reason| truth.ends(reason));
+    let ends = [EndReason::Inactivity, EndReason::Length, EndReason::Size]
+        .map(|reason| truth.ends(reason));
     assert_eq!(summary.visits[2..5], ends);
     assert_eq!(summary.visits[5], 0, "at the end of a log every visit ends");
 
     let topics = place.path("topics");
     assert_eq!(rejected(&topics), reasons(&truth));
-    assert_eq!(late(&topics, &Reading::default()), late_by_the_truth(&place));
+    assert_eq!(
+        late(&topics, &Reading::default()),
+        late_by_the_truth(&place)
+    );
 
     let consumed = consume(&topics, &Reading::default());
     let tables = tables(&place.path("files"));
     agree(&consumed, &tables);
     assert_eq!(consumed.revisions as u64, summary.visits[1]);
     assert!(consumed.open.is_empty());
-    let terms = consumed.tags.iter().map(|((_, time, event), visit)| tag_hash(&event.0, *time, visit));
+    let terms = consumed
+        .tags
+        .iter()
+        .map(|((_, time, event), visit)| tag_hash(&event.0, *time, visit));
     assert_eq!(terms.fold(0_u128, u128::wrapping_add), truth.tags_sum);
     assert_eq!(visits_sha256(&tables.visits), truth.visits_sha256);
-    let customers = tables.visits.iter().map(|visit| visit.customer_id.as_deref());
-    assert!(customers.eq(truth.visits.iter().map(|visit| visit.customer_id.as_deref())));
-    println!("seed {seed}: {sums:?}, ends {ends:?}, {} revisions", consumed.revisions);
+    let customers = tables
+        .visits
+        .iter()
+        .map(|visit| visit.customer_id.as_deref());
+    assert!(
+        customers.eq(truth
+            .visits
+            .iter()
+            .map(|visit| visit.customer_id.as_deref()))
+    );
+    println!(
+        "seed {seed}: {sums:?}, ends {ends:?}, {} revisions",
+        consumed.revisions
+    );
 }
 
 #[test]

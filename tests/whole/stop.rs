@@ -18,21 +18,46 @@ const EVENTS: u64 = 12_000;
 /// What of an outcome lies before a tick.
 fn before(all: &Outcome, tick: u64) -> Outcome {
     let topics = all.topics.iter().map(|(name, said)| {
-        (*name, said.iter().filter(|said| said.tick < tick).cloned().collect())
+        (
+            *name,
+            said.iter()
+                .filter(|said| said.tick < tick)
+                .cloned()
+                .collect(),
+        )
     });
-    let visits = all.tables.visits.iter().filter(|visit| (visit.sealed_tick as u64) < tick);
+    let visits = all
+        .tables
+        .visits
+        .iter()
+        .filter(|visit| (visit.sealed_tick as u64) < tick);
     let visits: Vec<_> = visits.cloned().collect();
-    let ids: std::collections::HashSet<&str> = visits.iter().map(|visit| &visit.visit_id[..]).collect();
-    let rows = all.tables.measurements.iter().filter(|row| ids.contains(&row.visit_id[..]));
+    let ids: std::collections::HashSet<&str> =
+        visits.iter().map(|visit| &visit.visit_id[..]).collect();
+    let rows = all
+        .tables
+        .measurements
+        .iter()
+        .filter(|row| ids.contains(&row.visit_id[..]));
     let measurements = rows.cloned().collect();
-    Outcome { topics: topics.collect(), tables: crate::outputs::Tables { visits, measurements } }
+    Outcome {
+        topics: topics.collect(),
+        tables: crate::outputs::Tables {
+            visits,
+            measurements,
+        },
+    }
 }
 
 #[test]
 fn a_job_that_is_stopped_has_committed_all_before_one_tick_and_nothing_after_it() {
     let place = Place::new();
     place.shop(EVENTS, 11, 4, Limits::default());
-    run::run(Options::of(place.job("whole-", "log-to-files", &["workers=2"])), |_| ()).unwrap();
+    run::run(
+        Options::of(place.job("whole-", "log-to-files", &["workers=2"])),
+        |_| (),
+    )
+    .unwrap();
     let whole = outcome(&place, "whole-");
 
     let mut stopped_midway = 0;
@@ -52,7 +77,10 @@ fn a_job_that_is_stopped_has_committed_all_before_one_tick_and_nothing_after_it(
         assert!(summary.ledger.holds());
         let status = &why::statuses(&job).unwrap()[0];
         let tick = status.committed.unwrap_or(u64::MAX);
-        assert_eq!(status.state, if tick == u64::MAX { "ended" } else { "stopped" });
+        assert_eq!(
+            status.state,
+            if tick == u64::MAX { "ended" } else { "stopped" }
+        );
         assert_eq!(summary.stopped, tick != u64::MAX);
         stopped_midway += usize::from(summary.stopped);
         let found = outcome(&place, &name);
@@ -68,22 +96,42 @@ fn a_job_that_is_stopped_has_committed_all_before_one_tick_and_nothing_after_it(
 fn a_job_that_is_killed_leaves_whole_versions_of_whole_visits_and_whole_ticks() {
     let place = Place::new();
     place.shop(60_000, 12, 4, Limits::default());
-    run::run(Options::of(place.job("whole-", "log-to-files", &["workers=2"])), |_| ()).unwrap();
+    run::run(
+        Options::of(place.job("whole-", "log-to-files", &["workers=2"])),
+        |_| (),
+    )
+    .unwrap();
     let whole = outcome(&place, "whole-");
 
     for (number, versions) in [0, 1, 3].into_iter().enumerate() {
         let name = format!("{number}-");
         let mut command = Command::new(env!("CARGO_BIN_EXE_visitflow"));
-        command.arg("run").arg(root("examples/jobs/log-to-files.toml"));
-        for setting in place.settings(&name).iter().map(|s| &s[..]).chain(["workers=2", "outputs.file_size=1kB"]) {
+        command
+            .arg("run")
+            .arg(root("examples/jobs/log-to-files.toml"));
+        for setting in place
+            .settings(&name)
+            .iter()
+            .map(|s| &s[..])
+            .chain(["workers=2", "outputs.file_size=1kB"])
+        {
             command.args(["--set", setting]);
         }
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let table = place.path(&format!("{name}files")).join("identified/visits");
-        let other = place.path(&format!("{name}files")).join("identified/measurements");
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let table = place
+            .path(&format!("{name}files"))
+            .join("identified/visits");
+        let other = place
+            .path(&format!("{name}files"))
+            .join("identified/measurements");
         // Both tables are there, and as many versions.
         while child.try_wait().unwrap().is_none() {
-            let version = Table::open(&table).and_then(|visits| Ok(visits.version().min(Table::open(&other)?.version())));
+            let version = Table::open(&table)
+                .and_then(|visits| Ok(visits.version().min(Table::open(&other)?.version())));
             if version.is_ok_and(|version| version >= versions) {
                 break;
             }
@@ -101,7 +149,9 @@ fn a_job_that_is_killed_leaves_whole_versions_of_whole_visits_and_whole_ticks() 
                 let of = |key: &[u8]| {
                     visitflow_schemas::shard::Shard::of(key).partition(16) == said[0].partition
                 };
-                let due = expected.iter().filter(|s| s.tick <= last && *topic_name != "rejected" && of(&s.key));
+                let due = expected
+                    .iter()
+                    .filter(|s| s.tick <= last && *topic_name != "rejected" && of(&s.key));
                 let mut due: Vec<_> = due.map(|s| (s.tick, &s.key, &s.value)).collect();
                 let mut said: Vec<_> = said.iter().map(|s| (s.tick, &s.key, &s.value)).collect();
                 due.sort();
@@ -111,11 +161,17 @@ fn a_job_that_is_killed_leaves_whole_versions_of_whole_visits_and_whole_ticks() 
         }
         // The two tables are two commits: a kill may come between them, so each is looked at alone.
         let visits = crate::outputs::files(&table);
-        let rows: usize = visits.iter().flatten().map(arrow_array::RecordBatch::num_rows).sum();
+        let rows: usize = visits
+            .iter()
+            .flatten()
+            .map(arrow_array::RecordBatch::num_rows)
+            .sum();
         let mut seen = std::collections::BTreeMap::<String, usize>::new();
         for batch in crate::outputs::files(&other).iter().flatten() {
             for row in 0..batch.num_rows() {
-                *seen.entry(crate::outputs::text(batch, "visit_id", row).unwrap()).or_default() += 1;
+                *seen
+                    .entry(crate::outputs::text(batch, "visit_id", row).unwrap())
+                    .or_default() += 1;
             }
         }
         assert!(seen.len() >= rows, "measurements are committed first");

@@ -18,8 +18,12 @@ const LIMITS: Limits = Limits {
     max_ahead: 5 * 60_000,
     max_record: 1_000_000,
 };
-const SETTINGS: [&str; 4] =
-    ["visits.inactivity=20min", "visits.max_length=2h", "visits.max_size=100", "visits.max_delay=30s"];
+const SETTINGS: [&str; 4] = [
+    "visits.inactivity=20min",
+    "visits.max_length=2h",
+    "visits.max_size=100",
+    "visits.max_delay=30s",
+];
 
 /// All that a job says, in a form that does not depend on who said it: each browser's messages in
 /// their order, each table's rows.
@@ -42,7 +46,10 @@ pub fn outcome(place: &Place, name: &str) -> Outcome {
         (topic_name, all)
     };
     let topics = run::outputs::TOPICS.map(read).to_vec();
-    Outcome { topics, tables: tables(&place.path(&format!("{name}files"))) }
+    Outcome {
+        topics,
+        tables: tables(&place.path(&format!("{name}files"))),
+    }
 }
 
 /// Says what differs rather than print all of both.
@@ -61,12 +68,30 @@ fn in_two_processes(place: &Place, name: &str, settings: &[&str]) {
     let ports = [free(), free()].map(|listener| listener.local_addr().unwrap().to_string());
     let start = |process: usize| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_visitflow"));
-        command.arg("run").arg(root("examples/jobs/log-to-files.toml"));
-        for setting in place.settings(name).iter().map(|s| &s[..]).chain(settings.iter().copied()) {
+        command
+            .arg("run")
+            .arg(root("examples/jobs/log-to-files.toml"));
+        for setting in place
+            .settings(name)
+            .iter()
+            .map(|s| &s[..])
+            .chain(settings.iter().copied())
+        {
             command.args(["--set", setting]);
         }
-        command.args(["--process", &process.to_string(), "--of", "2", "--hosts", &ports.join(",")]);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        command.args([
+            "--process",
+            &process.to_string(),
+            "--of",
+            "2",
+            "--hosts",
+            &ports.join(","),
+        ]);
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     };
     let processes = [start(0), start(1)];
     for process in processes {
@@ -91,18 +116,50 @@ fn the_outputs_of_a_log_of(partitions: u32) {
     assert_eq!(one.topics[0].1.len() as u64, truth.tagged);
 
     same(&run("two-", &["workers=2"], &|_| ()), &one, "two workers");
-    same(&run("three-", &["workers=3"], &|o| o.step_records = 100), &one, "three workers, steps of 100");
-    same(&run("tick-", &["workers=2"], &|o| o.step_records = 1), &one, "every tick a step of its own");
-    same(&run("all-", &["workers=1"], &|o| o.step_records = usize::MAX), &one, "all in one step");
+    same(
+        &run("three-", &["workers=3"], &|o| o.step_records = 100),
+        &one,
+        "three workers, steps of 100",
+    );
+    same(
+        &run("tick-", &["workers=2"], &|o| o.step_records = 1),
+        &one,
+        "every tick a step of its own",
+    );
+    same(
+        &run("all-", &["workers=1"], &|o| o.step_records = usize::MAX),
+        &one,
+        "all in one step",
+    );
     let small = |o: &mut Options| (o.budget, o.step_records) = (20_000, 50);
-    same(&run("budget-", &["workers=2"], &small), &one, "a budget of 20 kB");
-    same(&run("dealt-", &["workers=3", "outputs.partitions=4"], &|_| ()), &one, "shards dealt otherwise");
+    same(
+        &run("budget-", &["workers=2"], &small),
+        &one,
+        "a budget of 20 kB",
+    );
+    same(
+        &run("dealt-", &["workers=3", "outputs.partitions=4"], &|_| ()),
+        &one,
+        "shards dealt otherwise",
+    );
     // Many files a table, and many versions.
-    same(&run("files-", &["workers=2", "outputs.file_size=1kB"], &small), &one, "files of 1 kB");
-    in_two_processes(&place, "processes-", &[&SETTINGS[..], &["workers=1"]].concat());
+    same(
+        &run("files-", &["workers=2", "outputs.file_size=1kB"], &small),
+        &one,
+        "files of 1 kB",
+    );
+    in_two_processes(
+        &place,
+        "processes-",
+        &[&SETTINGS[..], &["workers=1"]].concat(),
+    );
     same(&outcome(&place, "processes-"), &one, "two processes");
     in_two_processes(&place, "four-", &[&SETTINGS[..], &["workers=2"]].concat());
-    same(&outcome(&place, "four-"), &one, "two processes of two workers");
+    same(
+        &outcome(&place, "four-"),
+        &one,
+        "two processes of two workers",
+    );
 }
 
 #[test]
