@@ -122,53 +122,67 @@ impl Hasher for KeyHasher {
     fn finish(&self) -> u64 {
         self.0
     }
-    fn write(&mut self, _: &[u8]) {}
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes
+            .first_chunk()
+            .map_or(0, |word| u64::from_ne_bytes(*word));
+    }
     fn write_u64(&mut self, word: u64) {
         self.0 ^= word;
     }
     fn write_usize(&mut self, _: usize) {}
 }
 
+/// A visit of the hand-written loop.
+struct Open {
+    first: i64,
+    last: i64,
+    count: u32,
+    id: [u64; 2],
+}
+
+/// Ends what is due until then; how many that were.
+fn end_due(
+    until: i64,
+    rules: Rules,
+    open: &mut HashMap<[u64; 2], Open, BuildHasherDefault<KeyHasher>>,
+    timers: &mut BTreeMap<i64, Vec<[u64; 2]>>,
+) -> u64 {
+    let mut ended = 0;
+    while let Some(first) = timers
+        .first_entry()
+        .filter(|first| *first.key() * 1_000 <= until)
+    {
+        for key in first.remove() {
+            let Some(visit) = open.get(&key) else {
+                continue;
+            };
+            let due = visit.last + rules.inactivity + rules.max_lag + rules.max_delay;
+            if due <= until {
+                open.remove(&key);
+                ended += 1;
+            } else {
+                timers.entry(due / 1_000 + 1).or_default().push(key);
+            }
+        }
+    }
+    ended
+}
+
 /// The hand-written loop: seconds and ended visits.
 fn by_hand(load: &Load, rules: Rules) -> (f64, u64) {
-    struct Open {
-        first: i64,
-        last: i64,
-        count: u32,
-        id: [u64; 2],
-    }
     let began = Instant::now();
     let mut open: HashMap<[u64; 2], Open, BuildHasherDefault<KeyHasher>> = HashMap::default();
     let mut timers: BTreeMap<i64, Vec<[u64; 2]>> = BTreeMap::new();
     let (mut ended, mut tags) = (0, 0_u64);
     for step in 0..load.steps[0].len() {
-        let mut ends =
-            |until: i64, open: &mut HashMap<_, Open, _>, timers: &mut BTreeMap<i64, Vec<_>>| {
-                while let Some(first) = timers
-                    .first_entry()
-                    .filter(|first| *first.key() * 1_000 <= until)
-                {
-                    for key in first.remove() {
-                        let Some(visit) = open.get(&key) else {
-                            continue;
-                        };
-                        let due = visit.last + rules.inactivity + rules.max_lag + rules.max_delay;
-                        if due <= until {
-                            open.remove(&key);
-                            ended += 1;
-                        } else {
-                            timers.entry(due / 1_000 + 1).or_default().push(key);
-                        }
-                    }
-                }
-            };
         for partition in &load.steps {
             for batch in &partition[step].1 {
                 let mut now = 0;
                 for head in batch.heads() {
                     if head.tick > now {
                         now = head.tick;
-                        ends(now as i64, &mut open, &mut timers);
+                        ended += end_due(now as i64, rules, &mut open, &mut timers);
                     }
                     let time = head.at.time;
                     let visit = open.entry(head.browser).or_insert_with(|| {
@@ -304,11 +318,11 @@ fn resident() -> u64 {
 /// Bytes an open visit: what the state of so many has grown the process by.
 fn memory(browsers: u64) {
     use visitflow_dataflows::step::Steps;
-    use visitflow_dataflows::visits::{Open, Said};
+    use visitflow_dataflows::visits::{self, Said};
     let rules = Rules::default();
     let load = load(browsers, 4 * browsers as usize, rules, 1);
     let before = resident();
-    let mut open = Open::new(rules);
+    let mut open = visits::Open::new(rules);
     let mut said = Said::default();
     for step in 0..load.steps[0].len() {
         let mut steps = Steps::default();

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod demo;
 pub mod generate;
 pub mod import;
+pub mod interrupt;
 pub mod job;
 pub mod log;
 pub mod progress;

@@ -1,6 +1,6 @@
 //! The program `visitflow`: arguments in, a command of the library run, an exit code out. Exit code 0 says that all is
-//! done, 1 that it failed, 2 that the job file or an option is wrong. Errors go to standard error, each on a line that
-//! begins with `error: `, with their causes on the lines below.
+//! done, 1 that it failed, 2 that the job file or an option is wrong, 130 that a signal ended it midway. Errors go to
+//! standard error, each on a line that begins with `error: `, with their causes on the lines below.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use visitflow::cli::{self, Check, Cli, Command};
+use visitflow::interrupt::{Asked, Interrupt, Interrupted, Interruptible};
 use visitflow::job::{self, JobErrors, JobFile};
 use visitflow::log::{Producer, Topic, WriterOptions};
 use visitflow::{demo, generate, import, run, show};
@@ -16,9 +17,14 @@ use visitflow::{demo, generate, import, run, show};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The exit code of work that a signal has ended, as shells have it.
+const INTERRUPTED: u8 = 130;
+
 fn main() -> ExitCode {
     match dispatch(Cli::from_args().command) {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever was interrupted has said so.
+        Err(error) if error.is::<Interrupted>() => ExitCode::from(INTERRUPTED),
         Err(error) => {
             report(&error);
             ExitCode::from(if error.is::<JobErrors>() { 2 } else { 1 })
@@ -99,7 +105,7 @@ fn anonymize(args: &cli::Anonymize) -> anyhow::Result<()> {
 fn stop_on_signal(stop: Arc<AtomicBool>) {
     let handler = move || {
         if stop.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+            std::process::exit(INTERRUPTED.into());
         }
         let _ = writeln!(
             io::stderr(),
@@ -108,6 +114,48 @@ fn stop_on_signal(stop: Arc<AtomicBool>) {
     };
     // Only a second handler is an error, and there is none.
     let _ = ctrlc::set_handler(handler);
+}
+
+/// The first signal asks to stop, or ends the process at once if there is nothing to commit; a second ends it anyway.
+fn interrupt_on_signal() -> Interrupt {
+    let interrupt = Interrupt::default();
+    let asking = interrupt.clone();
+    let handler = move || match asking.ask() {
+        Asked::Midway => {
+            let _ = writeln!(
+                io::stderr(),
+                "\nstopping: what was taken is being committed (again to leave at once)"
+            );
+        }
+        Asked::BeforeAnything => {
+            let _ = writeln!(io::stderr(), "\nstopped: nothing was written to the topic");
+            std::process::exit(INTERRUPTED.into());
+        }
+        Asked::Again => std::process::exit(INTERRUPTED.into()),
+    };
+    // Only a second handler is an error, and there is none.
+    let _ = ctrlc::set_handler(handler);
+    interrupt
+}
+
+/// Makes what was taken durable, whatever came after, and says how much that is if it is not all.
+fn committed<T, E>(
+    made: Result<T, E>,
+    sink: Interruptible<Producer>,
+    place: &str,
+) -> anyhow::Result<T>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let taken = run::grouped(sink.taken);
+    match (made, sink.sink.close()) {
+        (Ok(made), closed) => closed.map(|()| made).map_err(Into::into),
+        (Err(error), Ok(())) if Interrupted::caused(&error) => {
+            let _ = writeln!(io::stderr(), "stopped: {taken} {place}");
+            Err(Interrupted.into())
+        }
+        (Err(error), _) => Err(error.into()),
+    }
 }
 
 fn generate(args: &cli::Generate) -> anyhow::Result<()> {
@@ -125,15 +173,18 @@ fn generate(args: &cli::Generate) -> anyhow::Result<()> {
         schemas: Some(args.log.join("schemas")),
     };
     let topic = Topic::create(&args.log, "measurements", args.partitions)?;
-    let mut producer = Producer::open(&topic, WriterOptions::default())?;
+    let interrupt = interrupt_on_signal();
+    let mut sink = interrupt.around(Producer::open(&topic, WriterOptions::default())?);
     let events = args.events;
     let mut progress = visitflow::progress::Progress::new();
-    let truth = generate::generate(&options, &mut producer, &mut |made| {
+    let made = generate::generate(&options, &mut sink, &mut |made| {
         progress.say(|| format!("{} of {} made", run::grouped(made), run::grouped(events)));
-    })?;
-    producer.close()?;
+    });
     progress.end();
     let log = args.log.display();
+    let rest =
+        "the right answer beside them is not complete; remove the folder before it is made again";
+    let truth = committed(made, sink, &format!("measurements are in {log}; {rest}"))?;
     println!(
         "{} arrivals, {} visits, in {log}",
         run::grouped(truth.taken),
@@ -155,11 +206,17 @@ fn import(args: cli::Import) -> anyhow::Result<()> {
         cli::Format::Jsonl => import::Format::Jsonl(mapping(import::Kind::Jsonl)?),
     };
     let topic = Topic::open_or_create(&args.log, &args.topic, args.partitions)?;
-    let mut producer = Producer::open(&topic, WriterOptions::default())?;
+    let interrupt = interrupt_on_signal();
+    let mut sink = interrupt.around(Producer::open(&topic, WriterOptions::default())?);
+    let place = format!(
+        "measurements are in {}, topic {}; the rest is not",
+        args.log.display(),
+        args.topic
+    );
     let mut options = import::Options::new(args.files, format, args.log);
     options.topic = args.topic;
-    let summary = import::import(&options, &mut producer, &mut import::Meter::stderr())?;
-    producer.close()?;
+    let made = import::import(&options, &mut sink, &mut import::Meter::stderr());
+    let summary = committed(made, sink, &place)?;
     print(&format!("{summary}\n"))
 }
 
@@ -223,9 +280,14 @@ fn report(error: &anyhow::Error) {
             text.push_str(&format!("error: {error}\n"));
         }
     } else {
-        text.push_str(&format!("error: {error}\n"));
-        for cause in error.chain().skip(1) {
-            text.push_str(&format!("  because {cause}\n"));
+        let mut said = error.to_string();
+        text.push_str(&format!("error: {said}\n"));
+        for cause in error.chain().skip(1).map(ToString::to_string) {
+            // Most errors have their causes in their own words.
+            if !said.contains(&cause) {
+                text.push_str(&format!("  because {cause}\n"));
+                said.push_str(&cause);
+            }
         }
     }
     let _ = io::stderr().lock().write_all(text.as_bytes());

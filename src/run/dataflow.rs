@@ -196,11 +196,19 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
         cuts.clone().probe_with(&committed);
 
         let seen = metrics.clone();
+        let tagged = visits.tagged.clone().inspect_core(move |event| {
+            if let Ok((_, batch)) = event {
+                seen.tagged
+                    .fetch_add(batch.heads().len() as u64, Ordering::Relaxed);
+            }
+        });
+        let seen = metrics.clone();
         let lifecycle = visits
             .lifecycle
             .clone()
             .inspect(move |said| seen.lifecycle(said));
         if sinks.is_empty() {
+            tagged.probe_with(&committed);
             lifecycle.probe_with(&committed);
         } else {
             let mut sink = |topic: usize| sinks[topic].take().expect("each topic is opened once");
@@ -224,7 +232,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             };
             let written = [
                 topic::tagged(
-                    visits.tagged.clone(),
+                    tagged,
                     sink(0),
                     derived(tag::tagged),
                     failure.clone(),

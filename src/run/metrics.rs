@@ -21,7 +21,7 @@ const SAMPLES: usize = 4_096;
 /// Counters of one process.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// Records written to `tagged`, or counted where there is no such topic.
+    /// Measurements tagged.
     pub tagged: AtomicU64,
     /// Visits that have begun.
     pub started: AtomicU64,

@@ -4,6 +4,7 @@
 //! read to its end (unless it is followed), when it is asked to stop, or when something goes
 //! wrong; whatever was committed until then stays and is whole.
 
+mod connect;
 mod dataflow;
 mod failure;
 pub mod metrics;
@@ -19,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use timely::CommunicationConfig;
+use timely::communication::Config;
 use visitflow_dataflows::enrich::{
     Agents, BUILT_IN_REGEXES, BUILT_IN_ROBOTS, Countries, EnrichError, Enrichment,
 };
@@ -37,6 +38,8 @@ use crate::log::{LogError, Topic};
 use crate::sink::SinkError;
 use crate::source::{Growing, STEP_RECORDS, SourceError};
 use crate::table::TableError;
+use connect::Connections;
+pub use connect::{ConnectError, Shape};
 pub use failure::Failure;
 use metrics::Metrics;
 
@@ -92,6 +95,10 @@ pub enum RunError {
     SaltsReadable(PathBuf),
     #[error("{workers} workers in all, expected at most {partitions} (outputs.partitions)")]
     Workers { workers: usize, partitions: u32 },
+    #[error("{} is being written by another run: its file {} is locked", dir.display(), lock.display())]
+    OutputsHeld { dir: PathBuf, lock: PathBuf },
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     #[error("the workers could not be started: {0}")]
     Start(String),
     #[error(
@@ -125,6 +132,8 @@ pub struct Options {
     pub budget: u64,
     /// How many records a step of a replay has at least. Results do not depend on it.
     pub step_records: usize,
+    /// How long the processes may take to find each other.
+    pub patience: Duration,
 }
 
 impl Options {
@@ -135,6 +144,7 @@ impl Options {
             processes: None,
             budget: 64 << 20,
             step_records: STEP_RECORDS,
+            patience: Duration::from_secs(60),
         }
     }
 }
@@ -346,6 +356,7 @@ pub fn run(
         processes,
         budget,
         step_records,
+        patience,
     } = options;
     refuse_salts(&job)?;
     let topic = Topic::open(&job.source.log, &job.source.topic)?;
@@ -363,7 +374,21 @@ pub fn run(
             partitions: job.outputs.partitions,
         });
     }
-    outputs::prepare(&job, &reader, process == 0)?;
+    let mut connections = match processes {
+        Some((process, hosts)) => Some(Connections::find(process, hosts, job.workers, patience)?),
+        None => None,
+    };
+    // Kept until the run has ended.
+    let _held = if process == 0 {
+        outputs::hold(&job)?
+    } else {
+        Vec::new()
+    };
+    let prepare = || outputs::prepare(&job, &reader, process == 0);
+    match &mut connections {
+        Some(connections) => connections.in_order(prepare)?,
+        None => prepare()?,
+    }
     let output_schemas = match &job.outputs.log {
         Some(log) => {
             Some(Arc::new(FolderStore::open(outputs::schemas(log))?) as Arc<dyn SchemaStore>)
@@ -371,6 +396,15 @@ pub fn run(
         None => None,
     };
 
+    let (builders, others) = match connections {
+        Some(connections) => connections
+            .allocators()
+            .map_err(|error| RunError::Start(error.to_string()))?,
+        None if job.workers == 1 => Config::Thread.try_build().map_err(RunError::Start)?,
+        None => Config::Process(job.workers)
+            .try_build()
+            .map_err(RunError::Start)?,
+    };
     let metrics = Arc::new(Metrics::new(job.workers));
     let handle = Handle {
         metrics: metrics.clone(),
@@ -403,26 +437,13 @@ pub fn run(
             .spawn(move || watch(handle))
     };
 
-    let threads = shared.job.workers;
-    let communication = match processes {
-        Some((process, addresses)) => CommunicationConfig::Cluster {
-            threads,
-            process,
-            addresses,
-            report: false,
-            zerocopy: false,
-        },
-        None if threads == 1 => CommunicationConfig::Thread,
-        None => CommunicationConfig::Process(threads),
-    };
-    let config = timely::Config {
-        communication,
-        worker: timely::WorkerConfig::default(),
-    };
     let own = shared.clone();
+    let work = move |worker: &mut _| dataflow::work(worker, &own);
+    let guards =
+        timely::execute::execute_from(builders, others, timely::WorkerConfig::default(), work);
     let mut ledger = Ledger::default();
     let mut panicked = None;
-    match timely::execute(config, move |worker| dataflow::work(worker, &own)) {
+    match guards {
         Err(message) => shared.failure.set(RunError::Start(message)),
         // Timely's own threads say by a panic that a process is gone, and whoever joins them panics.
         Ok(guards) => match catch_unwind(AssertUnwindSafe(|| guards.join())) {

@@ -1,7 +1,7 @@
 //! The outputs of a job, made ready before anything starts: topics and tables that are there and
 //! empty, and the schemas of what will be in them.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use visitflow_schemas::columns::{Ids, arrow_schema_of};
@@ -26,6 +26,31 @@ pub fn identified(files: &Path) -> PathBuf {
 /// The folder of the schemas of an output log.
 pub fn schemas(log: &Path) -> PathBuf {
     log.join("schemas")
+}
+
+/// Takes the outputs for this run alone, for as long as the files are open. A second run, which could even remove what
+/// this one writes, is refused.
+pub fn hold(job: &Job) -> Result<Vec<File>, RunError> {
+    let take = |dir: &PathBuf| {
+        fs::create_dir_all(dir).map_err(RunError::io("create", dir))?;
+        let lock = dir.join(".lock");
+        let file = File::create(&lock).map_err(RunError::io("create", &lock))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(RunError::OutputsHeld {
+                dir: dir.clone(),
+                lock,
+            }),
+            Err(TryLockError::Error(source)) => Err(RunError::Io {
+                what: "lock",
+                path: lock,
+                source,
+            }),
+        }
+    };
+    let mut dirs: Vec<&PathBuf> = job.outputs.log.iter().chain(&job.outputs.files).collect();
+    dirs.dedup();
+    dirs.into_iter().map(take).collect()
 }
 
 /// Makes the outputs ready. With `first`, the process that creates, replaces and refuses them; the
