@@ -1,6 +1,7 @@
 //! The dataflow of a job on one worker: fragments wired together, sources in front, sinks behind.
 
 use std::cell::{Cell, RefCell};
+use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,13 +35,19 @@ const SAMPLE: u64 = 64;
 
 /// Works until the job is done; the ledger, on the first worker.
 pub fn work(worker: &mut Worker, shared: &Shared) -> Option<Ledger> {
-    match build(worker, shared) {
+    let ledger = match build(worker, shared) {
         Ok(built) => built.run(worker, shared),
         Err(error) => {
             shared.failure.set(error);
             None
         }
+    };
+    // A worker that leaves in peace is waited for no longer, but what it owes the others is. So that
+    // they do not wait for ever, its process must be seen to fail.
+    if shared.shares && shared.failure.is_set() {
+        resume_unwind(Box::new("the process has failed"));
     }
+    ledger
 }
 
 /// A dataflow that stands.

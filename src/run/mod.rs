@@ -13,6 +13,7 @@ pub mod progress;
 pub mod status;
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -100,6 +101,11 @@ pub enum RunError {
     Connect(#[from] ConnectError),
     #[error("the workers could not be started: {0}")]
     Start(String),
+    #[error(
+        "the connection with another process of the job is lost, or it has failed; the processes live and \
+         die together: see what it says, and start all of them again"
+    )]
+    Lost,
     #[error("a worker has panicked: {0}")]
     Panic(String),
     #[error(
@@ -246,6 +252,8 @@ struct Shared {
     stopped: AtomicBool,
     budget: u64,
     step_records: usize,
+    /// Whether there are other processes.
+    shares: bool,
 }
 
 /// The rules of a job, as the dataflow takes them.
@@ -418,6 +426,7 @@ pub fn run(
         stopped: AtomicBool::new(false),
         budget,
         step_records,
+        shares: count > 1,
         job,
     });
     let status = status::Writer::start(&shared.job, process, handle.clone(), shared.rules)?;
@@ -436,15 +445,19 @@ pub fn run(
     let mut panicked = None;
     match guards {
         Err(message) => shared.failure.set(RunError::Start(message)),
-        Ok(guards) => {
-            for result in guards.join() {
-                match result {
-                    Ok(Some(own)) => ledger = own,
-                    Ok(None) => (),
-                    Err(message) => panicked = Some(RunError::Panic(message)),
+        // Timely's own threads say by a panic that a process is gone, and whoever joins them panics.
+        Ok(guards) => match catch_unwind(AssertUnwindSafe(|| guards.join())) {
+            Err(_) => shared.failure.set(RunError::Lost),
+            Ok(results) => {
+                for result in results {
+                    match result {
+                        Ok(Some(own)) => ledger = own,
+                        Ok(None) => (),
+                        Err(message) => panicked = Some(RunError::Panic(message)),
+                    }
                 }
             }
-        }
+        },
     }
     let stopped = shared.stopped.load(Ordering::Relaxed);
     handle.ended.store(true, Ordering::Release);
