@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, TimestampMicrosecondType};
-use arrow_array::RecordBatch;
 use visitflow::anonymize::salts::SaltFileError;
 use visitflow::anonymize::{AnonymizeError, Summary, TOPICS, anonymize, anonymous, check};
 use visitflow::generate;
