@@ -1,6 +1,6 @@
 //! What a record of 450 bytes costs in the embedded log, appended and read, beside plain writes
-//! and reads of the same number of bytes in pieces of 64 KiB with a CRC. `cargo bench --bench
-//! log`; the times are for 100,000 records.
+//! and reads of the same number of bytes with a CRC. `cargo bench --bench log`; the times are for
+//! 100,000 records.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -21,8 +21,11 @@ fn new_topic(dir: &Path, partitions: u32) -> Topic {
     Topic::create(dir, "t", partitions).unwrap()
 }
 
-fn append_one(topic: &Topic) {
-    let mut writer = Writer::open(topic, 0, WriterOptions::default()).unwrap();
+fn open_one(topic: &Topic) -> Writer {
+    Writer::open(topic, 0, WriterOptions::default()).unwrap()
+}
+
+fn append_one(mut writer: Writer) -> Writer {
     for i in 0..RECORDS {
         writer.push(i as i64, &KEY, &[], &VALUE).unwrap();
         // As of a tick of a busy sink.
@@ -31,16 +34,40 @@ fn append_one(topic: &Topic) {
         }
     }
     writer.commit(RECORDS).unwrap();
+    writer
 }
 
-fn append_by_key(topic: &Topic) {
-    let mut producer = Producer::open(topic, WriterOptions::default()).unwrap();
+fn open_all(topic: &Topic) -> Producer {
+    Producer::open(topic, WriterOptions::default()).unwrap()
+}
+
+fn append_by_key(mut producer: Producer) -> Producer {
     let mut key = KEY;
     for i in 0..RECORDS {
         key[..8].copy_from_slice(&i.to_le_bytes());
         producer.send(i as i64, &key, &[], &VALUE).unwrap();
     }
     producer.flush().unwrap();
+    producer
+}
+
+/// What [`append_by_key`] cannot do without: records gathered in 16 buffers, and written.
+fn gather(dir: &Path) -> u32 {
+    let create = |i| File::create(dir.join(format!("plain{i}"))).unwrap();
+    let mut files: Vec<_> = (0..16).map(create).collect();
+    let mut pieces = vec![Vec::new(); 16];
+    let mut crc = 0;
+    for i in 0..RECORDS {
+        let j = (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60) as usize;
+        pieces[j].extend_from_slice(&KEY);
+        pieces[j].extend_from_slice(&VALUE);
+        if pieces[j].len() >= 4 * PIECE {
+            crc ^= crc32fast::hash(&pieces[j]);
+            files[j].write_all(&pieces[j]).unwrap();
+            pieces[j].clear();
+        }
+    }
+    crc
 }
 
 /// Reads partitions a record of each in turn, as a merge does.
@@ -90,15 +117,22 @@ fn log(c: &mut Criterion) {
     });
     group.bench_function("append/1 partition", |b| {
         b.iter_batched(
-            || new_topic(dir, 1),
-            |topic| append_one(&topic),
+            || open_one(&new_topic(dir, 1)),
+            append_one,
+            BatchSize::PerIteration,
+        );
+    });
+    group.bench_function("append/baseline of 16", |b| {
+        b.iter_batched(
+            || (0..16).for_each(|i| drop(std::fs::remove_file(dir.join(format!("plain{i}"))))),
+            |()| gather(dir),
             BatchSize::PerIteration,
         );
     });
     group.bench_function("append/16 partitions by key", |b| {
         b.iter_batched(
-            || new_topic(dir, 16),
-            |topic| append_by_key(&topic),
+            || open_all(&new_topic(dir, 16)),
+            append_by_key,
             BatchSize::PerIteration,
         );
     });
@@ -116,12 +150,12 @@ fn log(c: &mut Criterion) {
         });
     });
     let topic = new_topic(dir, 1);
-    append_one(&topic);
+    append_one(open_one(&topic));
     group.bench_function("read/1 partition", |b| {
         b.iter(|| assert_eq!(read(&topic), RECORDS));
     });
     let topic = new_topic(dir, 16);
-    append_by_key(&topic);
+    append_by_key(open_all(&topic));
     group.bench_function("read/16 partitions", |b| {
         b.iter(|| assert_eq!(read(&topic), RECORDS));
     });

@@ -117,12 +117,12 @@ pub enum Format {
     visitflow import combined access.log access.log.1.gz --log shop/log\n  \
     visitflow import csv events.csv.gz --mapping events.toml --log shop/log\n  \
     visitflow import jsonl events.jsonl --mapping events.toml --log shop/log --topic clicks\n\n\
-    Files that end in .gz are unpacked on the way. What cannot be read is counted and kept.")]
+    Gzipped files are known by their content. What cannot be read is counted and kept.")]
 pub struct Import {
     /// What the files are
     #[arg(value_enum)]
     pub format: Format,
-    /// The files, read in this order
+    /// The files; together they are one input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Folder of the log to write into

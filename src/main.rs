@@ -67,10 +67,17 @@ fn run(args: &cli::Run) -> anyhow::Result<()> {
     if let Some(files) = outputs.files {
         let [measurements, visits] = summary.versions;
         let dir = run::outputs::identified(&files);
-        println!("tables: {} (version {measurements} of measurements, {visits} of visits)", dir.display());
+        println!(
+            "tables: {} (version {measurements} of measurements, {visits} of visits)",
+            dir.display()
+        );
     }
     if let Some(log) = outputs.log {
-        println!("topics: {} in {}", run::outputs::TOPICS.join(", "), log.display());
+        println!(
+            "topics: {} in {}",
+            run::outputs::TOPICS.join(", "),
+            log.display()
+        );
     }
     Ok(())
 }
@@ -82,7 +89,10 @@ fn anonymize(args: &cli::Anonymize) -> anyhow::Result<()> {
     let summary = visitflow::anonymize::anonymize(&job, args.follow, stop)?;
     println!("{summary}");
     if let Some(files) = &job.outputs.files {
-        println!("tables: {}", visitflow::anonymize::anonymous(files).display());
+        println!(
+            "tables: {}",
+            visitflow::anonymize::anonymous(files).display()
+        );
     }
     if let Some(log) = &job.outputs.log {
         let twins = visitflow::anonymize::TOPICS.map(|(_, twin)| twin);
@@ -97,7 +107,10 @@ fn stop_on_signal(stop: Arc<AtomicBool>) {
         if stop.swap(true, Ordering::Relaxed) {
             std::process::exit(INTERRUPTED.into());
         }
-        let _ = writeln!(io::stderr(), "\nstopping: what is complete is being committed (again to leave at once)");
+        let _ = writeln!(
+            io::stderr(),
+            "\nstopping: what is complete is being committed (again to leave at once)"
+        );
     };
     // Only a second handler is an error, and there is none.
     let _ = ctrlc::set_handler(handler);
@@ -146,7 +159,11 @@ where
 }
 
 fn generate(args: &cli::Generate) -> anyhow::Result<()> {
-    let mut settings = generate::Settings { events: args.events, seed: args.seed, ..Default::default() };
+    let mut settings = generate::Settings {
+        events: args.events,
+        seed: args.seed,
+        ..Default::default()
+    };
     settings.partitions = args.partitions;
     settings.start = args.start;
     let options = generate::Options {
@@ -204,10 +221,26 @@ fn import(args: cli::Import) -> anyhow::Result<()> {
 }
 
 fn show(args: cli::Show) -> anyhow::Result<()> {
-    let cli::Show { place, limit, topic, partition } = args;
+    let cli::Show {
+        place,
+        limit,
+        topic,
+        partition,
+    } = args;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let shown = show::show(&show::Options { place, limit, topic, partition }, &mut out);
-    match shown.map_err(anyhow::Error::from).and_then(|_| Ok(out.flush()?)) {
+    let shown = show::show(
+        &show::Options {
+            place,
+            limit,
+            topic,
+            partition,
+        },
+        &mut out,
+    );
+    match shown
+        .map_err(anyhow::Error::from)
+        .and_then(|_| Ok(out.flush()?))
+    {
         Err(error) if broken_pipe(&error) => Ok(()),
         other => other,
     }
@@ -216,7 +249,8 @@ fn show(args: cli::Show) -> anyhow::Result<()> {
 /// A reader that has seen enough (`| head`) is no error.
 fn broken_pipe(error: &anyhow::Error) -> bool {
     let pipe = |e: &(dyn std::error::Error + 'static)| {
-        e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+        e.downcast_ref::<io::Error>()
+            .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
     };
     error.chain().any(pipe)
 }

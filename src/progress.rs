@@ -16,7 +16,10 @@ pub struct Progress {
 impl Progress {
     /// Says nothing yet.
     pub fn new() -> Progress {
-        Progress { terminal: io::stderr().is_terminal(), last: Instant::now() }
+        Progress {
+            terminal: io::stderr().is_terminal(),
+            last: Instant::now(),
+        }
     }
 
     /// Says it, if it is time to.
@@ -26,7 +29,11 @@ impl Progress {
         }
         self.last = Instant::now();
         let (mut err, line) = (io::stderr().lock(), line());
-        let _ = if self.terminal { write!(err, "\r\x1b[K{line}") } else { writeln!(err, "{line}") };
+        let _ = if self.terminal {
+            write!(err, "\r\x1b[K{line}")
+        } else {
+            writeln!(err, "{line}")
+        };
         let _ = err.flush();
     }
 

@@ -38,7 +38,9 @@ pub enum ShowError {
         topics: Vec<String>,
     },
     /// A partition that is not there.
-    #[error("the topic {topic} has the partitions 0 to {last}, expected one of them rather than {partition}")]
+    #[error(
+        "the topic {topic} has the partitions 0 to {last}, expected one of them rather than {partition}"
+    )]
     Partition {
         /// The topic.
         topic: String,
@@ -86,23 +88,47 @@ pub struct Options {
 pub fn show(options: &Options, out: &mut impl Write) -> Result<u64, ShowError> {
     let place = &options.place;
     if place.join("_delta_log").is_dir() {
-        for (option, given) in [("topic", options.topic.is_some()), ("partition", options.partition.is_some())] {
+        for (option, given) in [
+            ("topic", options.topic.is_some()),
+            ("partition", options.partition.is_some()),
+        ] {
             if given {
-                return Err(ShowError::Option { option, place: place.clone() });
+                return Err(ShowError::Option {
+                    option,
+                    place: place.clone(),
+                });
             }
         }
         return show_table(options, out);
     }
     if place.join("topic.json").is_file() {
-        let name = place.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        return show_topic(place.parent().unwrap_or(Path::new(".")), &name, options, out);
+        let name = place
+            .file_name()
+            .map(|n| n.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        return show_topic(
+            place.parent().unwrap_or(Path::new(".")),
+            &name,
+            options,
+            out,
+        );
     }
-    let topics = if place.is_dir() { Topic::list(place)? } else { vec![] };
+    let topics = if place.is_dir() {
+        Topic::list(place)?
+    } else {
+        vec![]
+    };
     match (&options.topic, &topics[..]) {
         (Some(name), _) => show_topic(place, name, options, out),
         (None, [one]) => show_topic(place, one, options, out),
-        (None, []) => Err(ShowError::Nothing { place: place.clone(), hint: hint(place) }),
-        (None, _) => Err(ShowError::Several { place: place.clone(), topics }),
+        (None, []) => Err(ShowError::Nothing {
+            place: place.clone(),
+            hint: hint(place),
+        }),
+        (None, _) => Err(ShowError::Several {
+            place: place.clone(),
+            topics,
+        }),
     }
 }
 
@@ -144,11 +170,20 @@ fn show_table(options: &Options, out: &mut impl Write) -> Result<u64, ShowError>
     Ok(shown)
 }
 
-fn show_topic(log: &Path, name: &str, options: &Options, out: &mut impl Write) -> Result<u64, ShowError> {
+fn show_topic(
+    log: &Path,
+    name: &str,
+    options: &Options,
+    out: &mut impl Write,
+) -> Result<u64, ShowError> {
     let topic = Topic::open(log, name)?;
     let last = topic.partitions() - 1;
     if let Some(partition) = options.partition.filter(|p| *p > last) {
-        return Err(ShowError::Partition { topic: name.to_owned(), last, partition });
+        return Err(ShowError::Partition {
+            topic: name.to_owned(),
+            last,
+            partition,
+        });
     }
     let mut bodies = Bodies::of(log)?;
     let mut left = options.limit.unwrap_or(u64::MAX);
@@ -184,8 +219,15 @@ struct Bodies {
 impl Bodies {
     fn of(log: &Path) -> Result<Bodies, StoreError> {
         let dir = log.join("schemas");
-        let store = if dir.is_dir() { Some(FolderStore::open(dir)?) } else { None };
-        Ok(Bodies { store, known: HashMap::new() })
+        let store = if dir.is_dir() {
+            Some(FolderStore::open(dir)?)
+        } else {
+            None
+        };
+        Ok(Bodies {
+            store,
+            known: HashMap::new(),
+        })
     }
 
     /// Adds the schema's name and the value; for what is no message, why, and the bytes.
@@ -248,12 +290,24 @@ fn to_json(value: Avro) -> Value {
         Avro::Map(entries) => {
             let mut entries: Vec<_> = entries.into_iter().collect();
             entries.sort_by(|a, b| a.0.cmp(&b.0));
-            entries.into_iter().map(|(key, value)| (key, to_json(value))).collect::<Map<_, _>>().into()
+            entries
+                .into_iter()
+                .map(|(key, value)| (key, to_json(value)))
+                .collect::<Map<_, _>>()
+                .into()
         }
-        Avro::Record(fields) => fields.into_iter().map(|(name, value)| (name, to_json(value))).collect::<Map<_, _>>().into(),
+        Avro::Record(fields) => fields
+            .into_iter()
+            .map(|(name, value)| (name, to_json(value)))
+            .collect::<Map<_, _>>()
+            .into(),
         Avro::TimestampMillis(v) | Avro::LocalTimestampMillis(v) => time(v).into(),
-        Avro::TimestampMicros(v) | Avro::LocalTimestampMicros(v) => time(v.div_euclid(1_000)).into(),
-        Avro::TimestampNanos(v) | Avro::LocalTimestampNanos(v) => time(v.div_euclid(1_000_000)).into(),
+        Avro::TimestampMicros(v) | Avro::LocalTimestampMicros(v) => {
+            time(v.div_euclid(1_000)).into()
+        }
+        Avro::TimestampNanos(v) | Avro::LocalTimestampNanos(v) => {
+            time(v.div_euclid(1_000_000)).into()
+        }
         Avro::Uuid(v) => v.to_string().into(),
         other => format!("{other:?}").into(),
     }

@@ -40,17 +40,30 @@ pub enum WhyError {
 pub fn statuses(job: &Job) -> Result<Vec<Status>, WhyError> {
     let mut found = Vec::new();
     for process in 0.. {
-        let Some(path) = file(job, process) else { break };
+        let Some(path) = file(job, process) else {
+            break;
+        };
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && process > 0 => break,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(WhyError::NeverRan { job: job.name.clone(), path });
+                return Err(WhyError::NeverRan {
+                    job: job.name.clone(),
+                    path,
+                });
             }
-            Err(error) => return Err(WhyError::Unreadable { path, problem: error.to_string() }),
+            Err(error) => {
+                return Err(WhyError::Unreadable {
+                    path,
+                    problem: error.to_string(),
+                });
+            }
         };
         let status = serde_json::from_slice(&bytes);
-        found.push(status.map_err(|e| WhyError::Unreadable { path, problem: e.to_string() })?);
+        found.push(status.map_err(|e| WhyError::Unreadable {
+            path,
+            problem: e.to_string(),
+        })?);
     }
     Ok(found)
 }
@@ -63,15 +76,30 @@ pub fn why(job: &Job) -> Result<String, WhyError> {
 /// The same from what was read, at this wall time.
 pub fn explain(statuses: &[Status], now: i64) -> String {
     let mut out = String::new();
-    let Some(first) = statuses.first() else { return out };
+    let Some(first) = statuses.first() else {
+        return out;
+    };
     let age = now - first.at;
     let gone = first.state == "running" && age > STALE;
-    let state = if gone { "gone without a word" } else { &first.state };
-    let _ = writeln!(out, "{}: {state}, as of {} ({} ago)", first.job, time(first.at), duration(age));
+    let state = if gone {
+        "gone without a word"
+    } else {
+        &first.state
+    };
+    let _ = writeln!(
+        out,
+        "{}: {state}, as of {} ({} ago)",
+        first.job,
+        time(first.at),
+        duration(age)
+    );
 
     match first.committed {
         None => {
-            let _ = writeln!(out, "frontier: at the end; the source was read to its end and everything is committed");
+            let _ = writeln!(
+                out,
+                "frontier: at the end; the source was read to its end and everything is committed"
+            );
         }
         Some(0) => {
             let _ = writeln!(out, "frontier: nothing is committed yet");
@@ -90,25 +118,62 @@ pub fn explain(statuses: &[Status], now: i64) -> String {
         }
     }
     let all = statuses.iter().flat_map(|s| &s.partitions);
-    let least = all.clone().filter(|p| p.tick.is_some()).min_by_key(|p| (p.tick, p.partition));
+    let least = all
+        .clone()
+        .filter(|p| p.tick.is_some())
+        .min_by_key(|p| (p.tick, p.partition));
     if let Some(p) = least {
-        let _ = writeln!(out, "held by:  partition {}: {}", p.partition, reason(p, first));
-        let sink = first.committed.zip(p.tick).is_some_and(|(committed, tick)| committed + 1_000 < tick);
+        let _ = writeln!(
+            out,
+            "held by:  partition {}: {}",
+            p.partition,
+            reason(p, first)
+        );
+        let sink = first
+            .committed
+            .zip(p.tick)
+            .is_some_and(|(committed, tick)| committed + 1_000 < tick);
         if sink {
-            let _ = writeln!(out, "          and a sink: what was read up to {} is not committed", time(p.tick.unwrap_or(0) as i64));
+            let _ = writeln!(
+                out,
+                "          and a sink: what was read up to {} is not committed",
+                time(p.tick.unwrap_or(0) as i64)
+            );
         }
     }
-    let _ = writeln!(out, "\n{:>9}  {:>6}  {:<24}  {:<24}  {:>12}  held by", "partition", "worker", "tick", "clock", "offset");
+    let _ = writeln!(
+        out,
+        "\n{:>9}  {:>6}  {:<24}  {:<24}  {:>12}  held by",
+        "partition", "worker", "tick", "clock", "offset"
+    );
     for p in all {
         let tick = p.tick.map_or("closed".into(), |tick| time(tick as i64));
         let clock = p.clock.map_or("no record yet".into(), time);
-        let _ = writeln!(out, "{:>9}  {:>6}  {tick:<24}  {clock:<24}  {:>12}  {}", p.partition, p.worker, grouped(p.offset), word(p.hold));
+        let _ = writeln!(
+            out,
+            "{:>9}  {:>6}  {tick:<24}  {clock:<24}  {:>12}  {}",
+            p.partition,
+            p.worker,
+            grouped(p.offset),
+            word(p.hold)
+        );
     }
     let sum = |at: usize| grouped(statuses.iter().map(|s| s.counts[at]).sum());
-    let _ = writeln!(out, "\nread {}; visits: {} begun, {} ended, {} open", sum(0), sum(2), sum(3), sum(4));
+    let _ = writeln!(
+        out,
+        "\nread {}; visits: {} begun, {} ended, {} open",
+        sum(0),
+        sum(2),
+        sum(3),
+        sum(4)
+    );
     for (name, [version, tick]) in ["measurements", "visits"].iter().zip(first.versions) {
         if version > 0 {
-            let _ = writeln!(out, "table {name}: version {version}, every seal up to {}", time(tick as i64));
+            let _ = writeln!(
+                out,
+                "table {name}: version {version}, every seal up to {}",
+                time(tick as i64)
+            );
         }
     }
     out
@@ -124,11 +189,22 @@ fn word(hold: Hold) -> &'static str {
 }
 
 fn reason(p: &PartitionStatus, status: &Status) -> String {
-    let since = format!("since {} ({})", time(p.since), duration(status.at - p.since));
+    let since = format!(
+        "since {} ({})",
+        time(p.since),
+        duration(status.at - p.since)
+    );
     match p.hold {
-        Hold::Wall => format!("everything there is has been read; time goes with the wall clock, {since}"),
-        Hold::Unread => format!("there is more to read from offset {} on, {since}", grouped(p.offset)),
-        Hold::Paused => format!("paused: what was read and is not written yet exceeds the budget, {since}"),
+        Hold::Wall => {
+            format!("everything there is has been read; time goes with the wall clock, {since}")
+        }
+        Hold::Unread => format!(
+            "there is more to read from offset {} on, {since}",
+            grouped(p.offset)
+        ),
+        Hold::Paused => {
+            format!("paused: what was read and is not written yet exceeds the budget, {since}")
+        }
         Hold::Closed => "it was read to its end".into(),
     }
 }
@@ -169,7 +245,10 @@ mod tests {
             state: "running".into(),
             at: 61_000,
             committed: Some(tick),
-            partitions: vec![partition(0, tick + 500, Hold::Wall), partition(1, tick, hold)],
+            partitions: vec![
+                partition(0, tick + 500, Hold::Wall),
+                partition(1, tick, hold),
+            ],
             ..Status::default()
         }
     }
@@ -177,7 +256,10 @@ mod tests {
     #[test]
     fn the_partition_with_the_least_tick_is_named_with_what_holds_it() {
         let said = explain(&[status(Hold::Unread, 50_000)], 62_000);
-        assert!(said.contains("held by:  partition 1: there is more to read from offset 7 on"), "{said}");
+        assert!(
+            said.contains("held by:  partition 1: there is more to read from offset 7 on"),
+            "{said}"
+        );
         assert!(said.contains("shop: running"), "{said}");
     }
 

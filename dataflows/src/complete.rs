@@ -10,10 +10,10 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use bytemuck::{Pod, Zeroable};
 use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::StreamVec;
 
 use crate::batch::{Batch, Record};
 use crate::visit::{EndReason, Position, Tick, bytes_of_words};
@@ -231,7 +231,10 @@ fn places(bytes: &[u8]) -> Vec<Place> {
 ///
 /// Costs a look-up and a copy of its bytes a measurement. `hear` is told by how much the bytes kept
 /// have grown or shrunk.
-pub fn complete<'s>(visits: &Visits<'s>, mut hear: impl FnMut(i64) + 'static) -> StreamVec<'s, u64, Complete> {
+pub fn complete<'s>(
+    visits: &Visits<'s>,
+    mut hear: impl FnMut(i64) + 'static,
+) -> StreamVec<'s, u64, Complete> {
     let mut builder = OperatorBuilder::new("Complete".to_owned(), visits.tagged.scope());
     let mut tagged = builder.new_input(visits.tagged.clone(), Pipeline);
     let mut repeated = builder.new_input(visits.repeated.clone(), Pipeline);
@@ -242,7 +245,8 @@ pub fn complete<'s>(visits: &Visits<'s>, mut hear: impl FnMut(i64) + 'static) ->
         let mut cap = caps.into_iter().next();
         let mut kept = Measurements::default();
         let mut ends: Vec<Lifecycle> = Vec::new();
-        let add = |kept: &mut Measurements, batch: &Batch| batch.records().for_each(|r| kept.add(r));
+        let add =
+            |kept: &mut Measurements, batch: &Batch| batch.records().for_each(|r| kept.add(r));
         let mut heard = 0;
         move |frontiers| {
             // What is tagged may be kept at once: a visit takes no more than it counts.

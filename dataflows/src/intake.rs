@@ -30,9 +30,6 @@ pub const MAX_BROWSER_ID: usize = 1_024;
 /// How many fingerprints are remembered to be unknown.
 const MISSING: usize = 4_096;
 
-/// How much of a record that is too large goes to `rejected`, in bytes.
-const OVERSIZE_SAMPLE: usize = 1_024;
-
 /// A record as a source reads it.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrived<'a> {
@@ -58,7 +55,10 @@ pub struct Outboxes {
 impl Outboxes {
     /// Empty ones. `partitions` are those of the outputs, by which shards are dealt to workers.
     pub fn new(partitions: u32, workers: usize) -> Outboxes {
-        Outboxes { partitions, builders: (0..workers).map(|_| BatchBuilder::default()).collect() }
+        Outboxes {
+            partitions,
+            builders: (0..workers).map(|_| BatchBuilder::default()).collect(),
+        }
     }
 
     fn of(&mut self, shard: u8) -> &mut BatchBuilder {
@@ -68,8 +68,17 @@ impl Outboxes {
 
     /// The batches that are full; with `all`, every one that is not empty.
     pub fn ready(&mut self, all: bool) -> impl Iterator<Item = Batch> + '_ {
-        let ready = move |builder: &&mut BatchBuilder| if all { !builder.is_empty() } else { builder.is_full() };
-        self.builders.iter_mut().filter(ready).map(BatchBuilder::take)
+        let ready = move |builder: &&mut BatchBuilder| {
+            if all {
+                !builder.is_empty()
+            } else {
+                builder.is_full()
+            }
+        };
+        self.builders
+            .iter_mut()
+            .filter(ready)
+            .map(BatchBuilder::take)
     }
 }
 
@@ -88,7 +97,10 @@ struct Refusal {
 }
 
 fn refusal(reason: RejectReason, detail: impl Into<String>) -> Refusal {
-    Refusal { reason, detail: detail.into() }
+    Refusal {
+        reason,
+        detail: detail.into(),
+    }
 }
 
 /// The intake of one worker. Keeps a compiled walk for each writer's schema that it has met.
@@ -167,7 +179,11 @@ impl Intake {
         outboxes: &mut Outboxes,
     ) -> Result<Result<Fate, Refusal>, StoreError> {
         if arrived.value.len() > self.max_record {
-            let detail = format!("{} bytes, expected at most {}", arrived.value.len(), self.max_record);
+            let detail = format!(
+                "{} bytes, expected at most {}",
+                arrived.value.len(),
+                self.max_record
+            );
             return Ok(Err(refusal(RejectReason::Oversize, detail)));
         }
         let (schema, body) = match message::split(arrived.value) {
@@ -183,7 +199,9 @@ impl Intake {
         }
         let walk = match &self.writers[&schema] {
             Writer::Known(walk) => walk,
-            Writer::Unfit(why) => return Ok(Err(refusal(RejectReason::UnusableSchema, why.clone()))),
+            Writer::Unfit(why) => {
+                return Ok(Err(refusal(RejectReason::UnusableSchema, why.clone())));
+            }
         };
         let found = &mut self.found;
         if let Err(error) = walk.run(body, found) {
@@ -192,9 +210,17 @@ impl Intake {
         let mut digits = Digits::default();
         let browser_id = match id(found, body, Role::BrowserId, &mut digits) {
             Some(id) if (1..=MAX_BROWSER_ID).contains(&id.len()) => id,
-            Some([]) | None => return Ok(Err(refusal(RejectReason::NoBrowser, "the browser's ID is empty"))),
+            Some([]) | None => {
+                return Ok(Err(refusal(
+                    RejectReason::NoBrowser,
+                    "the browser's ID is empty",
+                )));
+            }
             Some(id) => {
-                let detail = format!("a browser's ID of {} bytes, expected at most {MAX_BROWSER_ID}", id.len());
+                let detail = format!(
+                    "a browser's ID of {} bytes, expected at most {MAX_BROWSER_ID}",
+                    id.len()
+                );
                 return Ok(Err(refusal(RejectReason::NoBrowser, detail)));
             }
         };
@@ -216,14 +242,20 @@ impl Intake {
         let shard = Shard::of(browser_id).0;
         let head = Head {
             browser,
-            at: Position { time, event: words_of_bytes(&event.0) },
+            at: Position {
+                time,
+                event: words_of_bytes(&event.0),
+            },
             extra,
             schema,
             shard,
             fate: fate as u8,
             ..head
         };
-        let (ip, agent) = (found.text(body, Role::Ip), found.text(body, Role::UserAgent));
+        let (ip, agent) = (
+            found.text(body, Role::Ip),
+            found.text(body, Role::UserAgent),
+        );
         let enrichment = &mut self.enrichment;
         outboxes.of(shard).push(head, browser_id, body, |out| {
             enrichment.context(ip, agent, out);
@@ -241,20 +273,34 @@ impl Intake {
             self.missing.add(fingerprint);
             return Ok(None);
         };
-        Ok(Some(self.compile(&schema).map_or_else(Writer::Unfit, |walk| Writer::Known(Box::new(walk)))))
+        Ok(Some(
+            self.compile(&schema)
+                .map_or_else(Writer::Unfit, |walk| Writer::Known(Box::new(walk))),
+        ))
     }
 
     fn compile(&self, schema: &Schema) -> Result<Walk, String> {
-        let read = resolve(schema, &self.reader)
-            .map_err(|e| format!("the schema {} cannot be read as the job's: {e}", schema.record().name))?;
-        let roles = Roles::find(schema, &self.overrides).map_err(|e| e.to_string())?;
+        let read = resolve(schema, &self.reader).map_err(|e| {
+            format!(
+                "the schema {} cannot be read as the job's: {e}",
+                schema.record().name
+            )
+        })?;
+        let overrides = self.overrides.in_writer(&self.reader, schema);
+        let roles = Roles::find(schema, &overrides).map_err(|e| e.to_string())?;
         Walk::compile(schema, &roles, Some(&read)).map_err(|e| e.to_string())
     }
 
     #[cold]
-    fn reject(&mut self, arrived: Arrived<'_>, head: Head, refusal: &Refusal, outboxes: &mut Outboxes) {
-        let oversize = refusal.reason == RejectReason::Oversize;
-        let kept = if oversize { OVERSIZE_SAMPLE.min(arrived.value.len()) } else { arrived.value.len() };
+    fn reject(
+        &mut self,
+        arrived: Arrived<'_>,
+        head: Head,
+        refusal: &Refusal,
+        outboxes: &mut Outboxes,
+    ) {
+        // What is too large is only to be found where it lies: a part of it would be taken for all.
+        let sent_on = refusal.reason != RejectReason::Oversize;
         self.scratch.clear();
         Rejected {
             reason: refusal.reason,
@@ -263,14 +309,18 @@ impl Intake {
             partition: arrived.partition as i32,
             offset: arrived.offset as i64,
             log_time: arrived.log_time,
-            message: Some(&arrived.value[..kept]),
+            message: sent_on.then_some(arrived.value),
             size: arrived.value.len() as i64,
         }
         .encode_body(&mut self.scratch);
         // It has no browser to go by: the place where it was read decides.
         let place = format!("{}/{}", arrived.topic, arrived.partition);
         let shard = Shard::of(place.as_bytes()).0;
-        let head = Head { shard, fate: Fate::Rejected as u8, ..head };
+        let head = Head {
+            shard,
+            fate: Fate::Rejected as u8,
+            ..head
+        };
         outboxes.of(shard).push(head, b"", &self.scratch, |_| ());
     }
 }

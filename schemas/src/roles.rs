@@ -7,7 +7,7 @@
 //! beside the tree of the schema, since whoever reads the error sees the schema for the first
 //! time in months.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::{self, Write as _};
 
 use crate::role::{Privacy, Role};
@@ -22,6 +22,78 @@ pub struct Overrides {
     pub roles: BTreeMap<String, Role>,
     /// The privacy of the field at this path.
     pub privacy: BTreeMap<String, Privacy>,
+}
+
+impl Overrides {
+    /// What is said of the fields of `reader`, as it holds for the schema of a writer, which may
+    /// be older or newer: a field that the writer calls by one of the reader's aliases has the
+    /// writer's path, and what is said of fields that the writer has not is left out.
+    pub fn in_writer(&self, reader: &Schema, writer: &Schema) -> Overrides {
+        let there = flatten(writer.record());
+        let there: HashSet<&str> = there.iter().map(|field| &field.path[..]).collect();
+        let mut renamed = BTreeMap::new();
+        let prefix = (String::new(), String::new());
+        pair_records(reader.record(), writer.record(), &prefix, &mut renamed);
+        let path = |path: &String| match there.contains(&path[..]) {
+            true => Some(path.clone()),
+            false => renamed.get(path).cloned(),
+        };
+        Overrides {
+            roles: self
+                .roles
+                .iter()
+                .filter_map(|(p, role)| Some((path(p)?, *role)))
+                .collect(),
+            privacy: self
+                .privacy
+                .iter()
+                .filter_map(|(p, privacy)| Some((path(p)?, *privacy)))
+                .collect(),
+        }
+    }
+}
+
+/// For each field of the reader that the writer has: its path, and the writer's.
+fn pair_records(
+    reader: &Record,
+    writer: &Record,
+    at: &(String, String),
+    paths: &mut BTreeMap<String, String>,
+) {
+    for field in &reader.fields {
+        let by_name = writer.fields.iter().find(|w| w.name == field.name);
+        let by_alias = || {
+            writer
+                .fields
+                .iter()
+                .find(|w| field.aliases.contains(&w.name))
+        };
+        let Some(written) = by_name.or_else(by_alias) else {
+            continue;
+        };
+        let below = |path: &str, name: &str| match path {
+            "" => name.to_owned(),
+            _ => format!("{path}.{name}"),
+        };
+        let at = (below(&at.0, &field.name), below(&at.1, &written.name));
+        paths.insert(at.0.clone(), at.1.clone());
+        pair_types(&field.ty, &written.ty, &at, paths);
+    }
+}
+
+fn pair_types(
+    reader: &Type,
+    writer: &Type,
+    at: &(String, String),
+    paths: &mut BTreeMap<String, String>,
+) {
+    let below = |mark: &str| (format!("{}{mark}", at.0), format!("{}{mark}", at.1));
+    match (&nullable(reader).kind, &nullable(writer).kind) {
+        (Kind::Record(r), Kind::Record(w)) => pair_records(r, w, at, paths),
+        (Kind::Array(r), Kind::Array(w)) => pair_types(r, w, &below("[]"), paths),
+        (Kind::Map(r), Kind::Map(w)) => pair_types(r, w, &below("{}"), paths),
+        _ => {}
+    }
 }
 
 /// The form of a role's value on the wire, without the union that makes it nullable.
@@ -563,6 +635,34 @@ mod tests {
         );
         let roles = Roles::find(&annotated, &overrides(&[("b", Role::BrowserId)])).unwrap();
         assert_eq!(roles.path(Role::BrowserId), Some(&[1][..]));
+    }
+
+    #[test]
+    fn what_is_said_of_the_readers_fields_holds_for_those_that_a_writer_has_by_whatever_name() {
+        let reader = schema(
+            r#"{"name":"id","type":"string"},{"name":"why","type":["null","string"],"default":null},
+               {"name":"visitor","aliases":["user"],"type":{"type":"record","name":"V","fields":[
+                   {"name":"cookie","aliases":["cid"],"type":"string"}]}},
+               {"name":"lines","aliases":["items"],"type":{"type":"array","items":{"type":"record","name":"L","fields":[
+                   {"name":"sku","type":"string"}]}}}"#,
+        );
+        let older = schema(
+            r#"{"name":"id","type":"string"},
+               {"name":"user","type":["null",{"type":"record","name":"V","fields":[{"name":"cid","type":"string"}]}]},
+               {"name":"items","type":{"type":"array","items":{"type":"record","name":"L","fields":[
+                   {"name":"sku","type":"string"}]}}}"#,
+        );
+        let mut said = overrides(&[
+            ("id", Role::EventId),
+            ("why", Role::Reason),
+            ("visitor.cookie", Role::BrowserId),
+        ]);
+        said.privacy.insert("lines[].sku".into(), Privacy::Keep);
+        said.privacy.insert("why".into(), Privacy::Keep);
+        let mut expected = overrides(&[("id", Role::EventId), ("user.cid", Role::BrowserId)]);
+        expected.privacy.insert("items[].sku".into(), Privacy::Keep);
+        assert_eq!(said.in_writer(&reader, &older), expected);
+        assert_eq!(said.in_writer(&reader, &reader), said);
     }
 
     #[test]

@@ -128,7 +128,11 @@ pub fn tagged(writer: &Schema) -> Result<Schema, SchemaError> {
 /// not by times. Errors as in [`tagged`].
 pub fn rows(writer: &Schema) -> Result<Schema, SchemaError> {
     let mut json = tagged(writer)?.json().clone();
-    let taken = writer.record().fields.iter().any(|field| field.name == "visit_day");
+    let taken = writer
+        .record()
+        .fields
+        .iter()
+        .any(|field| field.name == "visit_day");
     let day = json!({
         "name": if taken { "visitflow_visit_day" } else { "visit_day" },
         "type": {"type": "int", "logicalType": "date"},

@@ -205,6 +205,7 @@ impl fmt::Display for Summary {
 struct Tagged {
     overrides: Overrides,
     known: HashMap<u64, Schema>,
+    /// That of the rows.
     reader: Schema,
 }
 
@@ -225,7 +226,7 @@ impl Tagged {
                 known.entry(tagged.fingerprint()).or_insert(tagged);
             }
         }
-        let reader = tag::tagged(&reader).map_err(|source| RunError::Schema {
+        let reader = tag::rows(&reader).map_err(|source| RunError::Schema {
             path: job.schemas.reader.clone().unwrap_or_default(),
             source,
         })?;
@@ -269,7 +270,9 @@ fn is_tagged(schema: &Schema) -> bool {
         }
         _ => false,
     };
-    tag && short.trim_end_matches(|c: char| c.is_ascii_digit()).ends_with("Tagged")
+    tag && short
+        .trim_end_matches(|c: char| c.is_ascii_digit())
+        .ends_with("Tagged")
 }
 
 /// Whether the twins of a job could be written, as far as its schemas say: each field of each must
@@ -309,7 +312,9 @@ pub fn anonymize(
     let mut streams = vec![];
     if let (Some(log), Some(store)) = (&job.outputs.log, &store) {
         for (topic, twin) in TOPICS {
-            streams.push(stream::Twin::open(log, topic, twin, store, &mut salts, &tagged)?);
+            streams.push(stream::Twin::open(
+                log, topic, twin, store, &mut salts, &tagged,
+            )?);
         }
     }
     let mut tables = vec![];
@@ -320,7 +325,9 @@ pub fn anonymize(
         for (name, (anonymizer, positions)) in crate::sink::table::TABLES.iter().zip(both) {
             let from = outputs::identified(files).join(name);
             let to = anonymous(files).join(name);
-            tables.push(tables::Twin::open(&from, &to, anonymizer, positions, &tagged)?);
+            tables.push(tables::Twin::open(
+                &from, &to, anonymizer, positions, &tagged,
+            )?);
         }
     }
 

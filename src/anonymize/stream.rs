@@ -103,18 +103,23 @@ impl<'a> Twin<'a> {
             }
         };
         let lengths = |last: &Batch| [last.from.len(), last.to.len(), last.ends.len()];
-        if last.as_ref().is_some_and(|last| lengths(last) != [partitions as usize; 3]) {
+        if last
+            .as_ref()
+            .is_some_and(|last| lengths(last) != [partitions as usize; 3])
+        {
             let problem = format!("{PROGRESS} is of another number of partitions");
             return Err(other_source(&topic, &twin, problem));
         }
         let reader = |(partition, from): (u32, &u64)| Reader::open(&topic, partition, *from);
         let readers = (0..partitions).zip(&from).map(reader);
-        let readers = readers.collect::<Result<_, _>>().map_err(|error| match error {
-            crate::log::LogError::OffsetRange { .. } => {
-                other_source(&topic, &twin, error.to_string())
-            }
-            error => error.into(),
-        })?;
+        let readers = readers
+            .collect::<Result<_, _>>()
+            .map_err(|error| match error {
+                crate::log::LogError::OffsetRange { .. } => {
+                    other_source(&topic, &twin, error.to_string())
+                }
+                error => error.into(),
+            })?;
         let mut this = Twin {
             topic,
             twin,
@@ -175,7 +180,10 @@ impl<'a> Twin<'a> {
         for ((writer, count), end) in self.writers.iter().zip(counts).zip(&last.ends) {
             let now = writer.next_offset();
             if now != *end && now != end + count {
-                let problem = format!("a partition ends at {now}, expected {end} or {}", end + count);
+                let problem = format!(
+                    "a partition ends at {now}, expected {end} or {}",
+                    end + count
+                );
                 return Err(other_source(&self.topic, &self.twin, problem));
             }
             missing.push(now == *end);
@@ -225,8 +233,13 @@ impl<'a> Twin<'a> {
         }
         let mut last = None;
         loop {
-            let next = ticks.iter().enumerate().filter_map(|(p, tick)| Some(((*tick)?, p)));
-            let Some((tick, partition)) = next.min() else { break };
+            let next = ticks
+                .iter()
+                .enumerate()
+                .filter_map(|(p, tick)| Some(((*tick)?, p)));
+            let Some((tick, partition)) = next.min() else {
+                break;
+            };
             let full = self.items.len() >= RECORDS || self.bytes.len() >= BYTES;
             if to.is_none() && full && last != Some(tick) {
                 break;
@@ -238,9 +251,17 @@ impl<'a> Twin<'a> {
             last = Some(tick);
         }
         if let Some(to) = to
-            && let Some(reader) = self.readers.iter().zip(to).find(|(r, to)| r.offset() != **to)
+            && let Some(reader) = self
+                .readers
+                .iter()
+                .zip(to)
+                .find(|(r, to)| r.offset() != **to)
         {
-            let problem = format!("a partition ends at {}, expected {}", reader.0.offset(), reader.1);
+            let problem = format!(
+                "a partition ends at {}, expected {}",
+                reader.0.offset(),
+                reader.1
+            );
             return Err(other_source(&self.topic, &self.twin, problem));
         }
         // A browser's own records keep their order: they come from one partition.
@@ -249,15 +270,26 @@ impl<'a> Twin<'a> {
     }
 
     /// The tick of the next record of a partition.
-    fn tick(&mut self, partition: usize, to: Option<&[u64]>) -> Result<Option<u64>, AnonymizeError> {
+    fn tick(
+        &mut self,
+        partition: usize,
+        to: Option<&[u64]>,
+    ) -> Result<Option<u64>, AnonymizeError> {
         let reader = &mut self.readers[partition];
         if to.is_some_and(|to| reader.offset() >= to[partition]) {
             return Ok(None);
         }
-        let Some(record) = reader.peek()? else { return Ok(None) };
+        let Some(record) = reader.peek()? else {
+            return Ok(None);
+        };
         match tick_of(&record) {
             Some(tick) => Ok(Some(tick)),
-            None => Err(wrong(&self.topic, partition, record.offset, RecordProblem::NoTick)),
+            None => Err(wrong(
+                &self.topic,
+                partition,
+                record.offset,
+                RecordProblem::NoTick,
+            )),
         }
     }
 
@@ -270,7 +302,9 @@ impl<'a> Twin<'a> {
         tagged: &Tagged,
         read: &mut crc32fast::Hasher,
     ) -> Result<(), AnonymizeError> {
-        let Some(record) = self.readers[partition].peek()? else { return Ok(()) };
+        let Some(record) = self.readers[partition].peek()? else {
+            return Ok(());
+        };
         let offset = record.offset;
         let problem = |problem| wrong(&self.topic, partition, offset, problem);
         read.update(record.key);
@@ -283,7 +317,9 @@ impl<'a> Twin<'a> {
             self.known.insert(fingerprint, known);
         }
         let Known { anonymizer, header } = &self.known[&fingerprint];
-        let began = anonymizer.began(body).map_err(|error| problem(error.into()))?;
+        let began = anonymizer
+            .began(body)
+            .map_err(|error| problem(error.into()))?;
         let year = year_of(began);
         salts.ensure(year)?;
         let salt = salts.get(year).expect("ensured above");
@@ -317,12 +353,18 @@ fn learn(
                 store.get(fingerprint)?
             }
         };
-        schema.map(|schema| tagged.anonymizer(&schema)).transpose()?
+        schema
+            .map(|schema| tagged.anonymizer(&schema))
+            .transpose()?
     } else {
         let schema = store.get(fingerprint)?;
-        schema.map(|schema| Anonymizer::of_record(&schema)).transpose()?
+        schema
+            .map(|schema| Anonymizer::of_record(&schema))
+            .transpose()?
     };
-    let Some(anonymizer) = anonymizer else { return Ok(None) };
+    let Some(anonymizer) = anonymizer else {
+        return Ok(None);
+    };
     store.put(anonymizer.anonymous())?;
     let mut header = vec![];
     message::write_header(anonymizer.anonymous().fingerprint(), &mut header);
@@ -330,7 +372,10 @@ fn learn(
 }
 
 fn tick_of(record: &Record<'_>) -> Option<u64> {
-    std::str::from_utf8(record.header("tick")?).ok()?.parse().ok()
+    std::str::from_utf8(record.header("tick")?)
+        .ok()?
+        .parse()
+        .ok()
 }
 
 fn wrong(topic: &Topic, partition: usize, offset: u64, problem: RecordProblem) -> AnonymizeError {
@@ -365,7 +410,9 @@ fn read_batch(path: &Path) -> Result<Option<Batch>, AnonymizeError> {
     match fs::read(path) {
         Ok(text) => {
             let batch = serde_json::from_slice(&text);
-            Ok(Some(batch.map_err(|error| failed(io::Error::other(error)))?))
+            Ok(Some(
+                batch.map_err(|error| failed(io::Error::other(error)))?,
+            ))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed(error)),

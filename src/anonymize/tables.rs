@@ -57,11 +57,13 @@ impl Twin {
         tagged: &Tagged,
     ) -> Result<Twin, AnonymizeError> {
         let table = Table::open(from)?;
-        let columns = anonymizer.arrow_schema().map_err(|source| AnonymizeError::Columns {
-            table: from.to_owned(),
-            file: "its schema".to_owned(),
-            source,
-        })?;
+        let columns = anonymizer
+            .arrow_schema()
+            .map_err(|source| AnonymizeError::Columns {
+                table: from.to_owned(),
+                file: "its schema".to_owned(),
+                source,
+            })?;
         let free = |name: &String| columns.index_of(name).is_err();
         let mut name = "position_in_visit".to_owned();
         while !free(&name) {
@@ -69,7 +71,11 @@ impl Twin {
         }
         let position = positions.then_some(name);
         let mut fields = columns.fields().to_vec();
-        fields.extend(position.as_deref().map(|name| Arc::new(position_field(name))));
+        fields.extend(
+            position
+                .as_deref()
+                .map(|name| Arc::new(position_field(name))),
+        );
         let mut properties = vec![];
         let tick = table.property("visitflow.tick_ms").map(str::to_owned);
         properties.extend(tick.as_deref().map(|tick| ("visitflow.tick_ms", tick)));
@@ -83,11 +89,16 @@ impl Twin {
             problem,
         };
         if version > table.version() {
-            let problem = format!("it is at version {version}, the table at {}", table.version());
+            let problem = format!(
+                "it is at version {version}, the table at {}",
+                table.version()
+            );
             return Err(other(problem));
         }
         if version > 0 && twin.last_tick() != Some(tick_of(&Table::open_at(from, version)?)) {
-            return Err(other(format!("version {version} of both has different ticks")));
+            return Err(other(format!(
+                "version {version} of both has different ticks"
+            )));
         }
         let visit = anonymizer.schema().record().fields[0].name.clone();
         Ok(Twin {
@@ -175,7 +186,9 @@ fn options(anonymizer: &Anonymizer, tagged: &Tagged, schema: &Schema, visit: &st
         let mut fields = schema.fields();
         let mut found = false;
         for step in path.split('.') {
-            let Some((_, field)) = fields.find(step) else { return false };
+            let Some((_, field)) = fields.find(step) else {
+                return false;
+            };
             found = !field.data_type().is_nested();
             if let DataType::Struct(below) = field.data_type() {
                 fields = below;
@@ -183,7 +196,13 @@ fn options(anonymizer: &Anonymizer, tagged: &Tagged, schema: &Schema, visit: &st
         }
         found
     };
-    let named = |roles: &[Role]| roles.iter().filter_map(|r| place(*r)).filter(left).collect();
+    let named = |roles: &[Role]| {
+        roles
+            .iter()
+            .filter_map(|r| place(*r))
+            .filter(left)
+            .collect()
+    };
     let mut options = Options {
         unique: named(&[Role::EventId, Role::Cause]),
         bloom: named(&[Role::BrowserId]),
@@ -262,13 +281,18 @@ impl<'a> Rows<'a> {
         let made = made.map_err(|error| wrong(error.into()))?;
 
         // Where rows are many, they are written at the next visit's beginning.
-        if self.bytes >= CHUNK_BYTES || self.batches.first().is_some_and(|b| b.schema() != made.schema())
+        if self.bytes >= CHUNK_BYTES
+            || self
+                .batches
+                .first()
+                .is_some_and(|b| b.schema() != made.schema())
         {
             let at = starts.first().copied().unwrap_or(batch.num_rows());
             self.keep(made.slice(0, at)).map_err(wrong)?;
             if at < batch.num_rows() {
                 self.write().map_err(|error| self.failed(error))?;
-                self.keep(made.slice(at, batch.num_rows() - at)).map_err(wrong)?;
+                self.keep(made.slice(at, batch.num_rows() - at))
+                    .map_err(wrong)?;
             }
             return Ok(());
         }
@@ -300,7 +324,9 @@ impl<'a> Rows<'a> {
         let mut order = std::mem::take(&mut self.order);
         let batches = std::mem::take(&mut self.batches);
         self.bytes = 0;
-        let Some(first) = batches.first().filter(|_| !order.is_empty()) else { return Ok(()) };
+        let Some(first) = batches.first().filter(|_| !order.is_empty()) else {
+            return Ok(());
+        };
         // Rows of a visit keep their order.
         order.sort_by_key(|(visit, _, _)| *visit);
         let dir = self.twin.twin.dir();
@@ -329,11 +355,13 @@ impl<'a> Rows<'a> {
 fn texts<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a arrow_array::StringArray, Unlike> {
     let column = batch.column_by_name(name);
     let texts = column.and_then(|column| column.as_string_opt::<i32>());
-    texts.filter(|texts| texts.null_count() == 0).ok_or_else(|| Unlike::Column {
-        path: name.to_owned(),
-        found: column.map_or("missing".to_owned(), |c| c.data_type().to_string()),
-        expected: "Utf8 without nulls".to_owned(),
-    })
+    texts
+        .filter(|texts| texts.null_count() == 0)
+        .ok_or_else(|| Unlike::Column {
+            path: name.to_owned(),
+            found: column.map_or("missing".to_owned(), |c| c.data_type().to_string()),
+            expected: "Utf8 without nulls".to_owned(),
+        })
 }
 
 fn with_positions(

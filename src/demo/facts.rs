@@ -76,7 +76,10 @@ impl Facts {
     pub fn new(job: Job, rules: Rules, handle: Handle, until: Option<Instant>) -> Facts {
         let walk = |(_, schema): (&str, &visitflow_schemas::schema::Schema)| {
             let roles = Roles::find(schema, &Overrides::default()).ok()?;
-            Some((schema.fingerprint(), Walk::compile(schema, &roles, None).ok()?))
+            Some((
+                schema.fingerprint(),
+                Walk::compile(schema, &roles, None).ok()?,
+            ))
         };
         let now = Instant::now();
         Facts {
@@ -104,7 +107,8 @@ impl Facts {
         let (read, _) = metrics.read();
         let passed = self.second.elapsed().as_secs_f64();
         if passed >= 1.0 {
-            self.rates.push_back(((read - self.before) as f64 / passed) as u64);
+            self.rates
+                .push_back(((read - self.before) as f64 / passed) as u64);
             if self.rates.len() > SECONDS {
                 self.rates.pop_front();
             }
@@ -120,10 +124,19 @@ impl Facts {
             rate: self.rates.back().copied().unwrap_or(0),
             rates: self.rates.iter().copied().collect(),
             read,
-            visits: [metrics.open_visits(), count(&metrics.started), count(&metrics.revised)],
+            visits: [
+                metrics.open_visits(),
+                count(&metrics.started),
+                count(&metrics.revised),
+            ],
             ended: [0, 1, 2].map(|reason| count(&metrics.ended[reason])),
             latency: metrics.latency(),
-            tags: metrics.newest().iter().rev().map(|newest| self.tag(newest)).collect(),
+            tags: metrics
+                .newest()
+                .iter()
+                .rev()
+                .map(|newest| self.tag(newest))
+                .collect(),
             status: Status::of(&self.job, 0, &self.handle, self.rules, self.committed.1),
         }
     }
@@ -131,12 +144,23 @@ impl Facts {
     fn tag(&self, newest: &Newest) -> Tag {
         let (schema, body) = &newest.body;
         let mut found = Found::default();
-        let walked = self.walks.get(schema).is_some_and(|walk| walk.run(body, &mut found).is_ok());
-        let text = |role| found.text(body, role).filter(|_| walked).unwrap_or_default();
+        let walked = self
+            .walks
+            .get(schema)
+            .is_some_and(|walk| walk.run(body, &mut found).is_ok());
+        let text = |role| {
+            found
+                .text(body, role)
+                .filter(|_| walked)
+                .unwrap_or_default()
+        };
         let entity = [text(Role::Entity), text(Role::EntityId)].join(" ");
         Tag {
             time: newest.time,
-            visit: newest.visit[..5].iter().map(|byte| format!("{byte:02x}")).collect(),
+            visit: newest.visit[..5]
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
             effect: text(Role::Effect).to_owned(),
             entity: entity.trim_end().to_owned(),
             agent: agent(&newest.context).unwrap_or("unknown"),
@@ -150,5 +174,7 @@ fn agent(context: &[u8]) -> Option<&'static str> {
         0 => 1,
         _ => 2 + (context.get(1)? >> 1) as usize,
     };
-    AGENT_CLASSES.get((context.get(country)? >> 1) as usize).copied()
+    AGENT_CLASSES
+        .get((context.get(country)? >> 1) as usize)
+        .copied()
 }

@@ -85,12 +85,23 @@ pub fn demo(options: &Options) -> Result<(), DemoError> {
     if dir.join("log").exists() {
         return Err(DemoError::Used(dir));
     }
-    std::fs::create_dir_all(&dir).map_err(|source| DemoError::Folder { dir: dir.clone(), source })?;
+    std::fs::create_dir_all(&dir).map_err(|source| DemoError::Folder {
+        dir: dir.clone(),
+        source,
+    })?;
     let stop = Arc::new(AtomicBool::new(false));
-    let traffic = traffic::open(&dir.join("log"), PARTITIONS, options.rate, wall::now() - PAST)?;
+    let traffic = traffic::open(
+        &dir.join("log"),
+        PARTITIONS,
+        options.rate,
+        wall::now() - PAST,
+    )?;
     let text = job_text(&dir, options.workers);
     let path = dir.join("demo.toml");
-    std::fs::write(&path, &text).map_err(|source| DemoError::Folder { dir: dir.clone(), source })?;
+    std::fs::write(&path, &text).map_err(|source| DemoError::Folder {
+        dir: dir.clone(),
+        source,
+    })?;
     let job = JobFile::parse(&text, &path, &[])?.job;
     let rules = run::rules(&job);
 
@@ -142,5 +153,9 @@ fn farewell(dir: &Path, summary: &Summary) -> io::Result<()> {
          FROM read_parquet('{}/visits/*.parquet') GROUP BY ALL ORDER BY visits DESC;\n",
         tables.display()
     )?;
-    writeln!(out, "Or here:\n  visitflow show {}/visits --limit 3", tables.display())
+    writeln!(
+        out,
+        "Or here:\n  visitflow show {}/visits --limit 3",
+        tables.display()
+    )
 }

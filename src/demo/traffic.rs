@@ -32,11 +32,18 @@ pub fn open(log: &Path, partitions: u32, rate: u32, start: i64) -> Result<Traffi
         partitions,
         nights: Some(false),
         // A scraper comes when the view has been seen for half a minute.
-        scraper: Some(Scraper { after: 120_000, every: 300_000, pages: u64::from(rate) * 2 }),
+        scraper: Some(Scraper {
+            after: 120_000,
+            every: 300_000,
+            pages: u64::from(rate) * 2,
+        }),
         schema_changes: Some([150_000, 300_000]),
         ..Settings::default()
     };
-    Ok(Traffic { shop: Shop::new(settings.per_second(rate.into()))?, producer })
+    Ok(Traffic {
+        shop: Shop::new(settings.per_second(rate.into()))?,
+        producer,
+    })
 }
 
 impl Traffic {
@@ -45,9 +52,14 @@ impl Traffic {
         std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 let now = wall::now();
-                while self.shop.next_time().is_some_and(|time| time <= now) && !stop.load(Ordering::Relaxed) {
-                    let Some(arrival) = self.shop.next() else { break };
-                    self.producer.send(arrival.log_time, &arrival.key, &[], &arrival.value)?;
+                while self.shop.next_time().is_some_and(|time| time <= now)
+                    && !stop.load(Ordering::Relaxed)
+                {
+                    let Some(arrival) = self.shop.next() else {
+                        break;
+                    };
+                    self.producer
+                        .send(arrival.log_time, &arrival.key, &[], &arrival.value)?;
                 }
                 self.producer.flush()?;
                 std::thread::sleep(FLUSH);

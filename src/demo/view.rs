@@ -33,7 +33,9 @@ pub fn lines(facts: &mut Facts, stop: &AtomicBool) -> io::Result<()> {
         seconds = now.seconds;
         let [open, begun, _] = now.visits.map(grouped);
         let [inactivity, length, size] = now.ended.map(grouped);
-        let latency = now.latency.map_or("-".into(), |(p50, p99)| format!("{p50}/{p99} ms"));
+        let latency = now
+            .latency
+            .map_or("-".into(), |(p50, p99)| format!("{p50}/{p99} ms"));
         let line = format!(
             "{seconds:>4} s  {:>8}/s  visits {open} open, {begun} begun, ended {inactivity} inactive {length} long {size} large  \
              tag p50/p99 {latency}  {}",
@@ -60,7 +62,8 @@ pub fn screen(facts: &mut Facts, stop: &AtomicBool) -> io::Result<()> {
                 && let Event::Key(key) = event::read()?
                 && key.kind == KeyEventKind::Press
             {
-                let interrupt = key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c');
+                let interrupt =
+                    key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c');
                 if interrupt || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc) {
                     return Ok(());
                 }
@@ -73,7 +76,10 @@ pub fn screen(facts: &mut Facts, stop: &AtomicBool) -> io::Result<()> {
 }
 
 fn panel(title: &str) -> Block<'_> {
-    Block::bordered().border_type(BorderType::Rounded).border_style(DIM).title(Span::styled(format!(" {title} "), STRONG))
+    Block::bordered()
+        .border_type(BorderType::Rounded)
+        .border_style(DIM)
+        .title(Span::styled(format!(" {title} "), STRONG))
 }
 
 fn draw(frame: &mut Frame, now: &Now) {
@@ -87,16 +93,26 @@ fn draw(frame: &mut Frame, now: &Now) {
     ])
     .areas(frame.area());
     let title = Line::from(vec![
-        Span::styled(" visitflow ", Style::new().fg(Color::Black).bg(Color::Cyan).add_modifier(Modifier::BOLD)),
+        Span::styled(
+            " visitflow ",
+            Style::new()
+                .fg(Color::Black)
+                .bg(Color::Cyan)
+                .add_modifier(Modifier::BOLD),
+        ),
         Span::raw(format!("  a living shop, {} s", now.seconds)),
     ]);
     frame.render_widget(title, head);
-    let [left, right] = Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).areas(middle);
+    let [left, right] =
+        Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).areas(middle);
     draw_rate(frame, now, left);
     draw_visits(frame, now, right);
     draw_tags(frame, now, tags);
     draw_time(frame, now, clock);
-    let help = Line::styled(" q leaves; the tables stay, and a query over them is printed", DIM);
+    let help = Line::styled(
+        " q leaves; the tables stay, and a query over them is printed",
+        DIM,
+    );
     frame.render_widget(help, foot);
 }
 
@@ -117,14 +133,22 @@ fn draw_rate(frame: &mut Frame, now: &Now, area: Rect) {
     ];
     frame.render_widget(Paragraph::new(text), number);
     let skip = now.rates.len().saturating_sub(usize::from(line.width));
-    frame.render_widget(Sparkline::default().data(&now.rates[skip..]).style(Style::new().fg(Color::Cyan)), line);
+    frame.render_widget(
+        Sparkline::default()
+            .data(&now.rates[skip..])
+            .style(Style::new().fg(Color::Cyan)),
+        line,
+    );
 }
 
 fn draw_visits(frame: &mut Frame, now: &Now, area: Rect) {
     let [open, begun, revised] = now.visits.map(grouped);
     let [inactivity, length, size] = now.ended.map(grouped);
     let row = |name: &'static str, value: String, color| {
-        Line::from(vec![Span::styled(format!("{value:>12}"), STRONG.fg(color)), Span::raw(format!("  {name}"))])
+        Line::from(vec![
+            Span::styled(format!("{value:>12}"), STRONG.fg(color)),
+            Span::raw(format!("  {name}")),
+        ])
     };
     let text = vec![
         row("open", open, Color::Green),
@@ -150,14 +174,20 @@ fn draw_tags(frame: &mut Frame, now: &Now, area: Rect) {
             _ => Style::new(),
         };
         Row::new(vec![
-            Span::styled(time(tag.time).get(11..23).unwrap_or_default().to_owned(), DIM),
+            Span::styled(
+                time(tag.time).get(11..23).unwrap_or_default().to_owned(),
+                DIM,
+            ),
             Span::raw(tag.visit.clone()),
             Span::styled(tag.agent, agent),
             Span::styled(tag.effect.clone(), effect),
             Span::raw(tag.entity.clone()),
         ])
     });
-    let widths = [12, 11, 8, 14].map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]);
+    let widths = [12, 11, 8, 14]
+        .map(Constraint::Length)
+        .into_iter()
+        .chain([Constraint::Fill(1)]);
     let table = Table::new(rows, widths)
         .header(Row::new(["time", "visit", "agent", "effect", "entity"]).style(DIM))
         .block(panel("newest tags"));
@@ -166,8 +196,14 @@ fn draw_tags(frame: &mut Frame, now: &Now, area: Rect) {
 
 fn draw_time(frame: &mut Frame, now: &Now, area: Rect) {
     let status = &now.status;
-    let mut text = vec![Line::from(vec![Span::raw("frontier  "), Span::styled(frontier(now), STRONG)])];
-    text.push(Line::from(vec![Span::raw("held by   "), Span::raw(held(now))]));
+    let mut text = vec![Line::from(vec![
+        Span::raw("frontier  "),
+        Span::styled(frontier(now), STRONG),
+    ])];
+    text.push(Line::from(vec![
+        Span::raw("held by   "),
+        Span::raw(held(now)),
+    ]));
     for p in status.partitions.iter().take(8) {
         let behind = p.tick.map_or(0, |tick| (status.at - tick as i64).max(0));
         let text_line = format!(
@@ -193,11 +229,16 @@ fn frontier(now: &Now) -> String {
 }
 
 fn held(now: &Now) -> String {
-    let Some(p) = now.status.least() else { return "nothing: everything is read".into() };
+    let Some(p) = now.status.least() else {
+        return "nothing: everything is read".into();
+    };
     match p.hold {
         Hold::Wall => "the wall clock: everything there is has been read".into(),
         Hold::Unread => format!("partition {}: there is more to read", p.partition),
-        Hold::Paused => format!("partition {}: paused until what was read is written", p.partition),
+        Hold::Paused => format!(
+            "partition {}: paused until what was read is written",
+            p.partition
+        ),
         Hold::Closed => "nothing".into(),
     }
 }

@@ -77,15 +77,18 @@ impl fmt::Display for Summary {
         }
         writeln!(f, "written to {}, topic {}", self.log.display(), self.topic)?;
         if self.measurements > 0 {
-            let out = self.log.with_file_name(match self.log.file_name() {
-                Some(name) => format!("{}-visits", name.to_string_lossy()),
-                None => "visits".to_owned(),
-            });
+            let beside = |what: &str| {
+                self.log.with_file_name(match self.log.file_name() {
+                    Some(name) => format!("{}-{what}", name.to_string_lossy()),
+                    None => what.to_owned(),
+                })
+            };
             write!(
                 f,
-                "next: visitflow run examples/jobs/log-to-files.toml --set source.log={} --set outputs.files={}",
+                "next: visitflow run examples/jobs/log-to-files.toml --set source.log={} --set outputs.files={} --set outputs.log={}",
                 quoted(&self.log),
-                quoted(&out)
+                quoted(&beside("visits")),
+                quoted(&beside("results"))
             )?;
         }
         Ok(())
@@ -190,7 +193,7 @@ mod tests {
              kept in my log/unparsed/a.log.txt\n\
              2019-01-26T16:15:25Z to 2019-01-26T16:59:13Z, 3,861 browsers\n\
              written to my log, topic measurements\n\
-             next: visitflow run examples/jobs/log-to-files.toml --set source.log='my log' --set outputs.files='my log-visits'"
+             next: visitflow run examples/jobs/log-to-files.toml --set source.log='my log' --set outputs.files='my log-visits' --set outputs.log='my log-results'"
         );
     }
 }

@@ -240,6 +240,11 @@ impl Reader {
                 self.error(Place::in_file(&self.file, None), problem);
             }
         }
+        if !self.written.contains_key("workers") {
+            // Each partition of the results is written by one worker.
+            let partitions = self.job.outputs.partitions.max(1) as usize;
+            self.job.workers = self.job.workers.min(partitions);
+        }
         let file = JobFile {
             job: self.job,
             file: self.file,

@@ -409,7 +409,7 @@ pub static SETTINGS: &[Setting] = &[
         kind: Kind::File {
             slot: |job| &mut job.enrich.user_agents,
         },
-        default: DefaultValue::Derived("no browsers, systems and devices"),
+        default: DefaultValue::Derived("the built-in rules"),
         meaning: "The rules by which browser, operating system and device are known: `regexes.yaml` of uap-core.",
     },
     Setting {
@@ -417,7 +417,7 @@ pub static SETTINGS: &[Setting] = &[
         kind: Kind::File {
             slot: |job| &mut job.enrich.robots,
         },
-        default: DefaultValue::Derived("no robots"),
+        default: DefaultValue::Derived("the built-in list"),
         meaning: "The rules by which robots are known: `crawler-user-agents.json`.",
     },
     Setting {

@@ -86,7 +86,10 @@ impl Producer {
 }
 
 impl crate::generate::ArrivalSink for Producer {
-    fn send(&mut self, arrival: &crate::generate::Arrival) -> Result<(), crate::generate::SinkError> {
+    fn send(
+        &mut self,
+        arrival: &crate::generate::Arrival,
+    ) -> Result<(), crate::generate::SinkError> {
         Producer::send(self, arrival.log_time, &arrival.key, &[], &arrival.value)?;
         Ok(())
     }
@@ -97,7 +100,12 @@ impl crate::generate::ArrivalSink for Producer {
 }
 
 impl crate::import::Out for Producer {
-    fn send(&mut self, log_time: i64, key: &[u8], value: &[u8]) -> Result<(), crate::import::BoxError> {
+    fn send(
+        &mut self,
+        log_time: i64,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<(), crate::import::BoxError> {
         Producer::send(self, log_time, key, &[], value)?;
         Ok(())
     }

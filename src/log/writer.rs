@@ -69,7 +69,7 @@ pub struct Writer {
     flush: Option<JoinHandle<io::Result<()>>>,
     /// What such a thread met, for the next sync: the system tells it only once.
     flush_error: Option<io::Error>,
-    /// Whether a segment was created that its directory may forget.
+    /// Whether the directories may still forget the segment or the partition.
     dir_dirty: bool,
     last_tick: u64,
     max_time: i64,
@@ -108,7 +108,6 @@ impl Writer {
         let mut torn = 0;
         let (segment, end, header) = match bases.last() {
             None => {
-                sync_dir(&topic.path())?;
                 let header = SegmentHeader {
                     base_offset: 0,
                     tick: 0,
@@ -159,7 +158,7 @@ impl Writer {
             unflushed: 0,
             flush: None,
             flush_error: None,
-            // Whoever created the segment may have died before it synced the directory.
+            // Whoever created it may have died before it synced the directories.
             dir_dirty: true,
             last_tick: header.tick,
             max_time: header.max_time,
@@ -421,6 +420,9 @@ impl Writer {
         synced.map_err(LogError::io("sync", &self.segment.path))?;
         if self.dir_dirty {
             sync_dir(&self.partition)?;
+            if let Some(topic) = self.partition.parent() {
+                sync_dir(topic)?;
+            }
             self.dir_dirty = false;
         }
         Ok(())

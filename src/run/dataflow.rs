@@ -1,12 +1,14 @@
 //! The dataflow of a job on one worker: fragments wired together, sources in front, sinks behind.
 
 use std::cell::{Cell, RefCell};
+use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use timely::dataflow::operators::{Inspect, Probe, probe};
 use timely::dataflow::operators::vec::Broadcast;
+use timely::dataflow::operators::{Inspect, Probe, probe};
 use timely::worker::Worker;
 use visitflow_dataflows::clock::{ClockKind, PartitionClock};
 use visitflow_dataflows::complete::complete;
@@ -23,7 +25,7 @@ use super::{RunError, Shared};
 use crate::job::Clock;
 use crate::log::{Reader, Topic, start_offset};
 use crate::sink::{SinkError, table, topic};
-use crate::source::{self, Cut};
+use crate::source::{self, Cut, SourceState};
 use crate::wall;
 
 /// How long an idle worker parks at most.
@@ -33,13 +35,19 @@ const SAMPLE: u64 = 64;
 
 /// Works until the job is done; the ledger, on the first worker.
 pub fn work(worker: &mut Worker, shared: &Shared) -> Option<Ledger> {
-    match build(worker, shared) {
+    let ledger = match build(worker, shared) {
         Ok(built) => built.run(worker, shared),
         Err(error) => {
             shared.failure.set(error);
             None
         }
+    };
+    // A worker that leaves in peace is waited for no longer, but what it owes the others is. So that
+    // they do not wait for ever, its process must be seen to fail.
+    if shared.shares && shared.failure.is_set() {
+        resume_unwind(Box::new("the process has failed"));
     }
+    ledger
 }
 
 /// A dataflow that stands.
@@ -59,7 +67,9 @@ impl Built {
             let active = worker.step_or_park(Some(PARK));
             let metrics = &shared.metrics;
             metrics.open[local].store(self.open.get() as u64, Ordering::Relaxed);
-            let committed = self.committed.with_frontier(|f| f.first().copied().unwrap_or(u64::MAX));
+            let committed = self
+                .committed
+                .with_frontier(|f| f.first().copied().unwrap_or(u64::MAX));
             if worker.index() == 0 {
                 metrics.committed.store(committed, Ordering::Relaxed);
                 for (to, (version, tick)) in metrics.versions.iter().zip(self.versions.get()) {
@@ -69,7 +79,13 @@ impl Built {
             }
             // Stopped: the frontier stands at the tick that was agreed on, and all before it is
             // committed. The dataflow is dropped whole, so that no visit ends by it.
-            let stopped = self.stop_at.get().is_some_and(|at| committed >= at);
+            let stopped = self
+                .stop_at
+                .get()
+                .is_some_and(|at| committed >= at && committed != u64::MAX);
+            if stopped {
+                shared.stopped.store(true, Ordering::Relaxed);
+            }
             if stopped || shared.failure.is_set() || !active {
                 break;
             }
@@ -82,7 +98,13 @@ impl Built {
 }
 
 fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
-    let Shared { job, rules, metrics, failure, .. } = shared;
+    let Shared {
+        job,
+        rules,
+        metrics,
+        failure,
+        ..
+    } = shared;
     let (index, peers) = (worker.index(), worker.peers());
     let local = index % job.workers;
 
@@ -92,7 +114,11 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
     };
     let mut partitions = Vec::new();
     for partition in (0..shared.topic.partitions()).filter(|p| *p as usize % peers == index) {
-        let reader = Reader::open(&shared.topic, partition, start_offset(&shared.topic, partition)?)?;
+        let reader = Reader::open(
+            &shared.topic,
+            partition,
+            start_offset(&shared.topic, partition)?,
+        )?;
         let clock = PartitionClock::new(kind, *rules, job.time.max_ahead as i64, job.time.tick);
         partitions.push((partition, reader, clock));
     }
@@ -106,12 +132,19 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
     let mut sinks = Vec::new();
     if let Some(log) = &job.outputs.log {
         for name in super::outputs::TOPICS {
-            let opened = Topic::open(log, name).and_then(|t| topic::Partitions::open(&t, name, index, peers));
-            sinks.push(Some(opened.map_err(|source| SinkError::Topic { topic: name, source })?));
+            let opened = Topic::open(log, name)
+                .and_then(|t| topic::Partitions::open(&t, name, index, peers));
+            sinks.push(Some(opened.map_err(|source| SinkError::Topic {
+                topic: name,
+                source,
+            })?));
         }
     }
     let derived = |derive| {
-        let outputs = shared.output_schemas.clone().expect("a job with an output log has a store for its schemas");
+        let outputs = shared
+            .output_schemas
+            .clone()
+            .expect("a job with an output log has a store for its schemas");
         topic::Derived::new(shared.schemas.clone(), outputs, derive)
     };
 
@@ -129,10 +162,11 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             follow: job.source.follow,
             tick_length: job.time.tick,
             budget: shared.budget,
+            step_records: shared.step_records,
             committed: taken.clone(),
             stop: shared.stop.clone(),
             stop_at: stop_at.clone(),
-            cut_due: (index == 0).then(|| cut_due(shared)),
+            cut_due: cut_due(shared, local),
             state: metrics.sources[local].clone(),
             failure: failure.clone(),
         };
@@ -140,7 +174,9 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
         let stop = stop_at.clone();
         let cuts = cuts.broadcast().inspect(move |cut: &Cut| {
             if cut.stop {
-                stop.set(Some(cut.tick));
+                stop.set(Some(
+                    stop.get().map_or(cut.tick, |at: u64| at.min(cut.tick)),
+                ));
             }
         });
         let fates = fates(records.clone(), job.outputs.partitions);
@@ -160,8 +196,19 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
         cuts.clone().probe_with(&committed);
 
         let seen = metrics.clone();
-        let lifecycle = visits.lifecycle.clone().inspect(move |said| seen.lifecycle(said));
+        let tagged = visits.tagged.clone().inspect_core(move |event| {
+            if let Ok((_, batch)) = event {
+                seen.tagged
+                    .fetch_add(batch.heads().len() as u64, Ordering::Relaxed);
+            }
+        });
+        let seen = metrics.clone();
+        let lifecycle = visits
+            .lifecycle
+            .clone()
+            .inspect(move |said| seen.lifecycle(said));
         if sinks.is_empty() {
+            tagged.probe_with(&committed);
             lifecycle.probe_with(&committed);
         } else {
             let mut sink = |topic: usize| sinks[topic].take().expect("each topic is opened once");
@@ -177,11 +224,20 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
                         context: record.context.to_vec(),
                         body: (record.head.schema, record.body.to_vec()),
                     };
-                    seen.sample(newest, u32::try_from(wall::now() - logged).unwrap_or(u32::MAX));
+                    seen.sample(
+                        newest,
+                        u32::try_from(wall::now() - logged).unwrap_or(u32::MAX),
+                    );
                 }
             };
             let written = [
-                topic::tagged(visits.tagged.clone(), sink(0), derived(tag::tagged), failure.clone(), sample),
+                topic::tagged(
+                    tagged,
+                    sink(0),
+                    derived(tag::tagged),
+                    failure.clone(),
+                    sample,
+                ),
                 topic::lifecycle(lifecycle, sink(1), failure.clone()),
                 topic::late(fates.late, sink(2), derived(tag::late), failure.clone()),
                 topic::rejected(fates.rejected, sink(3), &records::REJECTED, failure.clone()),
@@ -210,15 +266,33 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
         }
         (visits.open, ledger)
     });
-    Ok(Built { dataflow, stop_at, committed, open, ledger, versions })
+    Ok(Built {
+        dataflow,
+        stop_at,
+        committed,
+        open,
+        ledger,
+        versions,
+    })
 }
 
-/// Whether it is time for a cut: by the size of what no version holds, or by its age.
-fn cut_due(shared: &Shared) -> Box<dyn FnMut() -> bool> {
-    let (size, age) = (shared.job.outputs.file_size, Duration::from_millis(shared.job.outputs.file_age));
-    let uncommitted: std::sync::Arc<AtomicU64> = shared.metrics.uncommitted_bytes.clone();
+/// Whether it is time for a cut: by the size of what no version holds, or by its age. Of a
+/// process's workers the first says so that still has something to read.
+fn cut_due(shared: &Shared, local: usize) -> Box<dyn FnMut() -> bool> {
+    let (size, age) = (
+        shared.job.outputs.file_size,
+        Duration::from_millis(shared.job.outputs.file_age),
+    );
+    let uncommitted: Arc<AtomicU64> = shared.metrics.uncommitted_bytes.clone();
+    let before = shared.metrics.sources[..local].to_vec();
     let mut since: Option<Instant> = None;
     Box::new(move || {
+        let reads = |source: &Arc<Mutex<SourceState>>| {
+            source.lock().unwrap_or_else(PoisonError::into_inner).tick != u64::MAX
+        };
+        if before.iter().any(reads) {
+            return false;
+        }
         let bytes = uncommitted.load(Ordering::Relaxed);
         if bytes == 0 {
             since = None;

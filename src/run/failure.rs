@@ -30,6 +30,10 @@ impl Failure {
 
     /// What went wrong, to be told to the user.
     pub fn take(&self) -> Option<RunError> {
-        self.0.error.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0
+            .error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 }

@@ -21,7 +21,7 @@ const SAMPLES: usize = 4_096;
 /// Counters of one process.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// Records written to `tagged`, or counted where there is no such topic.
+    /// Measurements tagged.
     pub tagged: AtomicU64,
     /// Visits that have begun.
     pub started: AtomicU64,
@@ -80,22 +80,39 @@ impl Metrics {
         let counter = match said.change {
             Change::Started { .. } => &self.started,
             Change::Revised { .. } => &self.revised,
-            Change::Ended { reason: EndReason::Inactivity, .. } => &self.ended[0],
-            Change::Ended { reason: EndReason::Length, .. } => &self.ended[1],
-            Change::Ended { reason: EndReason::Size, .. } => &self.ended[2],
+            Change::Ended {
+                reason: EndReason::Inactivity,
+                ..
+            } => &self.ended[0],
+            Change::Ended {
+                reason: EndReason::Length,
+                ..
+            } => &self.ended[1],
+            Change::Ended {
+                reason: EndReason::Size,
+                ..
+            } => &self.ended[2],
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Open visits of all workers.
     pub fn open_visits(&self) -> u64 {
-        self.open.iter().map(|open| open.load(Ordering::Relaxed)).sum()
+        self.open
+            .iter()
+            .map(|open| open.load(Ordering::Relaxed))
+            .sum()
     }
 
     /// Records and bytes read by all workers.
     pub fn read(&self) -> (u64, u64) {
-        let states = self.sources.iter().map(|s| s.lock().unwrap_or_else(PoisonError::into_inner));
-        states.fold((0, 0), |(records, bytes), s| (records + s.records, bytes + s.bytes))
+        let states = self
+            .sources
+            .iter()
+            .map(|s| s.lock().unwrap_or_else(PoisonError::into_inner));
+        states.fold((0, 0), |(records, bytes), s| {
+            (records + s.records, bytes + s.bytes)
+        })
     }
 
     /// Keeps a sample of a tag and of its latency, in ms from its log time until now.
@@ -113,7 +130,13 @@ impl Metrics {
 
     /// The newest tags, the newest last.
     pub fn newest(&self) -> Vec<Newest> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).newest.iter().cloned().collect()
+        self.live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .newest
+            .iter()
+            .cloned()
+            .collect()
     }
 
     /// Median and 99th percentile of the latencies of the last ten seconds, in ms; `None` without
@@ -125,7 +148,11 @@ impl Metrics {
         let mut sorted: Vec<u32> = recent.map(|(_, latency)| *latency).collect();
         drop(live);
         sorted.sort_unstable();
-        let at = |part: usize| sorted.get((sorted.len() * part / 100).min(sorted.len().checked_sub(1)?)).copied();
+        let at = |part: usize| {
+            sorted
+                .get((sorted.len() * part / 100).min(sorted.len().checked_sub(1)?))
+                .copied()
+        };
         Some((at(50)?, at(99)?))
     }
 }

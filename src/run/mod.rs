@@ -13,6 +13,7 @@ pub mod progress;
 pub mod status;
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,7 +36,7 @@ use visitflow_schemas::store::{FolderStore, SchemaStore, StoreError};
 use crate::job::Job;
 use crate::log::{LogError, Topic};
 use crate::sink::SinkError;
-use crate::source::SourceError;
+use crate::source::{Growing, STEP_RECORDS, SourceError};
 use crate::table::TableError;
 use connect::Connections;
 pub use connect::{ConnectError, Shape};
@@ -63,9 +64,17 @@ pub enum RunError {
     #[error("the job's schema cannot become columns: {0}")]
     Columns(ColumnsError),
     #[error("{setting} {}: {source}", path.display())]
-    Enrich { setting: &'static str, path: PathBuf, source: EnrichError },
+    Enrich {
+        setting: &'static str,
+        path: PathBuf,
+        source: EnrichError,
+    },
     #[error("cannot {what} {}: {source}", path.display())]
-    Io { what: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        what: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error(
         "the {what} {} holds results of an earlier run already; name other outputs, or replace \
          them with --set outputs.replace=true",
@@ -73,7 +82,11 @@ pub enum RunError {
     )]
     OutputsExist { what: &'static str, path: PathBuf },
     #[error("the topic {} has {found} partitions, expected {expected} (outputs.partitions)", topic.display())]
-    Partitions { topic: PathBuf, found: u32, expected: u32 },
+    Partitions {
+        topic: PathBuf,
+        found: u32,
+        expected: u32,
+    },
     #[error(
         "the salts {} can be read by this user; only the role `anonymize` may be able to: run it as \
          another user, who owns the file with mode 0600",
@@ -88,9 +101,16 @@ pub enum RunError {
     Connect(#[from] ConnectError),
     #[error("the workers could not be started: {0}")]
     Start(String),
+    #[error(
+        "the connection with another process of the job is lost, or it has failed; the processes live and \
+         die together: see what it says, and start all of them again"
+    )]
+    Lost,
     #[error("a worker has panicked: {0}")]
     Panic(String),
-    #[error("the ledger does not hold: {in_} in, {out} out, {wrong} ticks wrong; this is a fault of the program")]
+    #[error(
+        "the ledger does not hold: {in_} in, {out} out, {wrong} ticks wrong; this is a fault of the program"
+    )]
     Ledger { in_: u64, out: u64, wrong: u64 },
 }
 
@@ -110,6 +130,8 @@ pub struct Options {
     pub processes: Option<(usize, Vec<String>)>,
     /// How many bytes each worker may have read and not yet written.
     pub budget: u64,
+    /// How many records a step of a replay has at least. Results do not depend on it.
+    pub step_records: usize,
     /// How long the processes may take to find each other.
     pub patience: Duration,
 }
@@ -121,6 +143,7 @@ impl Options {
             job,
             processes: None,
             budget: 64 << 20,
+            step_records: STEP_RECORDS,
             patience: Duration::from_secs(60),
         }
     }
@@ -166,9 +189,17 @@ impl std::fmt::Display for Summary {
         let seconds = self.took.as_secs_f64();
         write!(f, "took {seconds:.1} s")?;
         if self.first && seconds > 0.0 {
-            write!(f, ", {} measurements a second", grouped((self.ledger.of(Entry::In) as f64 / seconds) as u64))?;
+            write!(
+                f,
+                ", {} measurements a second",
+                grouped((self.ledger.of(Entry::In) as f64 / seconds) as u64)
+            )?;
         }
-        if self.stopped { write!(f, "; stopped before the end of the input") } else { Ok(()) }
+        if self.stopped {
+            write!(f, "; stopped before the end of the input")
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -177,7 +208,7 @@ pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push('_');
         }
         out.push(digit);
@@ -217,7 +248,12 @@ struct Shared {
     metrics: Arc<Metrics>,
     failure: Failure,
     stop: Arc<AtomicBool>,
+    /// Whether it has stopped before the end of its input.
+    stopped: AtomicBool,
     budget: u64,
+    step_records: usize,
+    /// Whether there are other processes.
+    shares: bool,
 }
 
 /// The rules of a job, as the dataflow takes them.
@@ -237,12 +273,20 @@ pub fn reader(job: &Job) -> Result<(Schema, Overrides), RunError> {
         None => MEASUREMENT.clone(),
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(RunError::io("read", path))?;
-            Schema::parse(&text).map_err(|source| RunError::Schema { path: path.clone(), source })?
+            Schema::parse(&text).map_err(|source| RunError::Schema {
+                path: path.clone(),
+                source,
+            })?
         }
     };
-    let overrides = Overrides { roles: job.schemas.roles.clone(), privacy: job.schemas.privacy.clone() };
-    Roles::find(&reader, &overrides)
-        .map_err(|source| RunError::Roles { name: reader.record().name.clone(), source })?;
+    let overrides = Overrides {
+        roles: job.schemas.roles.clone(),
+        privacy: job.schemas.privacy.clone(),
+    };
+    Roles::find(&reader, &overrides).map_err(|source| RunError::Roles {
+        name: reader.record().name.clone(),
+        source,
+    })?;
     Ok((reader, overrides))
 }
 
@@ -252,23 +296,36 @@ pub fn enrichment(job: &Job) -> Result<Enrichment, RunError> {
     let geoip = job.enrich.geoip.as_ref();
     let countries = match geoip {
         None => None,
-        Some(path) => Some(Countries::from_mmdb(read(path)?).map_err(|source| RunError::Enrich {
-            setting: "enrich.geoip",
-            path: path.clone(),
-            source,
-        })?),
+        Some(path) => {
+            Some(
+                Countries::from_mmdb(read(path)?).map_err(|source| RunError::Enrich {
+                    setting: "enrich.geoip",
+                    path: path.clone(),
+                    source,
+                })?,
+            )
+        }
     };
     let own = |path: &Option<PathBuf>| path.as_ref().map(read).transpose();
     let (robots, regexes) = (own(&job.enrich.robots)?, own(&job.enrich.user_agents)?);
     let robots_or = robots.as_deref().unwrap_or(BUILT_IN_ROBOTS);
-    let agents = Agents::new(Some(robots_or), Some(regexes.as_deref().unwrap_or(BUILT_IN_REGEXES)));
+    let agents = Agents::new(
+        Some(robots_or),
+        Some(regexes.as_deref().unwrap_or(BUILT_IN_REGEXES)),
+    );
     let agents = agents.map_err(|source| {
         let (setting, path) = match (&job.enrich.robots, &job.enrich.user_agents) {
-            (Some(path), _) if Agents::new(Some(robots_or), None).is_err() => ("enrich.robots", path.clone()),
+            (Some(path), _) if Agents::new(Some(robots_or), None).is_err() => {
+                ("enrich.robots", path.clone())
+            }
             (_, Some(path)) => ("enrich.user_agents", path.clone()),
             _ => ("enrich", PathBuf::from("built-in lists")),
         };
-        RunError::Enrich { setting, path, source }
+        RunError::Enrich {
+            setting,
+            path,
+            source,
+        }
     })?;
     Ok(Enrichment::new(countries, agents))
 }
@@ -277,7 +334,9 @@ pub fn enrichment(job: &Job) -> Result<Enrichment, RunError> {
 /// could undo the anonymized.
 pub fn refuse_salts(job: &Job) -> Result<(), RunError> {
     match &job.privacy.salts {
-        Some(path) if crate::anonymize::salts::may_read(path) => Err(RunError::SaltsReadable(path.clone())),
+        Some(path) if crate::anonymize::salts::may_read(path) => {
+            Err(RunError::SaltsReadable(path.clone()))
+        }
         _ => Ok(()),
     }
 }
@@ -287,26 +346,33 @@ pub fn refuse_salts(job: &Job) -> Result<(), RunError> {
 ///
 /// # Errors
 /// Everything that is wrong before the start, and whatever goes wrong on the way.
-pub fn run(options: Options, watch: impl FnOnce(Handle) + Send + 'static) -> Result<Summary, RunError> {
+pub fn run(
+    options: Options,
+    watch: impl FnOnce(Handle) + Send + 'static,
+) -> Result<Summary, RunError> {
     let began = Instant::now();
     let Options {
         job,
         processes,
         budget,
+        step_records,
         patience,
     } = options;
     refuse_salts(&job)?;
     let topic = Topic::open(&job.source.log, &job.source.topic)?;
     let (reader, overrides) = reader(&job)?;
     let enrichment = enrichment(&job)?;
-    let schemas: Arc<dyn SchemaStore> = Arc::new(FolderStore::open(job.schema_store())?);
+    let schemas: Arc<dyn SchemaStore> = Arc::new(Growing(FolderStore::open(job.schema_store())?));
     let notes = unfit_schemas(&*schemas, &reader, &overrides)?;
 
     let count = processes.as_ref().map_or(1, |(_, hosts)| hosts.len());
     let process = processes.as_ref().map_or(0, |(process, _)| *process);
     let workers = job.workers * count;
     if workers > job.outputs.partitions as usize {
-        return Err(RunError::Workers { workers, partitions: job.outputs.partitions });
+        return Err(RunError::Workers {
+            workers,
+            partitions: job.outputs.partitions,
+        });
     }
     let mut connections = match processes {
         Some((process, hosts)) => Some(Connections::find(process, hosts, job.workers, patience)?),
@@ -324,12 +390,28 @@ pub fn run(options: Options, watch: impl FnOnce(Handle) + Send + 'static) -> Res
         None => prepare()?,
     }
     let output_schemas = match &job.outputs.log {
-        Some(log) => Some(Arc::new(FolderStore::open(outputs::schemas(log))?) as Arc<dyn SchemaStore>),
+        Some(log) => {
+            Some(Arc::new(FolderStore::open(outputs::schemas(log))?) as Arc<dyn SchemaStore>)
+        }
         None => None,
     };
 
+    let (builders, others) = match connections {
+        Some(connections) => connections
+            .allocators()
+            .map_err(|error| RunError::Start(error.to_string()))?,
+        None if job.workers == 1 => Config::Thread.try_build().map_err(RunError::Start)?,
+        None => Config::Process(job.workers)
+            .try_build()
+            .map_err(RunError::Start)?,
+    };
     let metrics = Arc::new(Metrics::new(job.workers));
-    let handle = Handle { metrics: metrics.clone(), stop: Arc::default(), notes: Arc::new(notes), ended: Arc::default() };
+    let handle = Handle {
+        metrics: metrics.clone(),
+        stop: Arc::default(),
+        notes: Arc::new(notes),
+        ended: Arc::default(),
+    };
     let shared = Arc::new(Shared {
         rules: rules(&job),
         reader,
@@ -341,39 +423,43 @@ pub fn run(options: Options, watch: impl FnOnce(Handle) + Send + 'static) -> Res
         metrics: metrics.clone(),
         failure: Failure::default(),
         stop: handle.stop.clone(),
+        stopped: AtomicBool::new(false),
         budget,
+        step_records,
+        shares: count > 1,
         job,
     });
     let status = status::Writer::start(&shared.job, process, handle.clone(), shared.rules)?;
     let watcher = {
         let handle = handle.clone();
-        std::thread::Builder::new().name("watch".into()).spawn(move || watch(handle))
+        std::thread::Builder::new()
+            .name("watch".into())
+            .spawn(move || watch(handle))
     };
 
-    let (builders, others) = match connections {
-        Some(connections) => connections
-            .allocators()
-            .map_err(|error| RunError::Start(error.to_string()))?,
-        None if shared.job.workers == 1 => Config::Thread.try_build().map_err(RunError::Start)?,
-        None => Config::Process(shared.job.workers)
-            .try_build()
-            .map_err(RunError::Start)?,
-    };
     let own = shared.clone();
     let work = move |worker: &mut _| dataflow::work(worker, &own);
     let guards =
-        timely::execute::execute_from(builders, others, timely::WorkerConfig::default(), work)
-            .map_err(RunError::Start)?;
+        timely::execute::execute_from(builders, others, timely::WorkerConfig::default(), work);
     let mut ledger = Ledger::default();
     let mut panicked = None;
-    for result in guards.join() {
-        match result {
-            Ok(Some(own)) => ledger = own,
-            Ok(None) => (),
-            Err(message) => panicked = Some(RunError::Panic(message)),
-        }
+    match guards {
+        Err(message) => shared.failure.set(RunError::Start(message)),
+        // Timely's own threads say by a panic that a process is gone, and whoever joins them panics.
+        Ok(guards) => match catch_unwind(AssertUnwindSafe(|| guards.join())) {
+            Err(_) => shared.failure.set(RunError::Lost),
+            Ok(results) => {
+                for result in results {
+                    match result {
+                        Ok(Some(own)) => ledger = own,
+                        Ok(None) => (),
+                        Err(message) => panicked = Some(RunError::Panic(message)),
+                    }
+                }
+            }
+        },
     }
-    let stopped = handle.stop.load(Ordering::Relaxed);
+    let stopped = shared.stopped.load(Ordering::Relaxed);
     handle.ended.store(true, Ordering::Release);
     status.finish(shared.failure.is_set() || panicked.is_some());
     if let Ok(watcher) = watcher {
@@ -384,14 +470,25 @@ pub fn run(options: Options, watch: impl FnOnce(Handle) + Send + 'static) -> Res
     }
     if process == 0 && !ledger.holds() {
         let out = ledger.sums[1..].iter().sum();
-        return Err(RunError::Ledger { in_: ledger.of(Entry::In), out, wrong: ledger.wrong_ticks });
+        return Err(RunError::Ledger {
+            in_: ledger.of(Entry::In),
+            out,
+            wrong: ledger.wrong_ticks,
+        });
     }
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let [inactivity, length, size] = [0, 1, 2].map(|reason| count(&metrics.ended[reason]));
     Ok(Summary {
         ledger,
         first: process == 0,
-        visits: [count(&metrics.started), count(&metrics.revised), inactivity, length, size, metrics.open_visits()],
+        visits: [
+            count(&metrics.started),
+            count(&metrics.revised),
+            inactivity,
+            length,
+            size,
+            metrics.open_visits(),
+        ],
         versions: [0, 1].map(|table| count(&metrics.versions[table][0])),
         took: began.elapsed(),
         stopped,
@@ -399,14 +496,24 @@ pub fn run(options: Options, watch: impl FnOnce(Handle) + Send + 'static) -> Res
 }
 
 /// Says which known schemas the job cannot read; their messages will be rejected.
-fn unfit_schemas(store: &dyn SchemaStore, reader: &Schema, overrides: &Overrides) -> Result<Vec<String>, RunError> {
+fn unfit_schemas(
+    store: &dyn SchemaStore,
+    reader: &Schema,
+    overrides: &Overrides,
+) -> Result<Vec<String>, RunError> {
     let mut notes = Vec::new();
     for schema in store.all()? {
         let name = &schema.record().name;
         if let Err(error) = resolve(&schema, reader) {
-            notes.push(format!("messages of {name} {:016x} will be rejected: {error}", schema.fingerprint()));
-        } else if let Err(error) = Roles::find(&schema, overrides) {
-            notes.push(format!("messages of {name} {:016x} will be rejected: {error}", schema.fingerprint()));
+            notes.push(format!(
+                "messages of {name} {:016x} will be rejected: {error}",
+                schema.fingerprint()
+            ));
+        } else if let Err(error) = Roles::find(&schema, &overrides.in_writer(reader, &schema)) {
+            notes.push(format!(
+                "messages of {name} {:016x} will be rejected: {error}",
+                schema.fingerprint()
+            ));
         }
     }
     Ok(notes)

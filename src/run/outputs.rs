@@ -53,14 +53,12 @@ pub fn hold(job: &Job) -> Result<Vec<File>, RunError> {
     dirs.into_iter().map(take).collect()
 }
 
-/// Makes the outputs ready. With `first`, the process that may create, replace and refuse them;
-/// others only wait for what it makes.
+/// Makes the outputs ready. With `first`, the process that creates, replaces and refuses them; the
+/// others find them once they are connected with it.
 pub fn prepare(job: &Job, reader: &Schema, first: bool) -> Result<(), RunError> {
     if let Some(log) = &job.outputs.log {
-        for name in TOPICS {
-            if first {
-                prepare_topic(job, log, name)?;
-            }
+        for name in if first { &TOPICS[..] } else { &[] } {
+            prepare_topic(job, log, name)?;
             let topic = Topic::open_or_create(log, name, job.outputs.partitions)?;
             if topic.partitions() != job.outputs.partitions {
                 return Err(RunError::Partitions {
@@ -100,7 +98,10 @@ fn prepare_topic(job: &Job, log: &Path, name: &str) -> Result<(), RunError> {
     }
     for partition in 0..topic.partitions() {
         if end_offset(&topic, partition)? > 0 {
-            return Err(RunError::OutputsExist { what: "topic", path: topic.path() });
+            return Err(RunError::OutputsExist {
+                what: "topic",
+                path: topic.path(),
+            });
         }
     }
     Ok(())
@@ -114,7 +115,10 @@ fn prepare_table(job: &Job, dir: &Path) -> Result<(), RunError> {
         return fs::remove_dir_all(dir).map_err(RunError::io("remove", dir));
     }
     if Table::open(dir)?.version() > 0 {
-        return Err(RunError::OutputsExist { what: "table", path: dir.to_owned() });
+        return Err(RunError::OutputsExist {
+            what: "table",
+            path: dir.to_owned(),
+        });
     }
     Ok(())
 }

@@ -20,7 +20,10 @@ pub fn show(handle: &Handle) {
             let (read, bytes) = handle.metrics.read();
             let rate = (read - before) as f64 / last.elapsed().as_secs_f64();
             (last, before) = (Instant::now(), read);
-            let committed = handle.metrics.committed.load(std::sync::atomic::Ordering::Relaxed);
+            let committed = handle
+                .metrics
+                .committed
+                .load(std::sync::atomic::Ordering::Relaxed);
             let at = match committed {
                 0 => "not begun".to_owned(),
                 u64::MAX => "at the end".to_owned(),

@@ -71,18 +71,32 @@ pub struct PartitionStatus {
 /// The file in which a process of this job says it.
 pub fn file(job: &Job, process: usize) -> Option<PathBuf> {
     let place = job.outputs.log.as_ref().or(job.outputs.files.as_ref())?;
-    Some(place.join(".status").join(format!("{}-{process}.json", job.name)))
+    Some(
+        place
+            .join(".status")
+            .join(format!("{}-{process}.json", job.name)),
+    )
 }
 
 impl Status {
     /// What is so now.
-    pub fn of(job: &Job, process: usize, handle: &Handle, rules: Rules, committed_since: i64) -> Status {
+    pub fn of(
+        job: &Job,
+        process: usize,
+        handle: &Handle,
+        rules: Rules,
+        committed_since: i64,
+    ) -> Status {
         let metrics = &handle.metrics;
         let mut partitions = Vec::new();
         for (local, source) in metrics.sources.iter().enumerate() {
             let source = source.lock().unwrap_or_else(PoisonError::into_inner);
             for (partition, tick, hold, offset, clock) in &source.partitions {
-                let hold = if source.paused && *hold == Hold::Unread { Hold::Paused } else { *hold };
+                let hold = if source.paused && *hold == Hold::Unread {
+                    Hold::Paused
+                } else {
+                    *hold
+                };
                 partitions.push(PartitionStatus {
                     partition: *partition,
                     worker: process * job.workers + local,
@@ -108,15 +122,27 @@ impl Status {
             committed: (committed != u64::MAX).then_some(committed),
             committed_since,
             partitions,
-            counts: [read, count(&metrics.tagged), count(&metrics.started), ended, metrics.open_visits()],
-            bytes: [count(&metrics.kept_bytes), count(&metrics.uncommitted_bytes)],
+            counts: [
+                read,
+                count(&metrics.tagged),
+                count(&metrics.started),
+                ended,
+                metrics.open_visits(),
+            ],
+            bytes: [
+                count(&metrics.kept_bytes),
+                count(&metrics.uncommitted_bytes),
+            ],
             versions: [0, 1].map(|t| [0, 1].map(|n| count(&metrics.versions[t][n]))),
         }
     }
 
     /// The partition with the least tick, if one is open.
     pub fn least(&self) -> Option<&PartitionStatus> {
-        self.partitions.iter().filter(|p| p.tick.is_some()).min_by_key(|p| (p.tick, p.partition))
+        self.partitions
+            .iter()
+            .filter(|p| p.tick.is_some())
+            .min_by_key(|p| (p.tick, p.partition))
     }
 
     fn write(&self, path: &Path) -> std::io::Result<()> {
@@ -135,7 +161,12 @@ pub struct Writer {
 
 impl Writer {
     /// Starts it.
-    pub fn start(job: &Job, process: usize, handle: Handle, rules: Rules) -> Result<Writer, RunError> {
+    pub fn start(
+        job: &Job,
+        process: usize,
+        handle: Handle,
+        rules: Rules,
+    ) -> Result<Writer, RunError> {
         let path = file(job, process);
         if let Some(dir) = path.as_ref().and_then(|path| path.parent()) {
             fs::create_dir_all(dir).map_err(RunError::io("create", dir))?;
@@ -147,41 +178,63 @@ impl Writer {
                 Some(open.map_err(RunError::io("open", path))?)
             }
         };
-        let (done, failed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (done, failed) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicBool::new(false)),
+        );
         let (own_done, own_failed) = (done.clone(), failed.clone());
         let job = job.clone();
-        let thread = std::thread::Builder::new().name("status".into()).spawn(move || {
-            let (mut last, mut since, mut written) = (0, wall::now(), 0);
-            loop {
-                let ends = own_done.load(Ordering::Acquire);
-                let frontier = handle.metrics.committed.load(Ordering::Relaxed);
-                let now = wall::now();
-                let moved = frontier != last;
-                if moved {
-                    if let Some(log) = &mut moves {
-                        log_move(log, &Status::of(&job, process, &handle, rules, now), last, now - since);
+        let thread = std::thread::Builder::new()
+            .name("status".into())
+            .spawn(move || {
+                let (mut last, mut since, mut written) = (0, wall::now(), 0);
+                loop {
+                    let ends = own_done.load(Ordering::Acquire);
+                    let frontier = handle.metrics.committed.load(Ordering::Relaxed);
+                    let now = wall::now();
+                    let moved = frontier != last;
+                    if moved {
+                        if let Some(log) = &mut moves {
+                            log_move(
+                                log,
+                                &Status::of(&job, process, &handle, rules, now),
+                                last,
+                                now - since,
+                            );
+                        }
+                        (last, since) = (frontier, now);
                     }
-                    (last, since) = (frontier, now);
-                }
-                if ends || now - written >= EVERY.as_millis() as i64 {
-                    written = now;
-                    let mut status = Status::of(&job, process, &handle, rules, since);
+                    if ends || now - written >= EVERY.as_millis() as i64 {
+                        written = now;
+                        let mut status = Status::of(&job, process, &handle, rules, since);
+                        if ends {
+                            let stopped =
+                                handle.stop.load(Ordering::Relaxed) && status.committed.is_some();
+                            let failed = own_failed.load(Ordering::Relaxed);
+                            status.state = if failed {
+                                "failed"
+                            } else if stopped {
+                                "stopped"
+                            } else {
+                                "ended"
+                            }
+                            .into();
+                        }
+                        // A status that cannot be written stops no job: `why` says how old it is.
+                        let _ = path.as_ref().map_or(Ok(()), |path| status.write(path));
+                    }
                     if ends {
-                        let stopped = handle.stop.load(Ordering::Relaxed) && status.committed.is_some();
-                        let failed = own_failed.load(Ordering::Relaxed);
-                        status.state = if failed { "failed" } else if stopped { "stopped" } else { "ended" }.into();
+                        return;
                     }
-                    // A status that cannot be written stops no job: `why` says how old it is.
-                    let _ = path.as_ref().map_or(Ok(()), |path| status.write(path));
+                    std::thread::sleep(LOOK);
                 }
-                if ends {
-                    return;
-                }
-                std::thread::sleep(LOOK);
-            }
-        });
+            });
         let thread = thread.map_err(RunError::io("start a thread for", Path::new("the status")))?;
-        Ok(Writer { done, failed, thread })
+        Ok(Writer {
+            done,
+            failed,
+            thread,
+        })
     }
 
     /// Writes the last status.
@@ -194,7 +247,9 @@ impl Writer {
 
 /// One line: where the frontier went, how long it had stood, and what held it.
 fn log_move(log: &mut File, status: &Status, from: u64, stood: i64) {
-    let holder = status.least().map(|p| serde_json::json!({"partition": p.partition, "tick": p.tick, "hold": p.hold}));
+    let holder = status
+        .least()
+        .map(|p| serde_json::json!({"partition": p.partition, "tick": p.tick, "hold": p.hold}));
     let line = serde_json::json!({
         "at": status.at, "from": from, "to": status.committed, "stood_ms": stood, "held_by": holder,
     });

@@ -50,9 +50,21 @@ pub fn encode_lifecycle(said: &Lifecycle, out: &mut Vec<u8>) {
     let browser_id = &browser_text(&said.browser_id);
     match said.change {
         Change::Started { visit, started } => {
-            VisitStarted { visit_id: bytes_of_words(visit), browser_id, started }.encode_message(out);
+            VisitStarted {
+                visit_id: bytes_of_words(visit),
+                browser_id,
+                started,
+            }
+            .encode_message(out);
         }
-        Change::Revised { from, from_started, into, into_started, first, until } => VisitRevised {
+        Change::Revised {
+            from,
+            from_started,
+            into,
+            into_started,
+            first,
+            until,
+        } => VisitRevised {
             browser_id,
             from: bytes_of_words(from),
             from_started,
@@ -62,7 +74,13 @@ pub fn encode_lifecycle(said: &Lifecycle, out: &mut Vec<u8>) {
             until: Some((until.time, EventKey(bytes_of_words(until.event)))),
         }
         .encode_message(out),
-        Change::Ended { visit, started, last_seen, measurements, reason } => VisitEnded {
+        Change::Ended {
+            visit,
+            started,
+            last_seen,
+            measurements,
+            reason,
+        } => VisitEnded {
             visit_id: bytes_of_words(visit),
             browser_id,
             started,

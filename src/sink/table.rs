@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::generic::{Operator, OutputBuilder};
-use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::generic::{Operator, OutputBuilder};
 use visitflow_dataflows::complete::Complete;
 use visitflow_dataflows::visit::Tick;
 use visitflow_schemas::columns::{Columns, Ids, Program};
@@ -95,15 +95,24 @@ struct Files {
 
 /// The schema of the rows of measurements.
 pub fn measurement_rows(reader: &Schema) -> Result<Schema, SinkError> {
-    tag::rows(reader).map_err(|e| SinkError::Unreadable { schema: reader.fingerprint(), detail: e.to_string() })
+    tag::rows(reader).map_err(|e| SinkError::Unreadable {
+        schema: reader.fingerprint(),
+        detail: e.to_string(),
+    })
 }
 
 fn unreadable(schema: u64) -> impl Fn(&dyn std::fmt::Display) -> SinkError {
-    move |e| SinkError::Unreadable { schema, detail: e.to_string() }
+    move |e| SinkError::Unreadable {
+        schema,
+        detail: e.to_string(),
+    }
 }
 
 fn failed(table: usize) -> impl Fn(TableError) -> SinkError {
-    move |source| SinkError::Table { table: TABLES[table], source }
+    move |source| SinkError::Table {
+        table: TABLES[table],
+        source,
+    }
 }
 
 impl Files {
@@ -141,7 +150,11 @@ impl Files {
         let rows = tag::rows(&schema).map_err(|e| fault(&e))?;
         let read = resolve(&rows, &self.measurement).map_err(|e| fault(&e))?;
         let program = self.rows[0].program(&read).map_err(|e| fault(&e))?;
-        let roles = Roles::find(&schema, &self.settings.overrides).map_err(|e| fault(&e))?;
+        let overrides = self
+            .settings
+            .overrides
+            .in_writer(&self.settings.reader, &schema);
+        let roles = Roles::find(&schema, &overrides).map_err(|e| fault(&e))?;
         let walk = Walk::up_to(&schema, &roles, &[Role::CustomerId]).map_err(|e| fault(&e))?;
         self.writers.insert(fingerprint, Writer { program, walk });
         Ok(())
@@ -150,20 +163,32 @@ impl Files {
     /// Adds the rows of a visit.
     fn add(&mut self, visit: &Complete) -> Result<(), SinkError> {
         // What is known of the sender is what its first measurement with a country says.
-        let placed = visit.measurements().find(|m| m.context.first().is_some_and(|branch| *branch != 0));
-        let sender = placed.or_else(|| visit.measurements().next()).map_or(&[][..], |m| m.context);
+        let placed = visit
+            .measurements()
+            .find(|m| m.context.first().is_some_and(|branch| *branch != 0));
+        let sender = placed
+            .or_else(|| visit.measurements().next())
+            .map_or(&[][..], |m| m.context);
         let mut customer: Option<String> = None;
         for measurement in visit.measurements() {
             self.writer(measurement.schema)?;
             let writer = &self.writers[&measurement.schema];
             if customer.is_none() && writer.walk.run(measurement.body, &mut self.found).is_ok() {
                 let mut id = Vec::new();
-                if visitflow_schemas::key::write_id(&self.found, measurement.body, Role::CustomerId, &mut id) {
+                if visitflow_schemas::key::write_id(
+                    &self.found,
+                    measurement.body,
+                    Role::CustomerId,
+                    &mut id,
+                ) {
                     customer = Some(String::from_utf8_lossy(&id).into_owned());
                 }
             }
             self.scratch.clear();
-            let tag = Tag { visit_id: visit.visit, visit_started: visit.started };
+            let tag = Tag {
+                visit_id: visit.visit,
+                visit_started: visit.started,
+            };
             tag.write_body(measurement.context, measurement.body, &mut self.scratch);
             encode::long(tag::day_of(visit.started), &mut self.scratch);
             let appended = self.rows[0].append(&writer.program, &self.scratch);
@@ -192,7 +217,9 @@ impl Files {
         }
         self.last = self.last.max(visit.tick);
         self.bytes += visit.bytes() as u64;
-        self.settings.uncommitted.fetch_add(visit.bytes() as u64, Ordering::Relaxed);
+        self.settings
+            .uncommitted
+            .fetch_add(visit.bytes() as u64, Ordering::Relaxed);
         // A visit never spans files, so a file is closed between visits only.
         for table in 0..TABLES.len() {
             let full = |open: &TableWriter| open.bytes_so_far() >= self.settings.file_size;
@@ -214,8 +241,9 @@ impl Files {
             let prefix = format!("{}-{:06}", self.settings.prefix, self.files);
             let dir = self.settings.dir.join(TABLES[table]);
             let options = options(table, &self.settings.overrides, &self.settings.reader);
-            self.open[table] =
-                Some(TableWriter::new(&dir, &prefix, batch.schema(), &options).map_err(failed(table))?);
+            self.open[table] = Some(
+                TableWriter::new(&dir, &prefix, batch.schema(), &options).map_err(failed(table))?,
+            );
         }
         let writer = self.open[table].as_mut().expect("opened above");
         writer.write(&batch).map_err(failed(table))
@@ -224,7 +252,8 @@ impl Files {
     fn close(&mut self, table: usize) -> Result<(), SinkError> {
         self.flush(table)?;
         if let Some(writer) = self.open[table].take() {
-            self.closed.push((table as u8, writer.finish().map_err(failed(table))?));
+            self.closed
+                .push((table as u8, writer.finish().map_err(failed(table))?));
         }
         Ok(())
     }
@@ -233,11 +262,18 @@ impl Files {
     fn cut(&mut self, cut: Tick) -> Result<Vec<Done>, SinkError> {
         (0..TABLES.len()).try_for_each(|table| self.close(table))?;
         let bytes = std::mem::take(&mut self.bytes);
-        self.settings.uncommitted.fetch_sub(bytes, Ordering::Relaxed);
+        self.settings
+            .uncommitted
+            .fetch_sub(bytes, Ordering::Relaxed);
         let last = self.last;
         let done = |(table, file): (u8, AddFile)| {
             let file = serde_json::to_string(&file).expect("a file's description is plain JSON");
-            Done { cut, last, table, file }
+            Done {
+                cut,
+                last,
+                table,
+                file,
+            }
         };
         Ok(self.closed.drain(..).map(done).collect())
     }
@@ -253,19 +289,32 @@ fn options(table: usize, overrides: &Overrides, reader: &Schema) -> Options {
         for step in path {
             let field = record.fields.get(step)?.clone();
             names.push(field.name.clone());
-            if let visitflow_schemas::schema::Kind::Record(inner) = &visitflow_schemas::roles::nullable(&field.ty).kind {
+            if let visitflow_schemas::schema::Kind::Record(inner) =
+                &visitflow_schemas::roles::nullable(&field.ty).kind
+            {
                 record = inner.clone();
             }
         }
         Some(names.join("."))
     };
     if table == 0 {
-        let ids = [Role::EventId, Role::Cause].into_iter().filter_map(name).collect();
+        let ids = [Role::EventId, Role::Cause]
+            .into_iter()
+            .filter_map(name)
+            .collect();
         let browser = name(Role::BrowserId);
-        Options { unique: ids, bloom: browser.into_iter().chain(["visit_id".to_owned()]).collect() }
+        Options {
+            unique: ids,
+            bloom: browser.into_iter().chain(["visit_id".to_owned()]).collect(),
+        }
     } else {
-        let bloom = ["visit_id", "browser_id", "customer_id"].map(str::to_owned).to_vec();
-        Options { unique: vec!["visit_id".to_owned()], bloom }
+        let bloom = ["visit_id", "browser_id", "customer_id"]
+            .map(str::to_owned)
+            .to_vec();
+        Options {
+            unique: vec!["visit_id".to_owned()],
+            bloom,
+        }
     }
 }
 
@@ -296,8 +345,12 @@ pub fn files<'s>(
         move |frontiers| {
             visits.for_each(|_, data| pending.extend(data.drain(..)));
             cuts.for_each(|_, data| at.extend(data.drain(..).map(|cut| cut.tick)));
-            let (Some(held), Some(files)) = (cap.as_mut(), files.as_mut()) else { return };
-            let first = |f: &timely::progress::frontier::MutableAntichain<u64>| f.frontier().first().copied();
+            let (Some(held), Some(files)) = (cap.as_mut(), files.as_mut()) else {
+                return;
+            };
+            let first = |f: &timely::progress::frontier::MutableAntichain<u64>| {
+                f.frontier().first().copied()
+            };
             let until = frontiers.iter().filter_map(first).min().unwrap_or(u64::MAX);
             if until <= *held.time() || failure.is_set() {
                 return;
@@ -305,7 +358,10 @@ pub fn files<'s>(
             let mut advance = || -> Result<(), SinkError> {
                 let mut close = |files: &mut Files, cut: Tick| {
                     let done = files.cut(cut)?;
-                    output.activate().session(&*held).give_iterator(done.into_iter());
+                    output
+                        .activate()
+                        .session(&*held)
+                        .give_iterator(done.into_iter());
                     Ok(())
                 };
                 while pending.front().is_some_and(|visit| visit.tick < until) {
@@ -320,13 +376,21 @@ pub fn files<'s>(
                     at.pop_first();
                     close(files, cut)?;
                 }
-                if until == u64::MAX { close(files, u64::MAX) } else { Ok(()) }
+                if until == u64::MAX {
+                    close(files, u64::MAX)
+                } else {
+                    Ok(())
+                }
             };
             if let Err(error) = advance() {
                 failure.set(error);
                 return;
             }
-            if until == u64::MAX { cap = None } else { held.downgrade(&until) }
+            if until == u64::MAX {
+                cap = None
+            } else {
+                held.downgrade(&until)
+            }
         }
     });
     stream
@@ -349,7 +413,10 @@ pub fn versions<'s>(
             let mut cuts: BTreeMap<Tick, Vec<Done>> = BTreeMap::new();
             let tables: RefCell<Option<[Table; 2]>> = RefCell::new(None);
             move |(input, frontier), _| {
-                input.for_each(|_, data| data.drain(..).for_each(|d| cuts.entry(d.cut).or_default().push(d)));
+                input.for_each(|_, data| {
+                    data.drain(..)
+                        .for_each(|d| cuts.entry(d.cut).or_default().push(d))
+                });
                 let Some(held) = cap.as_mut() else { return };
                 let until = frontier.frontier().first().copied().unwrap_or(u64::MAX);
                 if until <= *held.time() || failure.is_set() {
@@ -363,17 +430,21 @@ pub fn versions<'s>(
                     let put = || -> Result<(), SinkError> {
                         let mut tables = tables.borrow_mut();
                         if tables.is_none() {
-                            let open = |t: usize| Table::open(&dir.join(TABLES[t])).map_err(failed(t));
+                            let open =
+                                |t: usize| Table::open(&dir.join(TABLES[t])).map_err(failed(t));
                             *tables = Some([open(0)?, open(1)?]);
                         }
                         let tables = tables.as_mut().expect("opened above");
                         let mut now = committed.get();
                         for (number, table) in tables.iter_mut().enumerate() {
                             let own = done.iter().filter(|d| usize::from(d.table) == number);
-                            let parse = |d: &Done| serde_json::from_str(&d.file).expect("as another worker wrote it");
+                            let parse = |d: &Done| {
+                                serde_json::from_str(&d.file).expect("as another worker wrote it")
+                            };
                             let files: Vec<AddFile> = own.map(parse).collect();
                             if !files.is_empty() {
-                                now[number] = (table.append(&files, tick).map_err(failed(number))?, tick);
+                                now[number] =
+                                    (table.append(&files, tick).map_err(failed(number))?, tick);
                             }
                         }
                         committed.set(now);
@@ -384,7 +455,11 @@ pub fn versions<'s>(
                         return;
                     }
                 }
-                if until == u64::MAX { cap = None } else { held.downgrade(&until) }
+                if until == u64::MAX {
+                    cap = None
+                } else {
+                    held.downgrade(&until)
+                }
             }
         },
     )

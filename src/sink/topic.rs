@@ -15,11 +15,11 @@ use visitflow_dataflows::batch::{Batch, Record};
 use visitflow_dataflows::step::Steps;
 use visitflow_dataflows::visit::{Tick, bytes_of_words};
 use visitflow_dataflows::visits::Lifecycle;
+use visitflow_schemas::encode;
 use visitflow_schemas::message;
 use visitflow_schemas::schema::{Schema, SchemaError};
 use visitflow_schemas::shard::Shard;
 use visitflow_schemas::store::SchemaStore;
-use visitflow_schemas::encode;
 use visitflow_schemas::tag::Tag;
 
 use super::SinkError;
@@ -35,34 +35,66 @@ pub struct Partitions {
 
 impl Partitions {
     /// Opens them.
-    pub fn open(topic: &Topic, name: &'static str, worker: usize, workers: usize) -> Result<Partitions, LogError> {
+    pub fn open(
+        topic: &Topic,
+        name: &'static str,
+        worker: usize,
+        workers: usize,
+    ) -> Result<Partitions, LogError> {
         let open = |partition: u32| {
             let own = partition as usize % workers == worker;
-            own.then(|| Writer::open(topic, partition, WriterOptions::default())).transpose()
+            own.then(|| Writer::open(topic, partition, WriterOptions::default()))
+                .transpose()
         };
-        Ok(Partitions { name, writers: (0..topic.partitions()).map(open).collect::<Result<_, _>>()? })
+        Ok(Partitions {
+            name,
+            writers: (0..topic.partitions())
+                .map(open)
+                .collect::<Result<_, _>>()?,
+        })
     }
 
     /// Appends a message, given in parts, to the partition of its shard.
     #[inline]
-    pub fn push(&mut self, tick: Tick, shard: u8, key: &[u8], parts: &[&[u8]]) -> Result<(), SinkError> {
+    pub fn push(
+        &mut self,
+        tick: Tick,
+        shard: u8,
+        key: &[u8],
+        parts: &[&[u8]],
+    ) -> Result<(), SinkError> {
         let partition = Shard(shard).partition(self.writers.len() as u32) as usize;
-        let writer = self.writers[partition].as_mut().expect("shards are dealt to workers by partition");
+        let writer = self.writers[partition]
+            .as_mut()
+            .expect("shards are dealt to workers by partition");
         let mut digits = [0; 20];
         let headers = [("tick", decimal(tick, &mut digits))];
         let pushed = writer.push_parts(tick as i64, key, &headers, parts);
-        pushed.map(drop).map_err(|source| SinkError::Topic { topic: self.name, source })
+        pushed.map(drop).map_err(|source| SinkError::Topic {
+            topic: self.name,
+            source,
+        })
     }
 
     fn commit(&mut self, tick: Tick) -> Result<(), SinkError> {
         let commit = |writer: &mut Writer| writer.commit(tick);
         let done = self.writers.iter_mut().flatten().try_for_each(commit);
-        done.map_err(|source| SinkError::Topic { topic: self.name, source })
+        done.map_err(|source| SinkError::Topic {
+            topic: self.name,
+            source,
+        })
     }
 
     fn close(self) -> Result<(), SinkError> {
-        let done = self.writers.into_iter().flatten().try_for_each(Writer::close);
-        done.map_err(|source| SinkError::Topic { topic: self.name, source })
+        let done = self
+            .writers
+            .into_iter()
+            .flatten()
+            .try_for_each(Writer::close);
+        done.map_err(|source| SinkError::Topic {
+            topic: self.name,
+            source,
+        })
     }
 }
 
@@ -117,7 +149,9 @@ impl Outgoing for Batch {
         for (tick, order) in step.ticks() {
             last = Some(tick);
             for index in order {
-                each(Item::Record(step.batch().record(&step.batch().heads()[*index as usize])))?;
+                each(Item::Record(
+                    step.batch().record(&step.batch().heads()[*index as usize]),
+                ))?;
             }
         }
         Ok(last)
@@ -155,35 +189,43 @@ pub fn topic<'s, C: Outgoing>(
     mut write: impl FnMut(Item<'_>, &mut Partitions) -> Result<(), SinkError> + 'static,
 ) -> StreamVec<'s, u64, ()> {
     let name = partitions.name;
-    stream.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(Pipeline, name, move |cap, _| {
-        let mut cap = Some(cap);
-        let mut partitions = Some(partitions);
-        let mut held = C::Held::default();
-        move |(input, frontier), _| {
-            input.for_each(|_, container| std::mem::take(container).hold(&mut held));
-            let (Some(own), Some(to)) = (cap.as_mut(), partitions.as_mut()) else { return };
-            let until = frontier.frontier().first().copied().unwrap_or(u64::MAX);
-            if until <= *own.time() || failure.is_set() {
-                return;
+    stream.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(
+        Pipeline,
+        name,
+        move |cap, _| {
+            let mut cap = Some(cap);
+            let mut partitions = Some(partitions);
+            let mut held = C::Held::default();
+            move |(input, frontier), _| {
+                input.for_each(|_, container| std::mem::take(container).hold(&mut held));
+                let (Some(own), Some(to)) = (cap.as_mut(), partitions.as_mut()) else {
+                    return;
+                };
+                let until = frontier.frontier().first().copied().unwrap_or(u64::MAX);
+                if until <= *own.time() || failure.is_set() {
+                    return;
+                }
+                let mut done = || {
+                    let last = C::release(&mut held, until, &mut |item| write(item, to))?;
+                    last.map_or(Ok(()), |last| {
+                        to.commit(if until == u64::MAX { last } else { until - 1 })
+                    })
+                };
+                if let Err(error) = done() {
+                    failure.set(error);
+                    return;
+                }
+                if until < u64::MAX {
+                    own.downgrade(&until);
+                    return;
+                }
+                if let Err(error) = partitions.take().map_or(Ok(()), Partitions::close) {
+                    failure.set(error);
+                }
+                cap = None;
             }
-            let mut done = || {
-                let last = C::release(&mut held, until, &mut |item| write(item, to))?;
-                last.map_or(Ok(()), |last| to.commit(if until == u64::MAX { last } else { until - 1 }))
-            };
-            if let Err(error) = done() {
-                failure.set(error);
-                return;
-            }
-            if until < u64::MAX {
-                own.downgrade(&until);
-                return;
-            }
-            if let Err(error) = partitions.take().map_or(Ok(()), Partitions::close) {
-                failure.set(error);
-            }
-            cap = None;
-        }
-    })
+        },
+    )
 }
 
 /// Derives the schemas of outgoing messages from those of their writers, and registers them.
@@ -197,8 +239,17 @@ pub struct Derived {
 
 impl Derived {
     /// Derives by `derive`; writers' schemas are in `source`, derived ones go to `outputs`.
-    pub fn new(source: Arc<dyn SchemaStore>, outputs: Arc<dyn SchemaStore>, derive: fn(&Schema) -> Result<Schema, SchemaError>) -> Derived {
-        Derived { source, outputs, derive, headers: HashMap::new() }
+    pub fn new(
+        source: Arc<dyn SchemaStore>,
+        outputs: Arc<dyn SchemaStore>,
+        derive: fn(&Schema) -> Result<Schema, SchemaError>,
+    ) -> Derived {
+        Derived {
+            source,
+            outputs,
+            derive,
+            headers: HashMap::new(),
+        }
     }
 
     /// The header of a message that is derived from one of this writer.
@@ -207,10 +258,15 @@ impl Derived {
         if !self.headers.contains_key(&writer) {
             let Some(schema) = self.source.get(writer)? else {
                 let detail = "its schema has left the schema store".to_owned();
-                return Err(SinkError::Unreadable { schema: writer, detail });
+                return Err(SinkError::Unreadable {
+                    schema: writer,
+                    detail,
+                });
             };
-            let derived = (self.derive)(&schema)
-                .map_err(|e| SinkError::Unreadable { schema: writer, detail: e.to_string() })?;
+            let derived = (self.derive)(&schema).map_err(|e| SinkError::Unreadable {
+                schema: writer,
+                detail: e.to_string(),
+            })?;
             self.outputs.put(&derived)?;
             let mut header = Vec::new();
             message::write_header(derived.fingerprint(), &mut header);
@@ -230,15 +286,25 @@ pub fn tagged<'s>(
 ) -> StreamVec<'s, u64, ()> {
     let mut scratch = Vec::new();
     topic(stream, partitions, failure, move |item, to| {
-        let Item::Record(record) = item else { return Ok(()) };
+        let Item::Record(record) = item else {
+            return Ok(());
+        };
         let header = schemas.header(record.head.schema)?;
         scratch.clear();
         scratch.extend_from_slice(header);
-        let tag = Tag { visit_id: bytes_of_words(record.head.visit), visit_started: record.head.extra };
+        let tag = Tag {
+            visit_id: bytes_of_words(record.head.visit),
+            visit_started: record.head.extra,
+        };
         tag.write_body(&[], &[], &mut scratch);
         written(&record);
         let parts = [&scratch[..], record.context, record.body];
-        to.push(record.head.tick, record.head.shard, record.browser_id, &parts)
+        to.push(
+            record.head.tick,
+            record.head.shard,
+            record.browser_id,
+            &parts,
+        )
     })
 }
 
@@ -251,12 +317,19 @@ pub fn late<'s>(
 ) -> StreamVec<'s, u64, ()> {
     let mut scratch = Vec::new();
     topic(stream, partitions, failure, move |item, to| {
-        let Item::Record(record) = item else { return Ok(()) };
+        let Item::Record(record) = item else {
+            return Ok(());
+        };
         scratch.clear();
         scratch.extend_from_slice(schemas.header(record.head.schema)?);
         encode::long(record.head.extra, &mut scratch);
         let parts = [&scratch[..], record.context, record.body];
-        to.push(record.head.tick, record.head.shard, record.browser_id, &parts)
+        to.push(
+            record.head.tick,
+            record.head.shard,
+            record.browser_id,
+            &parts,
+        )
     })
 }
 
@@ -270,8 +343,15 @@ pub fn rejected<'s>(
     let mut header = Vec::new();
     message::write_header(schema.fingerprint(), &mut header);
     topic(stream, partitions, failure, move |item, to| {
-        let Item::Record(record) = item else { return Ok(()) };
-        to.push(record.head.tick, record.head.shard, b"", &[&header, record.body])
+        let Item::Record(record) = item else {
+            return Ok(());
+        };
+        to.push(
+            record.head.tick,
+            record.head.shard,
+            b"",
+            &[&header, record.body],
+        )
     })
 }
 
@@ -283,7 +363,9 @@ pub fn lifecycle<'s>(
 ) -> StreamVec<'s, u64, ()> {
     let mut scratch = Vec::new();
     topic(stream, partitions, failure, move |item, to| {
-        let Item::Lifecycle(said) = item else { return Ok(()) };
+        let Item::Lifecycle(said) = item else {
+            return Ok(());
+        };
         scratch.clear();
         super::encode_lifecycle(said, &mut scratch);
         to.push(said.tick, said.shard, &said.browser_id, &[&scratch])

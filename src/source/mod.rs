@@ -13,8 +13,8 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use timely::container::CapacityContainerBuilder;
@@ -27,7 +27,8 @@ use visitflow_dataflows::batch::{Batch, Fate};
 use visitflow_dataflows::clock::PartitionClock;
 use visitflow_dataflows::intake::{Arrived, Intake, Outboxes};
 use visitflow_dataflows::visit::Tick;
-use visitflow_schemas::store::StoreError;
+use visitflow_schemas::schema::Schema;
+use visitflow_schemas::store::{FolderStore, SchemaStore, StoreError};
 
 use crate::log::{LogError, Reader};
 use crate::run::Failure;
@@ -41,10 +42,38 @@ const NAP: Duration = Duration::from_millis(5);
 const BUDGET_NAP: Duration = Duration::from_micros(500);
 /// How often the schema store is asked again for what it did not know, in ms.
 const LOOK_AGAIN: i64 = 1_000;
+/// How often it is asked whether it is time for a cut, in ms.
+const CUT_ASKED: i64 = 100;
+
+/// A folder of schemas that grows while the job runs: what is not known is looked for in the folder.
+/// The intake asks for what was missing once a second at most.
+pub struct Growing(pub FolderStore);
+
+impl SchemaStore for Growing {
+    fn get(&self, fingerprint: u64) -> Result<Option<Schema>, StoreError> {
+        if let Some(schema) = self.0.get(fingerprint)? {
+            return Ok(Some(schema));
+        }
+        // A file that is still being written, or holds no schema, hides none of the others and
+        // must not end the job.
+        let _ = self.0.rescan();
+        self.0.get(fingerprint)
+    }
+
+    fn put(&self, schema: &Schema) -> Result<(), StoreError> {
+        self.0.put(schema)
+    }
+
+    fn all(&self) -> Result<Vec<Schema>, StoreError> {
+        self.0.all()
+    }
+}
 
 /// A tick at which every table closes its files and commits them: all seals at ticks before
 /// `tick` belong to the version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct Cut {
     /// The first tick that does not belong.
     pub tick: Tick,
@@ -123,14 +152,16 @@ pub struct Settings {
     pub tick_length: u64,
     /// How many bytes may be sent and not yet committed.
     pub budget: u64,
+    /// How many records a step of a replay has at least; [`STEP_RECORDS`], but in tests.
+    pub step_records: usize,
     /// What is committed.
     pub committed: probe::Handle<u64>,
     /// Set when the program is asked to stop.
     pub stop: Arc<AtomicBool>,
-    /// Filled when it was learnt at which tick the job stops.
+    /// Filled when it was learnt, or said, at which tick the job stops.
     pub stop_at: Rc<Cell<Option<Tick>>>,
-    /// On the first worker, asked now and then whether it is time for a cut.
-    pub cut_due: Option<Box<dyn FnMut() -> bool>>,
+    /// Asked now and then whether it is time for a cut, and whether it is for this worker to say.
+    pub cut_due: Box<dyn FnMut() -> bool>,
     /// What the source tells of itself.
     pub state: Arc<Mutex<SourceState>>,
     /// Where it leaves what went wrong.
@@ -178,28 +209,51 @@ struct Source {
 
 impl Source {
     fn tell(&self) -> std::sync::MutexGuard<'_, SourceState> {
-        self.settings.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.settings
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn least(&self) -> Tick {
-        self.partitions.iter().map(|p| p.next).min().unwrap_or(u64::MAX)
+        self.partitions
+            .iter()
+            .map(|p| p.next)
+            .min()
+            .unwrap_or(u64::MAX)
     }
 
     /// Reads a step's worth of records, the earliest ticks first.
-    fn read(&mut self, now: Tick, wall: i64, send: &mut impl FnMut(Batch)) -> Result<(), SourceError> {
-        let Source { settings, partitions, .. } = self;
+    fn read(
+        &mut self,
+        now: Tick,
+        wall: i64,
+        send: &mut impl FnMut(Batch),
+    ) -> Result<(), SourceError> {
+        let Source {
+            settings,
+            partitions,
+            ..
+        } = self;
         for partition in partitions.iter_mut() {
             partition.look(settings.follow, wall)?;
         }
-        let mut state = settings.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = settings
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut last = now;
         loop {
             let tick = partitions.iter().map(|p| p.next).min().unwrap_or(u64::MAX);
             // A step ends between ticks; live, where the tick is the wall clock's, with the tick.
-            let enough = self.step_records >= STEP_RECORDS && tick > last;
-            let unread = partitions.iter().position(|p| p.hold == Hold::Unread && p.next == tick);
+            let enough = self.step_records >= settings.step_records && tick > last;
+            let unread = partitions
+                .iter()
+                .position(|p| p.hold == Hold::Unread && p.next == tick);
             let stopped = tick >= settings.stop_at.get().unwrap_or(u64::MAX);
-            let Some(at) = unread.filter(|_| !enough && !stopped) else { break };
+            let Some(at) = unread.filter(|_| !enough && !stopped) else {
+                break;
+            };
             last = tick;
             let partition = &mut partitions[at];
             partition.clock.advance(tick);
@@ -216,7 +270,10 @@ impl Source {
                     value: record.value,
                 };
                 let bytes = record.value.len() as u64;
-                let _: Fate = settings.intake.take(arrived, &mut partition.clock, &mut settings.outboxes)?;
+                let _: Fate =
+                    settings
+                        .intake
+                        .take(arrived, &mut partition.clock, &mut settings.outboxes)?;
                 partition.reader.advance();
                 self.step_records += 1;
                 self.step_bytes += bytes;
@@ -234,7 +291,10 @@ impl Source {
 }
 
 /// Records, and the cuts of tables, of a worker's partitions.
-pub fn source<'s>(scope: Scope<'s, u64>, settings: Settings) -> (Stream<'s, u64, Batch>, StreamVec<'s, u64, Cut>) {
+pub fn source<'s>(
+    scope: Scope<'s, u64>,
+    settings: Settings,
+) -> (Stream<'s, u64, Batch>, StreamVec<'s, u64, Cut>) {
     let mut builder = OperatorBuilder::new("Source".to_owned(), scope);
     let (records, records_stream) = builder.new_output();
     let (cuts, cuts_stream) = builder.new_output();
@@ -244,13 +304,15 @@ pub fn source<'s>(scope: Scope<'s, u64>, settings: Settings) -> (Stream<'s, u64,
     builder.build(move |mut caps| {
         let mut settings = settings;
         let partitions = std::mem::take(&mut settings.partitions);
-        let partitions = partitions.into_iter().map(|(index, reader, clock)| Partition {
-            index,
-            reader,
-            clock,
-            next: 0,
-            hold: Hold::Wall,
-        });
+        let partitions = partitions
+            .into_iter()
+            .map(|(index, reader, clock)| Partition {
+                index,
+                reader,
+                clock,
+                next: 0,
+                hold: Hold::Wall,
+            });
         let mut source = Source {
             partitions: partitions.collect(),
             settings,
@@ -262,7 +324,9 @@ pub fn source<'s>(scope: Scope<'s, u64>, settings: Settings) -> (Stream<'s, u64,
             cut_asked: 0,
         };
         move |_| {
-            let (Some(held), true) = (caps.first(), !source.settings.failure.is_set()) else { return };
+            let (Some(held), true) = (caps.first(), !source.settings.failure.is_set()) else {
+                return;
+            };
             let now = *held.time();
             while let Some((tick, bytes)) = source.flying.front().copied() {
                 if source.settings.committed.less_equal(&tick) {
@@ -300,15 +364,20 @@ pub fn source<'s>(scope: Scope<'s, u64>, settings: Settings) -> (Stream<'s, u64,
             let limit = source.settings.stop_at.get().unwrap_or(u64::MAX);
             let next = source.least().min(limit);
 
-            // A cut lies in front of what this worker may still say, and is said before that.
-            if let Some(due) = source.settings.cut_due.as_mut()
-                && wall - source.cut_asked >= 100
-            {
+            // A cut lies in front of what this worker may still say, and is said before that. Any
+            // worker may: what it has not closed yet holds the frontier of all. Of several stops the
+            // earliest counts, and whoever says one goes no further from now on.
+            if wall - source.cut_asked >= CUT_ASKED && next != u64::MAX {
                 source.cut_asked = wall;
-                let stop = source.settings.stop.load(Ordering::Relaxed) && source.settings.stop_at.get().is_none();
-                if (stop || due()) && next != u64::MAX {
-                    let tick = next.max(now) + source.settings.tick_length;
+                let settings = &mut source.settings;
+                let stop =
+                    settings.stop.load(Ordering::Relaxed) && settings.stop_at.get().is_none();
+                if stop || (settings.cut_due)() {
+                    let tick = next.max(now) + settings.tick_length;
                     cuts.activate().session(&caps[1]).give(Cut { tick, stop });
+                    if stop {
+                        settings.stop_at.set(Some(tick));
+                    }
                 }
             }
             if next > now {

@@ -127,7 +127,13 @@ impl Table {
     pub fn open_at(dir: &Path, version: u64) -> Result<Table, TableError> {
         let log = dir.join("_delta_log");
         let (state, checkpointed) = load(dir, &log, Some(version))?;
-        Ok(Table { dir: dir.to_owned(), log, state, checkpointed, fenced: None })
+        Ok(Table {
+            dir: dir.to_owned(),
+            log,
+            state,
+            checkpointed,
+            fenced: None,
+        })
     }
 
     /// Opens the table in `dir`, or creates it if the directory is new or empty. Of two at once both get it.

@@ -36,6 +36,8 @@ pub(super) enum Op {
     Double(u32),
     ToDouble(u32, Number),
     Text(u32),
+    /// A union of null, the branch of this number, and text.
+    MaybeText(u32, u8),
     Bytes(u32),
     /// So many bytes for a fixed, for a byte string.
     Fixed(u32, u32),
@@ -133,12 +135,15 @@ impl Compiler<'_> {
                 Op::Skip(Box::new(ty.clone()))
             }
             (Read::Refuse(why), _) => Op::Refuse(why.as_str().into()),
-            (Read::Union(reads), _) => Op::Union(
-                reads
-                    .iter()
-                    .map(|read| self.op(read, node))
-                    .collect::<Result<_, _>>()?,
-            ),
+            (Read::Union(reads), _) => {
+                let ops = reads.iter().map(|read| self.op(read, node));
+                let ops = ops.collect::<Result<Box<[Op]>, _>>()?;
+                match ops[..] {
+                    [Op::Absent(_), Op::Text(at)] => Op::MaybeText(at, 0),
+                    [Op::Text(at), Op::Absent(_)] => Op::MaybeText(at, 1),
+                    _ => Op::Union(ops),
+                }
+            }
             (Read::Into { branch, .. }, Node::One { null, .. }) if *null == Some(*branch) => {
                 absent(node)
             }
@@ -261,9 +266,16 @@ impl Compiler<'_> {
         // Of a union only the branch of the default is ever read; most often it is null.
         let mut cursor = Cursor::new(&body);
         let mut op = op;
-        while let Op::Union(branches) = &op {
+        while let Op::Union(_) | Op::MaybeText(..) = op {
             let branch = cursor.long().unwrap_or_default() as usize;
-            op = branches[branch].clone();
+            op = match op {
+                Op::Union(branches) => branches[branch].clone(),
+                Op::MaybeText(at, null) if branch == usize::from(null) => {
+                    Op::Absent(StoreRef::Text(at))
+                }
+                Op::MaybeText(at, _) => Op::Text(at),
+                other => other,
+            };
         }
         let body = body[cursor.at()..].to_vec();
         Ok(match op {
@@ -407,29 +419,47 @@ fn digits(ty: &Type) -> Option<u8> {
 }
 
 /// Runs one step. On an error the stores are in disorder above the rows that they had before.
+#[inline]
 pub(super) fn run(s: &mut Stores, op: &Op, c: &mut Cursor) -> Result<(), Fault> {
+    // Texts are most of what comes: they take the short way, without a call.
+    let at = match op {
+        Op::Text(at) => *at,
+        Op::MaybeText(at, null) => {
+            let found = c.long()?;
+            if found == i64::from(*null) {
+                s.texts[*at as usize].absent();
+                return Ok(());
+            }
+            if found != i64::from(*null ^ 1) {
+                return Err(c.fault(Broken::Branch { found, branches: 2 }));
+            }
+            *at
+        }
+        _ => return other(s, op, c),
+    };
+    let text = c.text()?;
+    push(&mut s.texts[at as usize], text, c)
+}
+
+#[inline(never)]
+fn other(s: &mut Stores, op: &Op, c: &mut Cursor) -> Result<(), Fault> {
     match op {
         Op::Nothing => {}
+        Op::Text(_) | Op::MaybeText(..) => run(s, op, c)?,
         Op::All(steps) => {
             for (at, op) in steps.ops.iter().enumerate() {
                 run(s, op, c).map_err(|fault| within(&steps.names[at], fault))?;
             }
         }
         Op::Union(branches) => {
-            let branch = c.long()?;
-            match usize::try_from(branch).ok().and_then(|i| branches.get(i)) {
+            let found = c.long()?;
+            match usize::try_from(found).ok().and_then(|i| branches.get(i)) {
                 Some(op) => return run(s, op, c),
                 None => {
-                    return Err(c.fault(Broken::Branch {
-                        found: branch,
-                        branches: branches.len(),
-                    }));
+                    let branches = branches.len();
+                    return Err(c.fault(Broken::Branch { found, branches }));
                 }
             }
-        }
-        Op::Text(at) => {
-            let text = c.text()?;
-            push(&mut s.texts[*at as usize], text.as_bytes(), c)?;
         }
         Op::Absent(store) => s.absent(*store),
         Op::AbsentAll(stores) => stores.iter().for_each(|store| s.absent(*store)),
@@ -517,7 +547,7 @@ pub(super) fn run(s: &mut Stores, op: &Op, c: &mut Cursor) -> Result<(), Fault> 
         Op::Map(at, keys, value) => {
             let entry = |c: &mut Cursor| {
                 let key = c.text()?;
-                push(&mut s.texts[*keys as usize], key.as_bytes(), c)?;
+                push(&mut s.texts[*keys as usize], key, c)?;
                 run(s, value, c)
             };
             let items = c.blocks(entry).map_err(|fault| within("{}", fault))?;
@@ -594,15 +624,26 @@ fn skip(ty: &Type, c: &mut Cursor) -> Result<(), Fault> {
     Ok(())
 }
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
-
 fn hex(id: &[u8; 16]) -> [u8; 32] {
     let mut text = [0; 32];
-    for (pair, byte) in text.chunks_exact_mut(2).zip(id) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
+    let (fours, _) = id.as_chunks();
+    let (eights, _) = text.as_chunks_mut();
+    for (four, eight) in fours.iter().zip(eights) {
+        *eight = hex_digits(*four);
     }
     text
+}
+
+/// All eight at once: one nibble a byte of a word, then from 0 to 15 to its digit.
+fn hex_digits(bytes: [u8; 4]) -> [u8; 8] {
+    let mut word = u64::from(u32::from_be_bytes(bytes));
+    word = (word | (word << 16)) & 0x0000_FFFF_0000_FFFF;
+    word = (word | (word << 8)) & 0x00FF_00FF_00FF_00FF;
+    word = (word | (word << 4)) & 0x0F0F_0F0F_0F0F_0F0F;
+    let ones = 0x0101_0101_0101_0101;
+    let letters = ((word + 6 * ones) >> 4) & ones;
+    let past_nine = u64::from(b'a' - b'9' - 1);
+    (word + u64::from(b'0') * ones + past_nine * letters).to_be_bytes()
 }
 
 /// In the groups of RFC 9562.
@@ -649,6 +690,10 @@ mod tests {
         let id: [u8; 16] = std::array::from_fn(|i| (i * 17) as u8);
         assert_eq!(&hex(&id), b"00112233445566778899aabbccddeeff");
         assert_eq!(&uuid(&id), b"00112233-4455-6677-8899-aabbccddeeff");
+        for byte in 0..=255_u8 {
+            let text = String::from_utf8(hex(&[byte; 16]).to_vec()).unwrap();
+            assert_eq!(text, format!("{byte:02x}").repeat(16));
+        }
     }
 
     #[test]

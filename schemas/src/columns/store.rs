@@ -208,7 +208,7 @@ impl Texts {
     }
 
     #[inline]
-    fn absent(&mut self) {
+    pub fn absent(&mut self) {
         self.nulls.push(self.offsets.len() - 1);
         self.offsets.push(self.values.len() as i32);
     }

@@ -2,6 +2,8 @@
 //! with a plain reference for what a reader sees of a writer's value. It shares nothing with the
 //! crate but JSON, and is written to be obviously right rather than fast.
 
+pub mod seen;
+
 use std::collections::HashSet;
 
 use serde_json::{Value, json};
@@ -417,9 +419,8 @@ impl Maker {
                 if e.symbols.len() > 1 && self.rng.percent(30) {
                     e.symbols.pop();
                 }
-                if self.rng.percent(40) {
-                    e.default = Some(self.rng.of(&e.symbols).clone());
-                }
+                let default = self.rng.of(&e.symbols).clone();
+                e.default = self.rng.percent(40).then_some(default);
                 Ty::Enum(e)
             }
             Ty::Array(item) => Ty::Array(Box::new(self.evolve_ty(item, depth.max(1) - 1))),
@@ -696,6 +697,12 @@ pub fn view(val: &Val, writer: &Ty, reader: &Ty) -> Option<Val> {
         (Val::Int(i), _, Ty::Long(_)) => Val::Long((*i).into()),
         (Val::Int(i), _, Ty::Float) => Val::Float(*i as f32),
         (Val::Int(i), _, Ty::Double) => Val::Double((*i).into()),
+        // Columns hold times in microseconds.
+        (Val::Long(i), _, Ty::Long(Some(logical)))
+            if logical.ends_with("millis") && i.checked_mul(1000).is_none() =>
+        {
+            return None;
+        }
         (Val::Long(i), _, Ty::Float) => Val::Float(*i as f32),
         (Val::Long(i), _, Ty::Double) => Val::Double(*i as f64),
         (Val::Float(x), _, Ty::Double) => Val::Double((*x).into()),

@@ -1,0 +1,326 @@
+//! What the whole job costs: from a log to the tagged topic and two tables, on two workers, against
+//! a plain copy of the same log in the same run; and where the time goes, stage by stage, on one
+//! thread.
+//!
+//! `cargo bench --bench job`; `-- quick` for a tenth of the records.
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use visitflow::generate::{self, Settings};
+use visitflow::job::JobFile;
+use visitflow::log::{Producer, Reader, Topic, WriterOptions};
+use visitflow::run::{self, Options};
+use visitflow::table::TableWriter;
+use visitflow_dataflows::batch::Batch;
+use visitflow_dataflows::clock::{ClockKind, PartitionClock};
+use visitflow_dataflows::complete::{Complete, Measurements};
+use visitflow_dataflows::enrich::{Agents, BUILT_IN_REGEXES, BUILT_IN_ROBOTS, Enrichment};
+use visitflow_dataflows::intake::{Arrived, Intake, Outboxes};
+use visitflow_dataflows::step::Steps;
+use visitflow_dataflows::visit::{Rules, bytes_of_words};
+use visitflow_dataflows::visits::{Open, Said};
+use visitflow_schemas::columns::{Columns, Ids};
+use visitflow_schemas::encode;
+use visitflow_schemas::measurement::MEASUREMENT;
+use visitflow_schemas::resolve::resolve;
+use visitflow_schemas::roles::Overrides;
+use visitflow_schemas::store::{FolderStore, SchemaStore};
+use visitflow_schemas::tag::{self, Tag};
+
+/// mimalloc, with all bytes that were asked for added up.
+struct Counting;
+
+static ALLOCATED: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: everything is passed on to mimalloc as it is; the counter touches no memory of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATED.fetch_add(layout.size() as u64, Ordering::Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { mimalloc::MiMalloc.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { mimalloc::MiMalloc.dealloc(at, layout) }
+    }
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATED.fetch_add(size.saturating_sub(layout.size()) as u64, Ordering::Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { mimalloc::MiMalloc.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const ROUNDS: usize = 3;
+
+fn main() {
+    let quick = std::env::args().any(|arg| arg == "quick");
+    let events = if quick { 200_000 } else { 2_000_000 };
+    let dir = tempfile::tempdir().expect("a place for the bench");
+    let log = dir.path().join("log");
+    let topic = make(&log, events);
+    let (records, bytes) = size(&topic);
+    println!(
+        "{records} measurements of {} bytes, {} MB\n",
+        bytes / records,
+        bytes / 1_000_000
+    );
+
+    println!(
+        "{:>8}  {:>14}  {:>14}  {:>7}  {:>12}",
+        "round", "copy the log", "the whole job", "ratio", "a second"
+    );
+    for round in 0..ROUNDS {
+        let copied = copy(&topic, &dir.path().join(format!("copy-{round}")));
+        let (took, allocated) = job(dir.path(), &log, round);
+        println!(
+            "{round:>8}  {:>11.2} s  {:>11.2} s  {:>7.2}  {:>12}   {} bytes allocated a measurement",
+            copied,
+            took,
+            took / copied,
+            run::grouped((records as f64 / took) as u64),
+            allocated / records
+        );
+    }
+    println!();
+    stages(&log, &topic, dir.path());
+}
+
+fn make(log: &Path, events: u64) -> Topic {
+    let topic = Topic::create(log, "measurements", 4).expect("a topic");
+    let mut producer = Producer::open(&topic, WriterOptions::default()).expect("writers");
+    let settings = Settings {
+        events,
+        schema_changes: Some([0, i64::MAX]),
+        ..Settings::default()
+    }
+    .per_second(5_000);
+    let options = generate::Options {
+        settings,
+        schemas: Some(log.join("schemas")),
+        ..Default::default()
+    };
+    generate::generate(&options, &mut producer, &mut |_| ()).expect("a shop");
+    producer.close().expect("a log");
+    topic
+}
+
+fn size(topic: &Topic) -> (u64, u64) {
+    let (mut records, mut bytes) = (0, 0);
+    for partition in 0..topic.partitions() {
+        let mut reader = Reader::open(topic, partition, 0).expect("a partition");
+        while let Some(record) = reader.peek().expect("a record") {
+            records += 1;
+            bytes += record.value.len() as u64;
+            reader.advance();
+        }
+    }
+    (records, bytes)
+}
+
+/// Reads every record and writes it to another log: what no job over this log can go below.
+fn copy(topic: &Topic, to: &Path) -> f64 {
+    let began = Instant::now();
+    let copy = Topic::create(to, "copy", topic.partitions()).expect("a topic");
+    let mut producer = Producer::open(&copy, WriterOptions::default()).expect("writers");
+    for partition in 0..topic.partitions() {
+        let mut reader = Reader::open(topic, partition, 0).expect("a partition");
+        while let Some(record) = reader.peek().expect("a record") {
+            producer
+                .send(record.log_time, record.key, &[], record.value)
+                .expect("a write");
+            reader.advance();
+        }
+    }
+    producer.close().expect("a log");
+    began.elapsed().as_secs_f64()
+}
+
+fn job(dir: &Path, log: &Path, round: usize) -> (f64, u64) {
+    let text = format!(
+        "workers = 2\n[source]\nlog = '{}'\n[outputs]\nlog = '{}'\nfiles = '{}'\n",
+        log.display(),
+        dir.join(format!("topics-{round}")).display(),
+        dir.join(format!("tables-{round}")).display()
+    );
+    let job = JobFile::parse(&text, Path::new("bench.toml"), &[])
+        .expect("a job")
+        .job;
+    let before = ALLOCATED.load(Ordering::Relaxed);
+    let began = Instant::now();
+    let summary = run::run(Options::of(job), |_| ()).expect("a run");
+    let took = began.elapsed().as_secs_f64();
+    assert!(summary.ledger.holds());
+    (took, ALLOCATED.load(Ordering::Relaxed) - before)
+}
+
+/// The stages of the job one after another, each over all records, on this thread.
+fn stages(log: &Path, topic: &Topic, dir: &Path) {
+    let store: Arc<dyn SchemaStore> =
+        Arc::new(FolderStore::open(log.join("schemas")).expect("schemas"));
+    let rules = Rules::default();
+    let agents =
+        Agents::new(Some(BUILT_IN_ROBOTS), Some(BUILT_IN_REGEXES)).expect("the built-in lists");
+    let enrichment = Enrichment::new(None, agents);
+    let reader_schema = MEASUREMENT.clone();
+    let mut intake = Intake::new(
+        store.clone(),
+        reader_schema.clone(),
+        Overrides::default(),
+        1_000_000,
+        enrichment,
+    );
+    let mut outboxes = Outboxes::new(16, 2);
+    let mut times: Vec<(&str, f64, u64)> = Vec::new();
+    let mut stage = |name, work: &mut dyn FnMut()| {
+        let (before, began) = (ALLOCATED.load(Ordering::Relaxed), Instant::now());
+        work();
+        times.push((
+            name,
+            began.elapsed().as_secs_f64(),
+            ALLOCATED.load(Ordering::Relaxed) - before,
+        ));
+    };
+
+    stage("read the log", &mut || {
+        size(topic);
+    });
+    let mut batches: Vec<Batch> = Vec::new();
+    stage("read, walk, judge, enrich, pack", &mut || {
+        for partition in 0..topic.partitions() {
+            let mut reader = Reader::open(topic, partition, 0).expect("a partition");
+            let mut clock = PartitionClock::new(ClockKind::LogTime, rules, 300_000, 100);
+            while let Some(record) = reader.peek().expect("a record") {
+                clock.advance(clock.tick_of(record.log_time, i64::MAX));
+                let arrived = Arrived {
+                    topic: "measurements",
+                    partition,
+                    offset: record.offset,
+                    log_time: record.log_time,
+                    value: record.value,
+                };
+                intake
+                    .take(arrived, &mut clock, &mut outboxes)
+                    .expect("schemas");
+                reader.advance();
+                batches.extend(outboxes.ready(false));
+            }
+        }
+        batches.extend(outboxes.ready(true));
+    });
+    let records: u64 = batches.iter().map(|batch| batch.heads().len() as u64).sum();
+    stage("exchange between processes, if there were two", &mut || {
+        use timely::dataflow::channels::ContainerBytes;
+        let mut bytes = Vec::new();
+        for batch in &batches {
+            bytes.clear();
+            batch.into_bytes(&mut bytes);
+            std::hint::black_box(&bytes);
+        }
+    });
+    let mut steps = Steps::default();
+    batches.drain(..).for_each(|batch| steps.push(batch));
+    let mut said = Said::default();
+    let mut whole = Batch::default();
+    stage("visits: order by tick, assign, seal", &mut || {
+        let step = steps.complete(u64::MAX);
+        let mut open = Open::new(rules);
+        for (tick, order) in step.ticks() {
+            let accepted: Vec<u32> = order
+                .iter()
+                .copied()
+                .filter(|i| step.batch().heads()[*i as usize].fate == 0)
+                .collect();
+            open.seal_before(tick + 1, &mut said);
+            open.apply(tick, step.batch(), &accepted, &mut said);
+        }
+        open.seal_before(u64::MAX, &mut said);
+        whole = step.batch().sharing();
+    });
+    *whole.heads_mut() = std::mem::take(&mut said.tagged);
+    stage("tag: write the tagged topic", &mut || {
+        let tagged = Topic::create(dir.join("stages"), "tagged", 16).expect("a topic");
+        let mut producer = Producer::open(&tagged, WriterOptions::default()).expect("writers");
+        let mut message = Vec::new();
+        for record in whole.records() {
+            message.clear();
+            let tag = Tag {
+                visit_id: bytes_of_words(record.head.visit),
+                visit_started: record.head.extra,
+            };
+            tag.write_message(1, record.context, record.body, &mut message);
+            producer
+                .send(record.head.tick as i64, record.browser_id, &[], &message)
+                .expect("a write");
+        }
+        producer.close().expect("a log");
+    });
+    let mut visits: Vec<Complete> = Vec::new();
+    stage("keep, and give out whole visits", &mut || {
+        let mut kept = Measurements::default();
+        whole.records().for_each(|record| kept.add(record));
+        visits.extend(said.lifecycle.iter().filter_map(|end| kept.complete(end)));
+    });
+    drop(whole);
+    let rows = tag::rows(&reader_schema).expect("rows");
+    let mut columns = Columns::new(&rows, Ids::Hex).expect("columns");
+    let mut batches = Vec::new();
+    stage("columns", &mut || {
+        let mut programs = std::collections::HashMap::new();
+        let mut row = Vec::new();
+        for visit in &visits {
+            for measurement in visit.measurements() {
+                let program = programs.entry(measurement.schema).or_insert_with(|| {
+                    let writer = store
+                        .get(measurement.schema)
+                        .expect("a store")
+                        .expect("a schema");
+                    let read =
+                        resolve(&tag::rows(&writer).expect("rows"), &rows).expect("readable");
+                    columns.program(&read).expect("a program")
+                });
+                row.clear();
+                let tag = Tag {
+                    visit_id: visit.visit,
+                    visit_started: visit.started,
+                };
+                tag.write_body(measurement.context, measurement.body, &mut row);
+                encode::long(tag::day_of(visit.started), &mut row);
+                columns.append(program, &row).expect("a row");
+                if columns.len() == 8_192 {
+                    batches.push(columns.finish());
+                }
+            }
+        }
+        batches.push(columns.finish());
+    });
+    stage("Parquet", &mut || {
+        let options = visitflow::table::Options {
+            unique: vec!["event_id".into(), "cause".into()],
+            bloom: vec!["browser_id".into(), "visit_id".into()],
+        };
+        let mut writer =
+            TableWriter::new(dir, "stages", batches[0].schema(), &options).expect("a file");
+        batches
+            .iter()
+            .for_each(|batch| writer.write(batch).expect("rows"));
+        writer.finish().expect("a file");
+    });
+    println!(
+        "{:<48}  {:>10}  {:>16}",
+        "stage, one thread", "ns", "bytes allocated"
+    );
+    for (name, seconds, allocated) in times {
+        println!(
+            "{name:<48}  {:>10.0}  {:>16}",
+            seconds * 1e9 / records as f64,
+            allocated / records
+        );
+    }
+}
