@@ -335,9 +335,10 @@ fn end(mut child: Child) -> Output {
     );
 }
 
-/// Rows or records at a place, each of which can be read; 0 if there is no such place.
+/// Rows or records at a place, each of which can be read; 0 if there is no table or topic yet.
 fn count(dir: &Path, place: &str) -> usize {
-    if !dir.join(place).exists() {
+    let made = ["topic.json", "_delta_log/00000000000000000000.json"];
+    if !made.iter().any(|file| dir.join(place).join(file).exists()) {
         return 0;
     }
     let output = visitflow(dir, &["show", place]).output().unwrap();
@@ -419,12 +420,13 @@ fn a_run_that_is_interrupted_has_committed_what_it_says() {
                 let ended = number(&said, "begun, ", " ended");
                 assert_eq!(visits, ended, "{said}{told}");
                 assert_eq!(tagged, number(&said, "tagged ", " +"), "{said}{told}");
-                let asked = told.contains("stopping: what is complete is being committed");
-                assert_eq!(
-                    asked,
-                    said.contains("stopped before the end of the input"),
-                    "{said}{told}"
-                );
+                // A signal that comes when everything is read already finds nothing to leave out.
+                if said.contains("stopped before the end of the input") {
+                    assert!(
+                        told.contains("stopping: what is complete is being committed"),
+                        "{told}"
+                    );
+                }
             }
             Some(code) => panic!("exit code {code}: {said}{told}"),
         }
@@ -523,9 +525,10 @@ fn a_demo_that_is_interrupted_says_where_its_tables_are() {
     assert!(end(child).status.success());
     let said = format!("{first}\n{}", rest.join("\n"));
     assert!(said.contains("tables: shop/tables/identified"), "{said}");
+    let summary = said.rsplit("\nvisits: ").next().unwrap();
     assert_eq!(
         count(dir.path(), "shop/tables/identified/visits"),
-        number(&said, "begun, ", " ended")
+        number(summary, "begun, ", " ended")
     );
 }
 
