@@ -705,7 +705,7 @@ fn a_schema_that_says_too_little_is_refused_with_all_its_fields_before_anything_
         assert!(error.contains(&told), "{field}: {error}");
     }
     assert!(
-        error.contains("      mail           union of null and string"),
+        error.contains("      mail         union of null and string"),
         "{error}"
     );
     assert!(!anonymous(shop.files()).exists() && !shop.log().join("tagged-anonymous").exists());
