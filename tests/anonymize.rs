@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, TimestampMicrosecondType};
-use arrow_array::{Array, RecordBatch};
 use visitflow::anonymize::salts::SaltFileError;
 use visitflow::anonymize::{AnonymizeError, Summary, TOPICS, anonymize, anonymous, check};
 use visitflow::generate;
@@ -705,7 +705,7 @@ fn a_schema_that_says_too_little_is_refused_with_all_its_fields_before_anything_
         assert!(error.contains(&told), "{field}: {error}");
     }
     assert!(
-        error.contains("      mail           union of null and string"),
+        error.contains("      mail         union of null and string"),
         "{error}"
     );
     assert!(!anonymous(shop.files()).exists() && !shop.log().join("tagged-anonymous").exists());

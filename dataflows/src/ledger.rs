@@ -58,14 +58,20 @@ impl Ledger {
     }
 }
 
+/// A tick, the number of an [`Entry`], and how many records that makes.
+pub type Count = (Tick, u8, u64);
+
+/// The ledger's counts, whose frontier says which ticks were checked, and what it has come to.
+pub type Kept<'s> = (StreamVec<'s, u64, Count>, Rc<RefCell<Ledger>>);
+
 /// Keeps the ledger of these streams; each tick is checked once it is complete.
 /// Costs a pass over the heads; a few bytes a tick go to the first worker.
 pub fn ledger<'s>(
     scope: Scope<'s, u64>,
     streams: Vec<(Entry, Stream<'s, u64, Batch>)>,
-) -> (StreamVec<'s, u64, (Tick, u8, u64)>, Rc<RefCell<Ledger>>) {
+) -> Kept<'s> {
     let counts = streams.into_iter().map(|(entry, stream)| {
-        stream.unary::<CapacityContainerBuilder<Vec<(Tick, u8, u64)>>, _, _, _>(
+        stream.unary::<CapacityContainerBuilder<Vec<Count>>, _, _, _>(
             Pipeline,
             "Count",
             move |_, _| {
@@ -83,8 +89,8 @@ pub fn ledger<'s>(
     let counts = scope.concatenate(counts.collect::<Vec<_>>());
     let ledger = Rc::new(RefCell::new(Ledger::default()));
     let kept = ledger.clone();
-    let done = counts.unary_frontier::<CapacityContainerBuilder<Vec<(Tick, u8, u64)>>, _, _, _>(
-        Exchange::new(|_: &(Tick, u8, u64)| 0),
+    let done = counts.unary_frontier::<CapacityContainerBuilder<Vec<Count>>, _, _, _>(
+        Exchange::new(|_: &Count| 0),
         "Ledger",
         move |cap, _| {
             drop(cap);

@@ -123,12 +123,15 @@ fn id_of(browser: u8, first: Position) -> [u64; 2] {
     visit_id(browser_id(browser).as_bytes(), first)
 }
 
+/// An end: its tick, browser, visit, first and last time, number of measurements, reason.
+type Ended = (Tick, u8, [u64; 2], i64, i64, u32, EndReason);
+
 /// What is said in all, in a form to compare.
 #[derive(Debug, Default, PartialEq)]
 struct Story {
     tagged: BTreeSet<(Tick, u8, Position, [u64; 2], u8)>,
     repeated: usize,
-    ended: BTreeSet<(Tick, u8, [u64; 2], i64, i64, u32, EndReason)>,
+    ended: BTreeSet<Ended>,
 }
 
 /// What ought to be said, from whole walks after each tick.

@@ -77,6 +77,8 @@ pub enum AnonymizeError {
          type --set privacy.salts=FILE"
     )]
     NoSalts,
+    #[error("there is nothing to anonymize yet: no {}; expected what `visitflow run` writes of this job", .0.display())]
+    NothingYet(PathBuf),
     #[error(transparent)]
     Salts(#[from] SaltFileError),
     #[error(transparent)]
@@ -298,6 +300,13 @@ pub fn anonymize(
     stop: Arc<AtomicBool>,
 ) -> Result<Summary, AnonymizeError> {
     let path = job.privacy.salts.as_ref().ok_or(AnonymizeError::NoSalts)?;
+    let outputs_of = [
+        job.outputs.log.as_deref().map(outputs::schemas),
+        job.outputs.files.as_deref().map(outputs::identified),
+    ];
+    if let Some(dir) = outputs_of.into_iter().flatten().find(|dir| !dir.exists()) {
+        return Err(AnonymizeError::NothingYet(dir));
+    }
     let mut salts = SaltFile::open(path)?;
     let mut tagged = Tagged::of(job)?;
     let store = match &job.outputs.log {

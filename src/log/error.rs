@@ -96,6 +96,14 @@ pub enum LogError {
         /// How many the topic has.
         partitions: u32,
     },
+    /// A topic's directory lacks one of its partitions.
+    #[error("{}: the directory of a partition is missing; expected one for each of the topic's {partitions}", dir.display())]
+    PartitionGone {
+        /// The partition's directory.
+        dir: PathBuf,
+        /// How many the topic has.
+        partitions: u32,
+    },
     /// Another writer, of this process or of another, has the partition.
     #[error("{}: another writer has this partition; expected to be its only one", partition.display())]
     Locked {

@@ -54,6 +54,11 @@ impl Topic {
             source,
         };
         fs::create_dir_all(&home).map_err(failed)?;
+        // All of them before the topic is there, so that one that is missing later is a loss.
+        for partition in 0..partitions {
+            let dir = topic.partition_dir(partition)?;
+            fs::create_dir_all(&dir).map_err(LogError::io("create the partition", &dir))?;
+        }
 
         // Written beside and linked, since a link is never put over a file that is there.
         static DRAFTS: AtomicU64 = AtomicU64::new(0);
@@ -91,7 +96,7 @@ impl Topic {
     ///
     /// # Errors
     /// A bad name, no such topic (then it lists those which are there, the nearest name first),
-    /// a description that does not read.
+    /// a description that does not read, a partition whose directory is missing.
     pub fn open(dir: impl AsRef<Path>, name: &str) -> Result<Topic, LogError> {
         let dir = dir.as_ref();
         check_name(name)?;
@@ -119,6 +124,13 @@ impl Topic {
             }
             Ok(d) => {
                 topic.partitions = d.partitions;
+                for partition in 0..topic.partitions {
+                    let dir = topic.partition_dir(partition)?;
+                    if !dir.is_dir() {
+                        let partitions = topic.partitions;
+                        return Err(LogError::PartitionGone { dir, partitions });
+                    }
+                }
                 return Ok(topic);
             }
             Err(e) => e.to_string(),

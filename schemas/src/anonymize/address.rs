@@ -8,6 +8,9 @@ pub(super) enum Address {
     Own,
     /// Where somebody came from: scheme, host and path are left.
     Foreign,
+    /// The name of something, which for a page may be its address: all is left but a query and a
+    /// fragment.
+    Name,
 }
 
 /// Appends what is left of an address.
@@ -19,10 +22,16 @@ pub(super) enum Address {
 /// | `/a?q=x`, `a?q=x` | `/a`, `a` | the same |
 /// | `mailto:ann@shop.example` | nothing | nothing |
 ///
+/// Of a name `sku:7;x?q=x` is left `sku:7;x`.
+///
 /// A path is left as it is: where paths name persons, the field is to be dropped.
 pub(super) fn generalize(address: Address, text: &[u8], out: &mut Vec<u8>) {
     let end = text.iter().position(|b| matches!(b, b'?' | b'#'));
     let text = &text[..end.unwrap_or(text.len())];
+    if address == Address::Name {
+        out.extend_from_slice(text);
+        return;
+    }
     let scheme = scheme(text);
     let rest = &text[scheme..];
     let Some(rest) = rest.strip_prefix(b"//") else {
@@ -110,13 +119,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_name_is_left_whole_but_for_a_query() {
+        assert_eq!(left(Address::Name, "sku:7;x"), "sku:7;x");
+        assert_eq!(left(Address::Name, "/search?q=words"), "/search");
+    }
+
     proptest! {
         #[test]
         fn what_is_left_is_text_without_query_and_fragment(text: String) {
-            for address in [Address::Own, Address::Foreign] {
+            for address in [Address::Own, Address::Foreign, Address::Name] {
                 let once = left(address, &text);
                 prop_assert!(!once.contains(['?', '#']) && once.len() <= text.len() + 1);
-                prop_assert!(address == Address::Foreign || !once.contains(';'));
+                prop_assert!(address != Address::Own || !once.contains(';'));
             }
         }
     }

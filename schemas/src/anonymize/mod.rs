@@ -16,6 +16,7 @@
 //! | `generalize` | a time of day or an instant; the event time | its hour, rounded down |
 //! | | the role `url`, a text called `url`, `uri`, `href` or `…_url` | its path |
 //! | | the role `referrer`, a text called `referrer`, `referer` or `…_referrer` | scheme, host and path |
+//! | | the role `entity_id`, a text | itself, but for a query and a fragment |
 //! | | the roles `ip` and `user_agent`, a text called so | nothing: what is to be known of them stands in the tag, as country and agent |
 //!
 //! Unions stay unions, and null stays null. A union of several types keeps all its branches, or
@@ -92,7 +93,7 @@ impl fmt::Display for Problem {
             ),
             Wrong::Generalize(ty) => write!(
                 f,
-                "{path}  is to be generalized, but is {ty}, expected a time, the role url, referrer, ip or user_agent, or a text with such a name"
+                "{path}  is to be generalized, but is {ty}, expected a time, the role url, referrer, entity_id, ip or user_agent, or a text with such a name"
             ),
             Wrong::Keys => write!(
                 f,

@@ -356,6 +356,7 @@ fn word(role: Option<Role>, name: &str, ty: &Type) -> Option<Word> {
         Some(Role::Ip | Role::UserAgent) => return Some(Word::Gone),
         Some(Role::Url) => return Some(Word::Address(Address::Own)),
         Some(Role::Referrer) => return Some(Word::Address(Address::Foreign)),
+        Some(Role::EntityId) => return Some(Word::Address(Address::Name)),
         Some(_) => return None,
         None => {}
     }

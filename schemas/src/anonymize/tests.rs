@@ -250,7 +250,7 @@ the schema shop.EventTagged cannot be anonymized:
   user.name  has no privacy, expected keep, pseudonymize, generalize, drop
   labels  has no privacy, expected keep, pseudonymize, generalize, drop
   price  is to be pseudonymized, but is double, expected string, bytes, fixed, int or long
-  when  is to be generalized, but is string, expected a time, the role url, referrer, ip or user_agent, or a text with such a name
+  when  is to be generalized, but is string, expected a time, the role url, referrer, entity_id, ip or user_agent, or a text with such a name
   the schema shop.EventTagged:
 ";
     let error = error.to_string();
