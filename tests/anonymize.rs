@@ -433,10 +433,7 @@ fn the_twins_can_be_joined_with_one_another() {
 
 #[test]
 fn each_version_has_its_twin_sorted_by_visit_with_places_in_the_visit() {
-    let shop = Shop::of_made(
-        20_000,
-        &["outputs.file_size=100kB", "source.clock=log_time"],
-    );
+    let shop = Shop::of_made(20_000, &["outputs.file_size=100kB"]);
     shop.anonymize().unwrap();
     for table in ["measurements", "visits"] {
         let (from, twin) = (shop.identified(table), shop.anonymous(table));
@@ -524,11 +521,53 @@ fn nothing_is_written_twice_whenever_it_was_stopped() {
     std::thread::scope(|scope| {
         let following = scope.spawn(|| anonymize(&shop.job, true, stop.clone()).unwrap());
         while records(&shop.topic("tagged-anonymous")).len() < before[0].len() + 10 {
-            std::thread::yield_now();
+            std::thread::sleep(std::time::Duration::from_millis(20));
         }
         stop.store(true, Ordering::Relaxed);
         assert_eq!(following.join().unwrap().records, Some([10, 0]));
     });
+}
+
+#[test]
+fn a_record_that_no_run_has_written_is_told_by_its_place() {
+    let shop = Shop::of(&[]);
+    let topic = shop.topic("tagged");
+    let known = visitflow_schemas::tag::tagged(&MEASUREMENT)
+        .unwrap()
+        .fingerprint();
+    let mut short = vec![];
+    message::write_header(known, &mut short);
+    let mut unknown = vec![];
+    message::write_header(7, &mut unknown);
+    let tick = [("tick", &b"100"[..])];
+    type Headers<'a> = &'a [(&'a str, &'a [u8])];
+    let cases: [(Headers, &[u8], &str); 4] = [
+        (&[], &short, "no header `tick`"),
+        (&tick, b"text", "a message of 4 bytes"),
+        (
+            &tick,
+            &unknown,
+            "a message of the schema 0000000000000007, which is not",
+        ),
+        (&tick, &short, "at byte 0 of the body: the body ends here"),
+    ];
+    for (partition, (headers, value, expected)) in cases.into_iter().enumerate() {
+        let mut writer = Writer::open(&topic, partition as u32, WriterOptions::default()).unwrap();
+        writer.push(0, b"b", headers, value).unwrap();
+        writer.commit(100).unwrap();
+        writer.close().unwrap();
+        let error = shop.anonymize().unwrap_err().to_string();
+        let place = format!(
+            "{}, partition {partition}, offset 0: ",
+            topic.path().display()
+        );
+        assert!(
+            error.starts_with(&place) && error.contains(expected),
+            "{error}"
+        );
+        // The next is looked at alone.
+        fs::remove_dir_all(topic.path().join(format!("{partition:05}"))).unwrap();
+    }
 }
 
 #[test]

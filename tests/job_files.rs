@@ -610,36 +610,36 @@ fn what_is_in_force_and_where_it_comes_from() {
     let seen = "\
 ok
 
-setting                   value                             from
-name                      job                               default
-workers                   3                                 --set
-source.log                log                               job.toml:2
-source.topic              measurements                      default
-source.follow             false                             default
-source.clock              log_time                          default
-schemas.store             log/schemas                       default
-schemas.reader            the built-in measurement          default
-schemas.roles.visitor.id  browser_id                        job.toml:8
-schemas.privacy           as the schemas say                default
-visits.inactivity         1h 30min                          --set
-visits.max_length         36h                               job.toml:6
-visits.max_size           100_000                           default
-visits.max_delay          2min                              default
-time.tick                 100ms                             default
-time.max_lag              5s                                default
-time.max_ahead            5min                              default
-limits.max_record         1MB                               default
-enrich.geoip              no countries                      default
-enrich.user_agents        no browsers, systems and devices  default
-enrich.robots             no robots                         default
-outputs.log               no topics                         default
-outputs.partitions        16                                default
-outputs.files             tables                            job.toml:4
-outputs.file_size         256MB                             default
-outputs.file_age          5min                              default
-outputs.replace           false                             default
-privacy.salts             no anonymized twins               default
-observe.frontier_log      not written                       default
+setting                   value                     from
+name                      job                       default
+workers                   3                         --set
+source.log                log                       job.toml:2
+source.topic              measurements              default
+source.follow             false                     default
+source.clock              log_time                  default
+schemas.store             log/schemas               default
+schemas.reader            the built-in measurement  default
+schemas.roles.visitor.id  browser_id                job.toml:8
+schemas.privacy           as the schemas say        default
+visits.inactivity         1h 30min                  --set
+visits.max_length         36h                       job.toml:6
+visits.max_size           100_000                   default
+visits.max_delay          2min                      default
+time.tick                 100ms                     default
+time.max_lag              5s                        default
+time.max_ahead            5min                      default
+limits.max_record         1MB                       default
+enrich.geoip              no countries              default
+enrich.user_agents        the built-in rules        default
+enrich.robots             the built-in list         default
+outputs.log               no topics                 default
+outputs.partitions        16                        default
+outputs.files             tables                    job.toml:4
+outputs.file_size         256MB                     default
+outputs.file_age          5min                      default
+outputs.replace           false                     default
+privacy.salts             no anonymized twins       default
+observe.frontier_log      not written               default
 ";
     assert_eq!(text(&output.stdout), seen);
 }

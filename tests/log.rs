@@ -353,7 +353,7 @@ proptest! {
     ) {
         let (_dir, topic) = new_topic();
         let partition = topic.path().join("00000");
-        fs::create_dir(&partition).unwrap();
+        fs::create_dir_all(&partition).unwrap();
         let mut bytes = if headed { segment_header(base, 0, 0) } else { Vec::new() };
         bytes.extend(pieces.concat());
         fs::write(partition.join(format!("{base:020}.seg")), &bytes).unwrap();
@@ -648,7 +648,7 @@ fn a_gap_between_segments_is_an_error() {
 fn foreign_files_are_named_and_left_alone() {
     let (_dir, topic) = new_topic();
     let partition = topic.path().join("00000");
-    fs::create_dir(&partition).unwrap();
+    fs::create_dir_all(&partition).unwrap();
     fs::write(partition.join("notes.txt"), "mine").unwrap();
     assert_eq!(read_all(&topic), []);
 

@@ -563,6 +563,7 @@ mod tests {
                 null(),
                 some(Value::String("c".into())),
                 Value::TimestampMillis(8_000),
+                Value::Date(0),
             ]
         );
     }

@@ -86,7 +86,8 @@ words! {
         Keep = "keep",
         /// Replaced by a pseudonym: an HMAC-SHA-256 under the salt of the visit's year.
         Pseudonymize = "pseudonymize",
-        /// Made coarser: an address of a page to its path, a time to its hour, the rest to nothing.
+        /// Made coarser: an address of a page to its path, a time to its hour, an IP and a user agent
+        /// to nothing.
         Generalize = "generalize",
         /// Left out.
         Drop = "drop",

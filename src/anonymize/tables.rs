@@ -25,7 +25,7 @@ use super::salts::SaltFile;
 use super::{AnonymizeError, TableSummary, Tagged};
 use crate::table::{AddFile, Options, Table, TableError, TableWriter, read_file};
 
-/// Rows are sorted and written when they take so many bytes.
+/// What [`Twin::chunk`] is.
 const CHUNK_BYTES: usize = 128 << 20;
 /// Rows of a batch that is written.
 const BATCH_ROWS: usize = 8_192;
@@ -42,6 +42,8 @@ pub(super) struct Twin {
     /// The column with the place in the visit, if there is one.
     position: Option<String>,
     options: Options,
+    /// Rows are sorted and written when they take so many bytes.
+    chunk: usize,
     /// Since it was opened.
     pub summary: TableSummary,
 }
@@ -108,6 +110,7 @@ impl Twin {
             anonymizer,
             visit,
             position,
+            chunk: CHUNK_BYTES,
             summary: TableSummary {
                 version,
                 ..TableSummary::default()
@@ -281,7 +284,7 @@ impl<'a> Rows<'a> {
         let made = made.map_err(|error| wrong(error.into()))?;
 
         // Where rows are many, they are written at the next visit's beginning.
-        if self.bytes >= CHUNK_BYTES
+        if self.bytes >= self.twin.chunk
             || self
                 .batches
                 .first()
@@ -290,17 +293,13 @@ impl<'a> Rows<'a> {
             let at = starts.first().copied().unwrap_or(batch.num_rows());
             self.keep(made.slice(0, at)).map_err(wrong)?;
             if at < batch.num_rows() {
-                self.write().map_err(|error| self.failed(error))?;
+                self.write()?;
                 self.keep(made.slice(at, batch.num_rows() - at))
                     .map_err(wrong)?;
             }
             return Ok(());
         }
         self.keep(made).map_err(wrong)
-    }
-
-    fn failed(&self, error: TableError) -> AnonymizeError {
-        error.into()
     }
 
     fn keep(&mut self, batch: RecordBatch) -> Result<(), Unlike> {
@@ -374,4 +373,168 @@ fn with_positions(
     fields.push(Arc::new(position_field(name)));
     columns.push(Arc::new(Int32Array::from(positions)));
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+    use visitflow_schemas::columns::{Columns, Ids};
+    use visitflow_schemas::measurement::{MEASUREMENT, Measurement};
+    use visitflow_schemas::resolve::identity;
+    use visitflow_schemas::roles::Overrides;
+    use visitflow_schemas::tag::{self, Tag};
+
+    struct Tables {
+        dir: tempfile::TempDir,
+        table: Table,
+        rows: Columns,
+        schema: visitflow_schemas::schema::Schema,
+    }
+
+    impl Tables {
+        fn new() -> Tables {
+            let dir = tempfile::tempdir().unwrap();
+            let schema = tag::rows(&MEASUREMENT).unwrap();
+            let rows = Columns::new(&schema, Ids::Hex).unwrap();
+            let at = dir.path().join("identified");
+            let table = Table::create(&at, rows.schema(), &[("visitflow.tick_ms", "100")]).unwrap();
+            Tables {
+                dir,
+                table,
+                rows,
+                schema,
+            }
+        }
+
+        /// A file with these visits, of three measurements each.
+        fn file(&mut self, visits: std::ops::Range<u32>) -> AddFile {
+            let program = self.rows.program(&identity(&self.schema)).unwrap();
+            let mut body = vec![];
+            for visit in visits {
+                for event in 0..3 {
+                    let mut measurement = vec![];
+                    let id = (u128::from(visit) << 8 | event).to_be_bytes();
+                    let browser_id = &format!("browser-{visit}");
+                    Measurement {
+                        event_id: id,
+                        browser_id,
+                        ..Default::default()
+                    }
+                    .encode_body(&mut measurement);
+                    body.clear();
+                    let visit_id = u128::from(visit).to_be_bytes();
+                    let tag = Tag {
+                        visit_id,
+                        visit_started: 0,
+                    };
+                    tag.write_body(b"\0\0\0\0\0\0", &measurement, &mut body);
+                    // The day.
+                    body.push(0);
+                    self.rows.append(&program, &body).unwrap();
+                }
+            }
+            let batch = self.rows.finish();
+            let dir = self.table.dir();
+            let mut file =
+                TableWriter::new(dir, "w0", batch.schema(), &Options::default()).unwrap();
+            file.write(&batch).unwrap();
+            file.finish().unwrap()
+        }
+
+        fn twin(&self) -> Result<Twin, AnonymizeError> {
+            let tagged = Tagged {
+                overrides: Overrides::default(),
+                known: HashMap::new(),
+                reader: self.schema.clone(),
+            };
+            let anonymizer = tagged.anonymizer(&self.schema)?;
+            let to = self.dir.path().join("anonymous");
+            Twin::open(self.table.dir(), &to, anonymizer, true, &tagged)
+        }
+
+        fn salts(&self) -> SaltFile {
+            SaltFile::open(&self.dir.path().join("salts")).unwrap()
+        }
+    }
+
+    #[test]
+    fn many_rows_become_several_files_of_whole_visits() {
+        let mut tables = Tables::new();
+        let files = [tables.file(0..5_000), tables.file(5_000..9_000)];
+        tables.table.append(&files, 700).unwrap();
+        let mut twin = tables.twin().unwrap();
+        // A batch of rows at a time.
+        twin.chunk = 1;
+        assert!(twin.step(&mut tables.salts(), &|| false).unwrap());
+        assert!(!twin.step(&mut tables.salts(), &|| false).unwrap());
+        assert_eq!((twin.summary.rows, twin.summary.version), (27_000, 1));
+        assert_eq!(twin.twin.last_tick(), Some(700));
+        assert!(twin.twin.files().count() > 2);
+        let mut seen = HashSet::new();
+        for file in twin.twin.files() {
+            let mut last = (String::new(), 3);
+            for batch in read_file(twin.twin.dir(), file).unwrap() {
+                let batch = batch.unwrap();
+                let visits = texts(&batch, "visit_id").unwrap();
+                let positions = batch.column_by_name("position_in_visit").unwrap();
+                let positions = positions.as_primitive::<arrow_array::types::Int32Type>();
+                for (visit, position) in visits.iter().flatten().zip(positions.values()) {
+                    if last.1 == 3 {
+                        // The visits before it were whole, in this file and in others.
+                        assert!(visit > &last.0[..] && *position == 1);
+                        assert!(seen.insert(visit.to_owned()));
+                    } else {
+                        assert_eq!((visit, *position), (&last.0[..], last.1 + 1));
+                    }
+                    last = (visit.to_owned(), *position);
+                }
+            }
+            assert_eq!(last.1, 3);
+        }
+        assert_eq!(seen.len(), 9_000);
+    }
+
+    #[test]
+    fn whoever_starts_goes_on_with_the_next_version() {
+        let mut tables = Tables::new();
+        let mut salts = tables.salts();
+        for (version, visits) in [(1, 0..2), (2, 2..2), (3, 2..5)] {
+            let files = match visits.is_empty() {
+                true => vec![],
+                false => vec![tables.file(visits)],
+            };
+            tables.table.append(&files, 100 * version).unwrap();
+            let mut twin = tables.twin().unwrap();
+            // Told to stop on the way, it leaves nothing that is seen.
+            if !files.is_empty() {
+                assert!(!twin.step(&mut salts, &|| true).unwrap());
+            }
+            let mut twin = tables.twin().unwrap();
+            assert_eq!(twin.twin.version(), version - 1);
+            assert!(twin.step(&mut salts, &|| false).unwrap());
+            assert_eq!(twin.twin.last_tick(), Some(100 * version));
+            assert_eq!(
+                twin.twin.files_at(version).unwrap().len(),
+                version.div_ceil(2) as usize
+            );
+        }
+        // Somebody who keeps the table in order puts versions without a later tick.
+        tables.table.replace(&[], &[], 300).unwrap();
+        let mut twin = tables.twin().unwrap();
+        assert!(twin.step(&mut salts, &|| false).unwrap());
+        assert_eq!((twin.summary.version, twin.summary.rows), (4, 0));
+        // What is taken out cannot be followed.
+        let gone = tables.table.files().next().unwrap().path.clone();
+        tables.table.replace(&[gone], &[], 300).unwrap();
+        let error = tables
+            .twin()
+            .unwrap()
+            .step(&mut salts, &|| false)
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("version 5 takes files out"),
+            "{error}"
+        );
+    }
 }

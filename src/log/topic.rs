@@ -285,9 +285,9 @@ mod tests {
             other.to_string().ends_with("has 16 partitions, expected 8"),
             "{other}"
         );
-        // Nothing but the description stays behind.
+        // Nothing but the description and the partitions stays behind.
         let files: Vec<_> = fs::read_dir(made.path()).unwrap().collect();
-        assert_eq!(files.len(), 1);
+        assert_eq!(files.len(), 1 + 16);
     }
 
     #[test]

@@ -367,12 +367,15 @@ pub fn source<'s>(
             // A cut lies in front of what this worker may still say, and is said before that. Any
             // worker may: what it has not closed yet holds the frontier of all. Of several stops the
             // earliest counts, and whoever says one goes no further from now on.
-            if wall - source.cut_asked >= CUT_ASKED && next != u64::MAX {
-                source.cut_asked = wall;
+            if next != u64::MAX {
+                let asks = wall - source.cut_asked >= CUT_ASKED;
+                if asks {
+                    source.cut_asked = wall;
+                }
                 let settings = &mut source.settings;
                 let stop =
                     settings.stop.load(Ordering::Relaxed) && settings.stop_at.get().is_none();
-                if stop || (settings.cut_due)() {
+                if stop || (asks && (settings.cut_due)()) {
                     let tick = next.max(now) + settings.tick_length;
                     cuts.activate().session(&caps[1]).give(Cut { tick, stop });
                     if stop {

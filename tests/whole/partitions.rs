@@ -36,10 +36,16 @@ impl Chance {
     }
 }
 
+/// What a hand-made log comes to.
+pub struct Made {
+    accepted: Vec<(String, i64, [u8; 16])>,
+    too_late: u64,
+    too_early: u64,
+}
+
 /// Puts `count` measurements of a few browsers into each partition, at the log times that
-/// `log_time` gives for the partition and the number; runs the job on 1, 2 and 3 workers.
-fn visits_are_those_of_the_plain_walk(counts: &[u64], log_time: impl Fn(usize, u64) -> i64) {
-    let place = Place::new();
+/// `log_time` gives for the partition and the number.
+pub fn made(place: &Place, counts: &[u64], log_time: impl Fn(usize, u64) -> i64) -> Made {
     let log = place.path("log");
     let topic = Topic::create(&log, "measurements", counts.len() as u32).unwrap();
     std::fs::create_dir(log.join("schemas")).unwrap();
@@ -91,6 +97,21 @@ fn visits_are_those_of_the_plain_walk(counts: &[u64], log_time: impl Fn(usize, u
         writer.commit(0).unwrap();
         writer.close().unwrap();
     }
+    Made {
+        accepted,
+        too_late,
+        too_early,
+    }
+}
+
+/// Runs the job on 1, 2 and 3 workers over such a log.
+fn visits_are_those_of_the_plain_walk(counts: &[u64], log_time: impl Fn(usize, u64) -> i64) {
+    let place = Place::new();
+    let Made {
+        accepted,
+        too_late,
+        too_early,
+    } = made(&place, counts, log_time);
     assert!(too_late > 0 && too_early > 0);
     let expected = walk(accepted.iter().cloned(), CUTS);
 
@@ -125,7 +146,7 @@ fn visits_are_those_of_the_plain_walk(counts: &[u64], log_time: impl Fn(usize, u
 }
 
 /// A measurement every ten seconds or so.
-fn steady(number: u64) -> i64 {
+pub fn steady(number: u64) -> i64 {
     START + number as i64 * 10 * SECOND + (number % 7) as i64 * 300
 }
 

@@ -1,6 +1,8 @@
 //! Where a test's log and outputs are, and its job.
 
+use std::net::TcpListener;
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 
 use visitflow::generate::{self, Limits, Settings, Truth};
 use visitflow::job::{Job, JobFile, Override};
@@ -40,6 +42,31 @@ impl Place {
             .job
     }
 
+    /// One of two processes of the program that run `log-to-files`.
+    pub fn process(&self, name: &str, settings: &[&str], process: usize, hosts: &str) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_visitflow"));
+        command
+            .arg("run")
+            .arg(root("examples/jobs/log-to-files.toml"));
+        let own = self.settings(name);
+        for setting in own.iter().map(|s| &s[..]).chain(settings.iter().copied()) {
+            command.args(["--set", setting]);
+        }
+        command.args([
+            "--process",
+            &process.to_string(),
+            "--of",
+            "2",
+            "--hosts",
+            hosts,
+        ]);
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
     /// A made shop in `log`.
     pub fn shop(&self, events: u64, seed: u64, partitions: u32, limits: Limits) -> Truth {
         let settings = Settings {
@@ -61,6 +88,13 @@ impl Place {
         producer.close().unwrap();
         truth
     }
+}
+
+/// Addresses for two processes, whose ports were free a moment ago.
+pub fn free_hosts() -> String {
+    let free = || TcpListener::bind("127.0.0.1:0").unwrap();
+    let hosts = [free(), free()].map(|listener| listener.local_addr().unwrap().to_string());
+    hosts.join(",")
 }
 
 /// A path of the repository.

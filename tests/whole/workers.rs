@@ -1,14 +1,11 @@
 //! The same outputs on any number of workers and processes, with any step, any budget, and with
 //! shards dealt to workers in any way.
 
-use std::net::TcpListener;
-use std::process::{Command, Stdio};
-
 use visitflow::generate::Limits;
 use visitflow::run::{self, Options};
 
 use crate::outputs::{Said, Tables, tables, topic};
-use crate::place::{Place, root};
+use crate::place::{Place, free_hosts};
 
 const LIMITS: Limits = Limits {
     inactivity: 20 * 60_000,
@@ -62,38 +59,10 @@ pub fn same(found: &Outcome, expected: &Outcome, what: &str) {
     assert!(found.tables == expected.tables, "{what}: tables");
 }
 
-/// Runs a job in two processes of the program, on ports that were free a moment ago.
+/// Runs a job in two processes of the program.
 fn in_two_processes(place: &Place, name: &str, settings: &[&str]) {
-    let free = || TcpListener::bind("127.0.0.1:0").unwrap();
-    let ports = [free(), free()].map(|listener| listener.local_addr().unwrap().to_string());
-    let start = |process: usize| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_visitflow"));
-        command
-            .arg("run")
-            .arg(root("examples/jobs/log-to-files.toml"));
-        for setting in place
-            .settings(name)
-            .iter()
-            .map(|s| &s[..])
-            .chain(settings.iter().copied())
-        {
-            command.args(["--set", setting]);
-        }
-        command.args([
-            "--process",
-            &process.to_string(),
-            "--of",
-            "2",
-            "--hosts",
-            &ports.join(","),
-        ]);
-        command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
-    };
-    let processes = [start(0), start(1)];
+    let hosts = free_hosts();
+    let processes = [0, 1].map(|process| place.process(name, settings, process, &hosts));
     for process in processes {
         let output = process.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
