@@ -174,19 +174,21 @@ fn records(topic: &Topic) -> Vec<(Vec<u8>, Vec<u8>, i64)> {
 /// The records of a topic as apache-avro reads them.
 fn read(shop: &Shop, topic: &str) -> Vec<serde_json::Value> {
     let store = FolderStore::open(outputs::schemas(shop.log())).unwrap();
-    let mut known: HashMap<u64, apache_avro::Schema> = HashMap::new();
+    let all = store.all().unwrap();
+    let all = all.iter().map(|schema| {
+        let avro = apache_avro::Schema::parse(schema.json()).unwrap();
+        (schema.fingerprint(), avro)
+    });
+    let schemas: HashMap<u64, apache_avro::Schema> = all.collect();
+    let readers = schemas.iter().map(|(fingerprint, schema)| {
+        let reader = apache_avro::reader::datum::GenericDatumReader::builder(schema).build();
+        (*fingerprint, reader.unwrap())
+    });
+    let readers: HashMap<u64, _> = readers.collect();
     let records = records(&shop.topic(topic));
     let read = records.iter().map(|(_, value, _)| {
         let (fingerprint, mut body) = message::split(value).unwrap();
-        let schema = known.entry(fingerprint).or_insert_with(|| {
-            let schema = store
-                .get(fingerprint)
-                .unwrap()
-                .expect("a schema that is known");
-            apache_avro::Schema::parse(schema.json()).unwrap()
-        });
-        let reader = apache_avro::reader::datum::GenericDatumReader::builder(schema).build();
-        json(reader.unwrap().read_value(&mut body).unwrap())
+        json(readers[&fingerprint].read_value(&mut body).unwrap())
     });
     read.collect()
 }
@@ -214,24 +216,49 @@ fn json(value: apache_avro::types::Value) -> serde_json::Value {
 }
 
 /// Values of at least eight bytes, to be looked for everywhere in other bytes.
-#[derive(Default)]
-struct Needles(HashMap<[u8; 8], BTreeSet<Vec<u8>>>);
+struct Needles {
+    by_first: HashMap<u64, BTreeSet<Vec<u8>>>,
+    /// One bit for the hash of each first eight bytes: most places are passed by a look at it.
+    bits: Vec<u64>,
+}
 
 impl Needles {
+    fn new() -> Needles {
+        Needles {
+            by_first: HashMap::new(),
+            bits: vec![0; 1 << 18],
+        }
+    }
+
+    fn bit(first: u64) -> (usize, u64) {
+        let hash = first.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+        (hash as usize >> 6, 1 << (hash & 63))
+    }
+
     fn add(&mut self, value: &[u8]) {
         if let Some(first) = value.first_chunk::<8>() {
-            self.0.entry(*first).or_default().insert(value.to_vec());
+            let first = u64::from_le_bytes(*first);
+            let (word, bit) = Needles::bit(first);
+            self.bits[word] |= bit;
+            self.by_first
+                .entry(first)
+                .or_default()
+                .insert(value.to_vec());
         }
     }
 
     fn len(&self) -> usize {
-        self.0.values().map(BTreeSet::len).sum()
+        self.by_first.values().map(BTreeSet::len).sum()
     }
 
     fn found_in(&self, bytes: &[u8]) -> Option<String> {
         for (at, window) in bytes.windows(8).enumerate() {
-            let first: &[u8; 8] = window.try_into().unwrap();
-            for needle in self.0.get(first).into_iter().flatten() {
+            let first = u64::from_le_bytes(window.try_into().unwrap());
+            let (word, bit) = Needles::bit(first);
+            if self.bits[word] & bit == 0 {
+                continue;
+            }
+            for needle in self.by_first.get(&first).into_iter().flatten() {
                 if bytes[at..].starts_with(needle) {
                     return Some(String::from_utf8_lossy(needle).into_owned());
                 }
@@ -248,7 +275,7 @@ fn unhex(text: &str) -> Vec<u8> {
 
 /// Everything of the identified data that identifies.
 fn identifying(shop: &Shop) -> Needles {
-    let mut needles = Needles::default();
+    let mut needles = Needles::new();
     let measurements = rows(&shop.identified("measurements"));
     for column in ["visit_id", "event_id", "cause"] {
         for id in texts(&measurements, column).into_iter().flatten() {
@@ -279,7 +306,8 @@ fn identifying(shop: &Shop) -> Needles {
                 needles.add(&time.to_le_bytes());
                 needles.add((time / 1_000).to_string().as_bytes());
                 let text = jiff::Timestamp::from_microsecond(*time).unwrap();
-                needles.add(format!("{text:.3}").as_bytes());
+                // Without the day, which all have in common.
+                needles.add(&format!("{text:.3}").as_bytes()[11..]);
             }
         }
     }
@@ -331,12 +359,12 @@ fn visible(shop: &Shop) -> Vec<Vec<u8>> {
 
 #[test]
 fn nothing_that_identifies_is_common_to_both_twins_and_groups_have_the_same_sizes() {
-    let shop = Shop::of_made(30_000, &[]);
+    let shop = Shop::of_made(12_000, &[]);
     let summary = shop.anonymize().unwrap();
-    assert!(summary.records.unwrap()[0] > 20_000, "{summary}");
+    assert!(summary.records.unwrap()[0] > 10_000, "{summary}");
 
     let needles = identifying(&shop);
-    assert!(needles.len() > 50_000, "{}", needles.len());
+    assert!(needles.len() > 30_000, "{}", needles.len());
     // What is looked for is found where it is.
     let mut lines = vec![];
     to_json_lines(&rows(&shop.identified("visits"))[0], &mut lines).unwrap();
@@ -530,8 +558,6 @@ fn nothing_is_written_twice_whenever_it_was_stopped() {
 
 #[test]
 fn a_record_that_no_run_has_written_is_told_by_its_place() {
-    let shop = Shop::of(&[]);
-    let topic = shop.topic("tagged");
     let known = visitflow_schemas::tag::tagged(&MEASUREMENT)
         .unwrap()
         .fingerprint();
@@ -551,22 +577,19 @@ fn a_record_that_no_run_has_written_is_told_by_its_place() {
         ),
         (&tick, &short, "at byte 0 of the body: the body ends here"),
     ];
-    for (partition, (headers, value, expected)) in cases.into_iter().enumerate() {
-        let mut writer = Writer::open(&topic, partition as u32, WriterOptions::default()).unwrap();
+    for (headers, value, expected) in cases {
+        let shop = Shop::of(&[]);
+        let topic = shop.topic("tagged");
+        let mut writer = Writer::open(&topic, 3, WriterOptions::default()).unwrap();
         writer.push(0, b"b", headers, value).unwrap();
         writer.commit(100).unwrap();
         writer.close().unwrap();
         let error = shop.anonymize().unwrap_err().to_string();
-        let place = format!(
-            "{}, partition {partition}, offset 0: ",
-            topic.path().display()
-        );
+        let place = format!("{}, partition 3, offset 0: ", topic.path().display());
         assert!(
             error.starts_with(&place) && error.contains(expected),
             "{error}"
         );
-        // The next is looked at alone.
-        fs::remove_dir_all(topic.path().join(format!("{partition:05}"))).unwrap();
     }
 }
 

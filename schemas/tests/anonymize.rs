@@ -231,10 +231,12 @@ fn hour(value: Avro) -> Avro {
     match value {
         Avro::TimeMillis(t) => Avro::TimeMillis(floor(t.into(), 1_000).max(i32::MIN.into()) as i32),
         Avro::TimeMicros(t) => Avro::TimeMicros(floor(t, 1_000_000)),
-        Avro::TimestampMillis(t) => Avro::TimestampMillis(floor(t, 1_000)),
+        Avro::TimestampMillis(t) => Avro::TimestampMillis(floor(t, 1_000).max(i64::MIN / 1_000)),
         Avro::TimestampMicros(t) => Avro::TimestampMicros(floor(t, 1_000_000)),
         Avro::TimestampNanos(t) => Avro::TimestampNanos(floor(t, 1_000_000_000)),
-        Avro::LocalTimestampMillis(t) => Avro::LocalTimestampMillis(floor(t, 1_000)),
+        Avro::LocalTimestampMillis(t) => {
+            Avro::LocalTimestampMillis(floor(t, 1_000).max(i64::MIN / 1_000))
+        }
         Avro::LocalTimestampMicros(t) => Avro::LocalTimestampMicros(floor(t, 1_000_000)),
         Avro::LocalTimestampNanos(t) => Avro::LocalTimestampNanos(floor(t, 1_000_000_000)),
         other => other,

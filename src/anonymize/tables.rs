@@ -537,4 +537,64 @@ mod tests {
             "{error}"
         );
     }
+
+    #[test]
+    fn what_lies_in_a_null_record_of_a_file_comes_through() {
+        let writer = r#"{"type": "record", "name": "shop.Event", "fields": [
+            {"name": "user", "default": null, "type": ["null", {"type": "record", "name": "User",
+             "fields": [{"name": "seen", "type": {"type": "record", "name": "Seen", "fields": [
+                {"name": "id", "privacy": "pseudonymize",
+                 "type": {"type": "fixed", "name": "Id", "size": 16}},
+                {"name": "name", "type": "string", "privacy": "pseudonymize"},
+                {"name": "at", "privacy": "generalize",
+                 "type": {"type": "long", "logicalType": "timestamp-millis"}},
+                {"name": "link_url", "type": "string", "privacy": "generalize"},
+                {"name": "words", "privacy": "pseudonymize",
+                 "type": {"type": "array", "items": "string"}},
+                {"name": "age", "type": "int", "privacy": "keep"},
+                {"name": "mail", "type": "string", "privacy": "drop"}]}}]}]}]}"#;
+        let writer = visitflow_schemas::schema::Schema::parse(writer).unwrap();
+        let schema = tag::rows(&writer).unwrap();
+        let twin = Anonymizer::of_tagged(&schema, &Overrides::default()).unwrap();
+        let mut columns = [&schema, twin.anonymous()].map(|s| Columns::new(s, Ids::Hex).unwrap());
+        let salt = Salt::new([1; 32]);
+        let there = [
+            &b"\x02"[..],
+            &[7; 16],
+            b"\x02n\x02\x0c/p?q=x\x02\x02w\x00\x04\x02m",
+        ]
+        .concat();
+        for user in [&b"\0"[..], &there, b"\0"] {
+            let mut body = vec![];
+            Tag::default().write_body(b"\0\0\0\0\0\0", user, &mut body);
+            body.push(0);
+            let mut anonymous = vec![];
+            twin.run(&salt, &body, &mut anonymous).unwrap();
+            let bodies = [(&schema, &body), (twin.anonymous(), &anonymous)];
+            for (columns, (schema, body)) in columns.iter_mut().zip(bodies) {
+                let program = columns.program(&identity(schema)).unwrap();
+                columns.append(&program, body).unwrap();
+            }
+        }
+        let [rows, expected] = columns.map(|mut columns| columns.finish());
+        let dir = tempfile::tempdir().unwrap();
+        let mut file =
+            TableWriter::new(dir.path(), "w0", rows.schema(), &Options::default()).unwrap();
+        file.write(&rows).unwrap();
+        let file = file.finish().unwrap();
+        let json = |batch: &RecordBatch| {
+            let mut lines = vec![];
+            crate::table::to_json_lines(batch, &mut lines).unwrap();
+            String::from_utf8(lines).unwrap()
+        };
+        for batch in read_file(dir.path(), &file).unwrap() {
+            let made = twin.rows(&batch.unwrap(), &[&salt; 3]).unwrap();
+            assert_eq!(json(&made), json(&expected));
+            // And into a file again.
+            let mut file =
+                TableWriter::new(dir.path(), "w1", made.schema(), &Options::default()).unwrap();
+            file.write(&made).unwrap();
+            file.finish().unwrap();
+        }
+    }
 }

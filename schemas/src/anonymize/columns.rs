@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{
@@ -15,7 +16,7 @@ use arrow_schema::{ArrowError, DataType, Field, FieldRef, Fields, Schema as Arro
 use thiserror::Error;
 
 use super::plan::Plan;
-use super::transcode::{Id, floor};
+use super::transcode::{Id, floor, least};
 use super::{Anonymizer, address};
 use crate::columns::{ColumnsError, Ids, arrow_schema_of};
 use crate::key::Digits;
@@ -288,11 +289,11 @@ impl Columns<'_> {
     ) -> Result<ArrayRef, Unlike> {
         let mut scratch = vec![];
         let mut digits = Digits::default();
-        let mut made = Vec::with_capacity(array.len());
+        let mut made = StringBuilder::with_capacity(array.len(), 32 * array.len());
         // The types are told apart once a value: next to its HMAC that costs nothing.
         for (at, row) in rows.iter().enumerate() {
             if array.is_null(at) {
-                made.push(None);
+                made.append_null();
                 continue;
             }
             let fixed = matches!(&ty.kind, Kind::Fixed(fixed) if fixed.size == 16);
@@ -300,8 +301,8 @@ impl Columns<'_> {
                 (Kind::Fixed(_), DataType::Utf8) if fixed => {
                     let text = array.as_string::<i32>().value(at);
                     if text.is_empty() {
-                        // What lies in a record that is null itself.
-                        made.push(None);
+                        // What lies in a record that is null, which the records in it need not be.
+                        made.append_value("");
                         continue;
                     }
                     if !unhex(text, &mut scratch) {
@@ -328,35 +329,35 @@ impl Columns<'_> {
                 _ => return Err(self.unlike(Some(array), &ty.to_string())),
             };
             let salt = self.salts[*row as usize];
-            made.push(Some(hex(id.pseudonym(salt, kind, &mut digits))));
+            let pseudonym = hex(id.pseudonym(salt, kind, &mut digits));
+            // Digits are text.
+            made.append_value(std::str::from_utf8(&pseudonym).unwrap_or_default());
         }
-        let texts = made.iter().map(|digits| {
-            let text = digits.as_ref().map(|digits| std::str::from_utf8(digits));
-            text.map(|text| text.unwrap_or_default())
-        });
-        Ok(Arc::new(texts.collect::<StringArray>()))
+        Ok(Arc::new(made.finish()))
     }
 
     fn hours(&self, ty: &Type, units: i64, array: &ArrayRef) -> Result<ArrayRef, Unlike> {
         // Columns have times in microseconds, but for the plain number that a role makes a time.
-        let units = match ty.logical {
-            None => units,
-            Some(Logical::TimestampNanos | Logical::LocalTimestampNanos) => units / 1_000,
+        let least = least(ty);
+        let (units, least) = match ty.logical {
+            Some(Logical::TimestampNanos | Logical::LocalTimestampNanos) => {
+                (units / 1_000, least.div_euclid(1_000))
+            }
             Some(
                 Logical::TimeMillis | Logical::TimestampMillis | Logical::LocalTimestampMillis,
-            ) => units * 1_000,
-            Some(_) => units,
+            ) => (units * 1_000, least * 1_000),
+            _ => (units, least),
         };
         match array.data_type() {
             DataType::Int64 => {
                 let made: Int64Array = array
                     .as_primitive::<Int64Type>()
-                    .unary(|time| floor(time, units));
+                    .unary(|time| floor(time, units, least));
                 Ok(Arc::new(made))
             }
             DataType::Timestamp(arrow_schema::TimeUnit::Microsecond, zone) => {
                 let times = array.as_primitive::<TimestampMicrosecondType>();
-                let made: TimestampMicrosecondArray = times.unary(|time| floor(time, units));
+                let made: TimestampMicrosecondArray = times.unary(|time| floor(time, units, least));
                 Ok(Arc::new(made.with_timezone_opt(zone.clone())))
             }
             _ => Err(self.unlike(Some(array), "a time in microseconds")),

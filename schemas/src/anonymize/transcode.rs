@@ -7,7 +7,7 @@
 use crate::encode;
 use crate::key::{Digits, EventKey};
 use crate::pseudonym::{Kind as IdKind, Salt, hex, text_value};
-use crate::schema::{Kind, Record, Type};
+use crate::schema::{Kind, Logical, Record, Type};
 use crate::walk::{Fault, MAX_EMPTY_ITEMS};
 
 use super::BodyError;
@@ -209,7 +209,7 @@ impl Out<'_> {
                 Ok(())
             }
             (Plan::Hour(units), _) => {
-                encode::long(floor(from.long()?, *units), self.out);
+                encode::long(floor(from.long()?, *units, least(ty)), self.out);
                 Ok(())
             }
             (Plan::Address(address), _) => {
@@ -295,7 +295,17 @@ impl Id<'_> {
     }
 }
 
-/// Rounded down to a multiple of `units`. Beyond the least multiple there is nothing to say.
-pub(super) fn floor(value: i64, units: i64) -> i64 {
-    value.saturating_sub(value.rem_euclid(units))
+/// Rounded down to a multiple of `units`, but not below `least`.
+pub(super) fn floor(value: i64, units: i64, least: i64) -> i64 {
+    value.saturating_sub(value.rem_euclid(units)).max(least)
+}
+
+/// The least value of a type of times: the hour of one within an hour of it would be no value.
+pub(super) fn least(ty: &Type) -> i64 {
+    match (&ty.kind, ty.logical) {
+        (Kind::Int, _) => i32::MIN.into(),
+        // Files have times in microseconds.
+        (_, Some(Logical::TimestampMillis | Logical::LocalTimestampMillis)) => i64::MIN / 1_000,
+        _ => i64::MIN,
+    }
 }
