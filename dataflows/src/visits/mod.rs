@@ -53,8 +53,9 @@ pub struct Visits<'s> {
 ///         batch.push(head, b"b", b"", |_| ());
 ///     }
 ///     let (mut input, stream) = scope.new_input::<Batch>();
-///     input.send_batch(&mut batch.take());
-///     visits(stream, Rules::default()).lifecycle.capture()
+///     let said = visits(stream, Rules::default()).lifecycle.capture();
+///     input.send_batch(&mut batch.take()); // Not before somebody listens: timely would wait for it forever.
+///     said
 /// });
 /// // The first visit began, the second began, the first ended, the second ended.
 /// assert_eq!(ended.extract().into_iter().map(|(_, said)| said.len()).sum::<usize>(), 4);
