@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+use arrow_array::types::{Date32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
 use sha2::{Digest, Sha256};
 use visitflow::log::{Reader, Topic, start_offset};
@@ -370,6 +370,17 @@ pub fn millis(batch: &RecordBatch, column: &str, row: usize) -> i64 {
     micros / 1_000
 }
 
+/// Holds a row to have the day of its visit's beginning, by UTC.
+fn check_day(batch: &RecordBatch, row: usize, started: &str) {
+    let day = batch
+        .column_by_name("visit_day")
+        .unwrap()
+        .as_primitive::<Date32Type>()
+        .value(row);
+    let started = millis(batch, started, row);
+    assert_eq!(i64::from(day), started.div_euclid(86_400_000));
+}
+
 /// The batches of each file of a table at its newest version.
 pub fn files(dir: &Path) -> Vec<Vec<RecordBatch>> {
     let table = Table::open(dir).unwrap();
@@ -389,6 +400,7 @@ pub fn tables(files_dir: &Path) -> Tables {
     let dir = files_dir.join("identified");
     let mut visits = Vec::new();
     for batch in files(&dir.join("visits")).into_iter().flatten() {
+        (0..batch.num_rows()).for_each(|row| check_day(&batch, row, "started"));
         let count = batch
             .column_by_name("measurements")
             .unwrap()
@@ -417,6 +429,7 @@ pub fn tables(files_dir: &Path) -> Tables {
     for file in files(&dir.join("measurements")) {
         let mut rows = Vec::new();
         for batch in file {
+            (0..batch.num_rows()).for_each(|row| check_day(&batch, row, "visit_started"));
             rows.extend((0..batch.num_rows()).map(|row| Row {
                 browser_id: text(&batch, "browser_id", row).unwrap(),
                 event_time: millis(&batch, "event_time", row),

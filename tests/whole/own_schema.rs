@@ -365,6 +365,8 @@ fn a_nested_schema_of_a_shops_own_runs_through_the_whole_job() {
             object.remove("visit_started"),
             Some(time(consumed.ended[&visit].started).into())
         );
+        let day = &time(consumed.ended[&visit].started)[..10];
+        assert_eq!(object.remove("visit_day"), Some(day.into()));
         shorten(&mut event.row);
         assert_eq!(row, event.row);
     }
