@@ -225,30 +225,24 @@ fn stages(log: &Path, topic: &Topic, dir: &Path) {
         }
     });
     let mut steps = Steps::default();
-    batches.drain(..).for_each(|batch| steps.push(batch));
+    for mut batch in batches.drain(..) {
+        batch.heads_mut().retain(|head| head.fate == 0);
+        steps.push(batch);
+    }
     let mut said = Said::default();
-    let mut whole = Batch::default();
+    let mut tagged = Vec::new();
     stage("visits: order by tick, assign, seal", &mut || {
-        let step = steps.complete(u64::MAX);
+        let mut step = steps.complete(u64::MAX);
         let mut open = Open::new(rules);
-        for (tick, order) in step.ticks() {
-            let accepted: Vec<u32> = order
-                .iter()
-                .copied()
-                .filter(|i| step.batch().heads()[*i as usize].fate == 0)
-                .collect();
-            open.seal_before(tick + 1, &mut said);
-            open.apply(tick, step.batch(), &accepted, &mut said);
-        }
-        open.seal_before(u64::MAX, &mut said);
-        whole = step.batch().sharing();
+        open.advance(&mut step, &mut said);
+        while open.seal_before(u64::MAX, &mut said) {}
+        (tagged, _) = step.into_batches(&mut said.repeated);
     });
-    *whole.heads_mut() = std::mem::take(&mut said.tagged);
     stage("tag: write the tagged topic", &mut || {
-        let tagged = Topic::create(dir.join("stages"), "tagged", 16).expect("a topic");
-        let mut producer = Producer::open(&tagged, WriterOptions::default()).expect("writers");
+        let topic = Topic::create(dir.join("stages"), "tagged", 16).expect("a topic");
+        let mut producer = Producer::open(&topic, WriterOptions::default()).expect("writers");
         let mut message = Vec::new();
-        for record in whole.records() {
+        for record in tagged.iter().flat_map(Batch::records) {
             message.clear();
             let tag = Tag {
                 visit_id: bytes_of_words(record.head.visit),
@@ -264,10 +258,13 @@ fn stages(log: &Path, topic: &Topic, dir: &Path) {
     let mut visits: Vec<Complete> = Vec::new();
     stage("keep, and give out whole visits", &mut || {
         let mut kept = Measurements::default();
-        whole.records().for_each(|record| kept.add(record));
+        tagged
+            .iter()
+            .flat_map(Batch::records)
+            .for_each(|record| kept.add(record));
         visits.extend(said.lifecycle.iter().filter_map(|end| kept.complete(end)));
     });
-    drop(whole);
+    drop(tagged);
     let rows = tag::rows(&reader_schema).expect("rows");
     let mut columns = Columns::new(&rows, Ids::Hex).expect("columns");
     let mut batches = Vec::new();

@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use timely::container::CapacityContainerBuilder;
@@ -54,18 +54,19 @@ fn load(browsers: u64, records: usize, rules: Rules, workers: usize) -> Load {
     let mut builders: [Vec<BatchBuilder>; 2] =
         std::array::from_fn(|_| (0..workers).map(|_| BatchBuilder::default()).collect());
     let mut steps = [vec![], vec![]];
-    let mut begun = 10_000_000_u64;
+    let (mut begun, mut before, mut full) = (10_000_000_u64, 0, STEP);
     let mut made = 0;
     let mut last: Option<(usize, Head)> = None;
     while made < records {
         let tick = 10_000_000 + (made as f64 / per_ms) as u64 / 100 * 100;
-        if made % STEP < 2 && tick > begun {
+        if made >= full && tick > before {
             for (partition, builders) in builders.iter_mut().enumerate() {
                 steps[partition]
                     .push((begun, builders.iter_mut().map(BatchBuilder::take).collect()));
             }
-            begun = tick;
+            (begun, full) = (tick, made + STEP);
         }
+        before = tick;
         let (browser, head) = match last {
             Some((browser, head)) if random() % 200 == 0 => (browser, Head { tick, ..head }),
             _ => {
@@ -234,10 +235,12 @@ fn by_fragment(load: &Arc<Load>, rules: Rules, workers: usize) -> (f64, u64) {
         worker: WorkerConfig::default(),
     };
     let (load, count) = (load.clone(), ended.clone());
+    // Whoever reads records makes their batches; here they are made before.
+    let made = Arc::new(Mutex::new(load.steps.clone()));
     let began = Instant::now();
     let guards = timely::execute(config, move |worker| {
         let (index, peers) = (worker.index(), worker.peers());
-        let (load, count) = (load.clone(), count.clone());
+        let (load, made, count) = (load.clone(), made.clone(), count.clone());
         let probe = worker.dataflow::<u64, _, _>(|scope| {
             let done = timely::dataflow::operators::probe::Handle::new();
             let taken = done.clone();
@@ -262,10 +265,13 @@ fn by_fragment(load: &Arc<Load>, rules: Rules, workers: usize) -> (f64, u64) {
                         if *from > *held.time() {
                             held.downgrade(from);
                         }
-                        for partition in load.steps.iter().skip(index).step_by(peers) {
-                            for batch in partition[step].1.iter().filter(|batch| !batch.is_empty())
-                            {
-                                output.session(&*held).give_container(&mut batch.clone());
+                        for partition in (index..2).step_by(peers) {
+                            let batches = {
+                                let mut made = made.lock().expect("nobody panics with it");
+                                std::mem::take(&mut made[partition][step].1)
+                            };
+                            for mut batch in batches.into_iter().filter(|b| !b.is_empty()) {
+                                output.session(&*held).give_container(&mut batch);
                             }
                         }
                         step += 1;
@@ -324,16 +330,15 @@ fn memory(browsers: u64) {
     let before = resident();
     let mut open = visits::Open::new(rules);
     let mut said = Said::default();
-    for step in 0..load.steps[0].len() {
+    for number in 0..load.steps[0].len() {
         let mut steps = Steps::default();
         load.steps
             .iter()
-            .for_each(|partition| steps.push(partition[step].1[0].clone()));
-        let step = steps.complete(u64::MAX);
-        for (tick, order) in step.ticks() {
-            open.seal_before(tick + 1, &mut said);
-            open.apply(tick, step.batch(), order, &mut said);
-        }
+            .for_each(|partition| steps.push(partition[number].1[0].clone()));
+        let mut step = steps.complete(u64::MAX);
+        let until = step.runs.last().map_or(0, |run| run.tick + 1);
+        open.advance(&mut step, &mut said);
+        while open.seal_before(until, &mut said) {}
         said = Said::default();
     }
     let tail = 40 * open.tail() as u64;

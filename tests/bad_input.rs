@@ -312,10 +312,10 @@ fn following() -> String {
     JOB.replace("log = 'log'\n", "log = 'log'\nfollow = true\n")
 }
 
-/// Sends SIGINT.
-fn interrupt(child: &Child) {
+/// Sends a signal, `INT` or `TERM`.
+fn signal(child: &Child, name: &str) {
     let sent = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
+        .args([&format!("-{name}"), &child.id().to_string()])
         .status();
     assert!(sent.unwrap().success());
 }
@@ -383,7 +383,8 @@ fn interrupted(mut command: Command, at: &Path, bytes: u64) -> Output {
         std::thread::sleep(Duration::from_millis(1));
     }
     if child.try_wait().unwrap().is_none() {
-        interrupt(&child);
+        // What a shell starts in the background ignores SIGINT until the program says otherwise.
+        signal(&child, if bytes == 0 { "TERM" } else { "INT" });
     }
     end(child)
 }
@@ -520,7 +521,7 @@ fn a_demo_that_is_interrupted_says_where_its_tables_are() {
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let first = lines.next().unwrap().unwrap();
-    interrupt(&child);
+    signal(&child, "INT");
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
     assert!(end(child).status.success());
     let said = format!("{first}\n{}", rest.join("\n"));
@@ -548,7 +549,7 @@ fn a_second_signal_ends_it_at_once() {
     while !status.exists() && child.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_millis(5));
     }
-    interrupt(&child);
+    signal(&child, "INT");
     let mut told = BufReader::new(child.stderr.take().unwrap()).lines();
     let asked = told
         .by_ref()

@@ -124,20 +124,15 @@ impl Batch {
         self.heads.iter().map(|head| self.record(head))
     }
 
-    /// Appends the records of another batch; its bytes are shared.
-    pub fn append(&mut self, other: Batch) {
-        let base = self.adopt(&other);
-        self.heads.extend(other.heads.iter().map(|head| Head {
-            heap: head.heap + base,
-            ..*head
-        }));
+    /// The heap that a head of this batch points to.
+    pub fn heap(&self, head: &Head) -> &Arc<Vec<u8>> {
+        &self.heaps[head.heap as usize]
     }
 
-    /// Makes the heaps of `other` this batch's too; what is to be added to its heads' `heap`.
-    pub fn adopt(&mut self, other: &Batch) -> u32 {
-        let base = self.heaps.len() as u32;
-        self.heaps.extend(other.heaps.iter().cloned());
-        base
+    /// Makes a heap this batch's too; what heads that point to it are to say.
+    pub fn add_heap(&mut self, heap: Arc<Vec<u8>>) -> u32 {
+        self.heaps.push(heap);
+        self.heaps.len() as u32 - 1
     }
 
     /// An empty batch with the same heaps.
@@ -353,7 +348,10 @@ mod tests {
     #[test]
     fn a_batch_is_the_same_behind_the_wire() {
         let mut sent = batch(&[("a", "ctx", "body"), ("", "", ""), ("browser", "", "x")]);
-        sent.append(batch(&[("b", "c", "other heap")]));
+        let other = batch(&[("b", "c", "other heap")]);
+        let head = other.heads()[0];
+        let heap = sent.add_heap(other.heap(&head).clone());
+        sent.push_head(Head { heap, ..head });
         let mut bytes = Vec::new();
         sent.into_bytes(&mut bytes);
         assert_eq!(bytes.len(), sent.length_in_bytes());

@@ -1,8 +1,12 @@
 //! Steps: what stateful fragments hold until the frontier has passed it, and then take tick by
 //! tick. Timely's timestamps are as coarse as speed asks; each record carries its tick, so what a
 //! fragment says follows from the ticks alone.
+//!
+//! Batches stay as they came; a step puts the *runs* of one tick in order, not the records.
 
-use crate::batch::Batch;
+use std::ops::Range;
+
+use crate::batch::{Batch, Head, Record};
 use crate::visit::Tick;
 
 /// Records that are not complete yet.
@@ -11,11 +15,35 @@ pub struct Steps {
     pending: Vec<Batch>,
 }
 
-/// Records of complete ticks, in the order of ticks; within a tick, in the order of arrival.
+/// Records of complete ticks.
 #[derive(Debug, Default)]
 pub struct Step {
-    batch: Batch,
-    order: Vec<u32>,
+    /// The records.
+    pub records: Records,
+    /// Their runs, in the order of ticks; those of one tick in the order of arrival.
+    pub runs: Vec<Run>,
+}
+
+/// The records of a step, by place.
+#[derive(Debug, Default)]
+pub struct Records {
+    batches: Vec<Batch>,
+}
+
+/// Records of one batch and one tick that follow one another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Their tick.
+    pub tick: Tick,
+    batch: u32,
+    heads: Range<u32>,
+}
+
+/// Where in a step a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    batch: u32,
+    index: u32,
 }
 
 impl Steps {
@@ -25,46 +53,169 @@ impl Steps {
     }
 
     /// All records whose tick lies before `until`, where every tick before is complete. What lies
-    /// at or after it is held on. Linear where batches come in order of ticks.
+    /// at or after it is held on. Linear where batches come in order of ticks; copies only the
+    /// heads that are held on.
     pub fn complete(&mut self, until: Tick) -> Step {
-        let mut batch = Batch::default();
-        for pending in std::mem::take(&mut self.pending) {
-            if pending.heads().iter().all(|head| head.tick < until) {
-                batch.append(pending);
-                continue;
+        let mut step = Step::default();
+        for mut pending in std::mem::take(&mut self.pending) {
+            if pending.heads().iter().any(|head| head.tick >= until) {
+                let mut later = pending.sharing();
+                pending.heads_mut().retain(|head| {
+                    let now = head.tick < until;
+                    if !now {
+                        later.push_head(*head);
+                    }
+                    now
+                });
+                self.pending.push(later);
             }
-            let (mut now, mut later) = (pending.sharing(), pending.sharing());
-            for head in pending.heads() {
-                if head.tick < until {
-                    now.push_head(*head)
-                } else {
-                    later.push_head(*head)
-                }
-            }
-            if !now.is_empty() {
-                batch.append(now);
-            }
-            self.pending.push(later);
+            step.push(pending);
         }
-        let mut order: Vec<u32> = (0..batch.heads().len() as u32).collect();
-        if !batch.heads().is_sorted_by_key(|head| head.tick) {
-            order.sort_by_key(|i| batch.heads()[*i as usize].tick);
+        if !step.runs.is_sorted_by_key(|run| run.tick) {
+            step.runs.sort_by_key(|run| run.tick);
         }
-        Step { batch, order }
+        step
     }
 }
 
 impl Step {
-    /// The records; [`Step::ticks`] says which belong to which tick.
-    pub fn batch(&self) -> &Batch {
-        &self.batch
+    fn push(&mut self, batch: Batch) {
+        if batch.is_empty() {
+            return;
+        }
+        let number = self.records.batches.len() as u32;
+        let mut first = 0;
+        for run in batch.heads().chunk_by(|a, b| a.tick == b.tick) {
+            let end = first + run.len() as u32;
+            self.runs.push(Run {
+                tick: run[0].tick,
+                batch: number,
+                heads: first..end,
+            });
+            first = end;
+        }
+        self.records.batches.push(batch);
     }
 
-    /// Each tick that has records, with the indexes of their heads.
-    pub fn ticks(&self) -> impl Iterator<Item = (Tick, &[u32])> {
-        let tick = |i: &u32| self.batch.heads()[*i as usize].tick;
-        self.order
-            .chunk_by(move |a, b| tick(a) == tick(b))
-            .map(move |order| (tick(&order[0]), order))
+    /// All records, in the order of ticks.
+    pub fn in_order(&self) -> impl Iterator<Item = Record<'_>> {
+        let places = self.runs.iter().flat_map(Run::places);
+        places.map(|place| self.records.record(place))
+    }
+
+    /// The batches, without the records at `out`, which come apart.
+    pub fn into_batches(self, out: &mut [Place]) -> (Vec<Batch>, Vec<Batch>) {
+        let mut batches = self.records.batches;
+        let mut apart = Vec::new();
+        out.sort_unstable();
+        for places in out.chunk_by(|a, b| a.batch == b.batch) {
+            let batch = &mut batches[places[0].batch as usize];
+            let mut own = batch.sharing();
+            let (mut index, mut next) = (0, places.iter().peekable());
+            batch.heads_mut().retain(|head| {
+                let leaves = next.next_if(|place| place.index == index).is_some();
+                if leaves {
+                    own.push_head(*head);
+                }
+                index += 1;
+                !leaves
+            });
+            apart.push(own);
+        }
+        batches.retain(|batch| !batch.is_empty());
+        (batches, apart)
+    }
+}
+
+impl Run {
+    /// Where its records are, in order.
+    pub fn places(&self) -> impl Iterator<Item = Place> + use<> {
+        let batch = self.batch;
+        self.heads.clone().map(move |index| Place { batch, index })
+    }
+}
+
+impl Records {
+    /// The head at a place.
+    #[inline]
+    pub fn head(&self, place: Place) -> &Head {
+        &self.batches[place.batch as usize].heads()[place.index as usize]
+    }
+
+    /// The same, to be changed. What it points to must stay.
+    #[inline]
+    pub fn head_mut(&mut self, place: Place) -> &mut Head {
+        &mut self.batches[place.batch as usize].heads_mut()[place.index as usize]
+    }
+
+    /// The record at a place.
+    #[inline]
+    pub fn record(&self, place: Place) -> Record<'_> {
+        let batch = &self.batches[place.batch as usize];
+        batch.record(&batch.heads()[place.index as usize])
+    }
+
+    /// Puts the records at `from` to the places `to`, one by one; both name the same places.
+    pub fn permute(&mut self, from: &[Place], to: &[Place]) {
+        let heads: Vec<_> = from
+            .iter()
+            .map(|place| (*self.head(*place), place.batch))
+            .collect();
+        for ((mut head, batch), place) in heads.into_iter().zip(to) {
+            if batch != place.batch {
+                let heap = self.batches[batch as usize].heap(&head).clone();
+                head.heap = self.batches[place.batch as usize].add_heap(heap);
+            }
+            *self.head_mut(*place) = head;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::BatchBuilder;
+
+    fn batch(records: &[(Tick, &str)]) -> Batch {
+        let mut builder = BatchBuilder::default();
+        for (tick, body) in records {
+            let head = Head {
+                tick: *tick,
+                ..Head::default()
+            };
+            builder.push(head, b"", body.as_bytes(), |_| ());
+        }
+        builder.take()
+    }
+
+    fn bodies<'a>(records: impl Iterator<Item = Record<'a>>) -> String {
+        records
+            .map(|r| String::from_utf8(r.body.to_vec()).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn a_step_is_in_order_of_ticks_then_of_arrival_and_holds_on_what_is_not_complete() {
+        let mut steps = Steps::default();
+        steps.push(batch(&[(1, "a"), (2, "d"), (2, "e"), (5, "x")]));
+        steps.push(batch(&[(3, "g"), (1, "b"), (1, "c"), (2, "f")]));
+        assert_eq!(bodies(steps.complete(4).in_order()), "abcdefg");
+        assert_eq!(bodies(steps.complete(5).in_order()), "");
+        assert_eq!(bodies(steps.complete(6).in_order()), "x");
+    }
+
+    #[test]
+    fn records_change_places_with_their_bytes_and_leave_their_batches() {
+        let mut steps = Steps::default();
+        steps.push(batch(&[(1, "a"), (1, "b")]));
+        steps.push(batch(&[(1, "c"), (1, "d")]));
+        let mut step = steps.complete(2);
+        let places: Vec<_> = step.runs.iter().flat_map(Run::places).collect();
+        let turned: Vec<_> = places.iter().rev().copied().collect();
+        step.records.permute(&turned, &places);
+        assert_eq!(bodies(step.in_order()), "dcba");
+        let (batches, apart) = step.into_batches(&mut [places[3], places[0]]);
+        assert_eq!(bodies(batches.iter().flat_map(Batch::records)), "cb");
+        assert_eq!(bodies(apart.iter().flat_map(Batch::records)), "da");
     }
 }

@@ -290,20 +290,26 @@ fn run(arrivals: &[Arrival], step: u64) -> (Story, Consumer) {
             (rest[0].tick / step + 1) * step
         };
         let n = rest.iter().take_while(|a| a.tick < frontier).count();
-        steps.push(batch(&rest[..n]));
+        // Several batches, as partitions send them.
+        let (one, other) = rest[..n].split_at(n / 3);
+        steps.push(batch(other));
+        steps.push(batch(one));
         rest = &rest[n..];
-        let complete = steps.complete(frontier);
+        let mut complete = steps.complete(frontier);
         let mut said = Said::default();
-        for (tick, order) in complete.ticks() {
-            open.seal_before(tick + 1, &mut said);
-            open.apply(tick, complete.batch(), order, &mut said);
-        }
-        open.seal_before(frontier, &mut said);
+        open.advance(&mut complete, &mut said);
+        while open.seal_before(frontier, &mut said) {}
+        let (batches, repeated) = complete.into_batches(&mut said.repeated);
+        story.repeated += repeated.iter().flat_map(Batch::heads).count();
+        // What leaves is put in order by whoever reads it, as before.
+        let mut steps = Steps::default();
+        batches.into_iter().for_each(|batch| steps.push(batch));
+        let tagged = steps.complete(frontier);
+        let tagged: Vec<_> = tagged.in_order().collect();
 
         // Apply in the order of ticks, tags before revisions; ends come first in their tick.
-        let mut ticks: BTreeSet<Tick> = said.tagged.iter().map(|head| head.tick).collect();
+        let mut ticks: BTreeSet<Tick> = tagged.iter().map(|record| record.head.tick).collect();
         ticks.extend(said.lifecycle.iter().map(|l| l.tick));
-        assert!(said.tagged.is_sorted_by_key(|head| head.tick));
         assert!(said.lifecycle.is_sorted_by_key(|l| l.tick));
         for tick in ticks {
             let of = |l: &&Lifecycle| l.tick == tick;
@@ -313,8 +319,8 @@ fn run(arrivals: &[Arrival], step: u64) -> (Story, Consumer) {
                 .filter(of)
                 .filter(ended)
                 .for_each(|l| consumer.lifecycle(l));
-            for head in said.tagged.iter().filter(|head| head.tick == tick) {
-                let record = complete.batch().record(head);
+            for record in tagged.iter().filter(|record| record.head.tick == tick) {
+                let head = record.head;
                 consumer.tagged(browser_of(record.browser_id), head);
                 story.tagged.insert((
                     tick,
@@ -351,21 +357,21 @@ fn run(arrivals: &[Arrival], step: u64) -> (Story, Consumer) {
             }
         }
         // A browser's own measurements leave in order within a tick.
-        for group in said.tagged.chunk_by(|a, b| a.tick == b.tick) {
+        for group in tagged.chunk_by(|a, b| a.head.tick == b.head.tick) {
             for browser in group
                 .iter()
-                .map(|head| head.browser)
+                .map(|record| record.head.browser)
                 .collect::<BTreeSet<_>>()
             {
                 assert!(
                     group
                         .iter()
+                        .map(|record| record.head)
                         .filter(|head| head.browser == browser)
                         .is_sorted_by_key(|head| head.at)
                 );
             }
         }
-        story.repeated += said.repeated.len();
     }
     assert_eq!(open.visits(), 0, "the end of input ends all visits");
     (story, consumer)

@@ -146,13 +146,9 @@ impl Outgoing for Batch {
     ) -> Result<Option<Tick>, SinkError> {
         let step = held.complete(until);
         let mut last = None;
-        for (tick, order) in step.ticks() {
-            last = Some(tick);
-            for index in order {
-                each(Item::Record(
-                    step.batch().record(&step.batch().heads()[*index as usize]),
-                ))?;
-            }
+        for record in step.in_order() {
+            last = Some(record.head.tick);
+            each(Item::Record(record))?;
         }
         Ok(last)
     }

@@ -3,6 +3,7 @@
 //! [`visits`] is the fragment; [`state`] is what it keeps. The rule itself stands in
 //! [`crate::visit`].
 
+mod browsers;
 pub mod state;
 mod tail;
 mod timers;
@@ -85,33 +86,34 @@ pub fn visits<'s>(accepted: Stream<'s, u64, Batch>, rules: Rules) -> Visits<'s> 
             if until <= now {
                 return;
             }
-            let step = steps.complete(until);
-            for (tick, order) in step.ticks() {
-                state.seal_before(tick + 1, &mut said);
-                state.apply(tick, step.batch(), order, &mut said);
-            }
-            state.seal_before(until, &mut said);
-            gauge.set(state.visits());
-
-            for (port, heads, output) in [
-                (0, &mut said.tagged, &mut tagged),
-                (1, &mut said.repeated, &mut repeated),
-            ] {
-                if !heads.is_empty() {
-                    let mut batch = step.batch().sharing();
-                    std::mem::swap(batch.heads_mut(), heads);
-                    output
-                        .activate()
-                        .session(&caps[port])
-                        .give_container(&mut batch);
+            let mut step = steps.complete(until);
+            state.advance(&mut step, &mut said);
+            let mut lifecycle = lifecycle.activate();
+            loop {
+                let more = state.seal_before(until, &mut said);
+                if !said.lifecycle.is_empty() {
+                    lifecycle
+                        .session(&caps[2])
+                        .give_container(&mut said.lifecycle);
+                    said.lifecycle.clear();
+                }
+                if !more {
+                    break;
                 }
             }
-            if !said.lifecycle.is_empty() {
-                lifecycle
-                    .activate()
-                    .session(&caps[2])
-                    .give_container(&mut said.lifecycle);
-                said.lifecycle.clear();
+            drop(lifecycle);
+            gauge.set(state.visits());
+
+            let (mut batches, mut again) = step.into_batches(&mut said.repeated);
+            said.repeated.clear();
+            for (port, batches, output) in [
+                (0, &mut batches, &mut tagged),
+                (1, &mut again, &mut repeated),
+            ] {
+                let mut output = output.activate();
+                for batch in batches {
+                    output.session(&caps[port]).give_container(batch);
+                }
             }
             if frontiers[0].is_empty() {
                 caps.clear();

@@ -1,8 +1,8 @@
 //! The open visits of all browsers of a worker, as a plain struct: no dataflow, no clock.
 //!
-//! [`Open::apply`] takes the measurements of one tick as a set and says to which visit each
-//! belongs; [`Open::seal_before`] ends what is due. What they say follows from the state before
-//! and the set alone, in whatever order it came.
+//! [`Open::advance`] takes the measurements of each tick as a set and tags them with their visits;
+//! [`Open::seal_before`] ends what is due. What is said of a tick follows from the state before and
+//! the set alone, in whatever order it came.
 //!
 //! Nearly every measurement is the last of its browser so far: it is tagged at once, with one
 //! look-up. One that comes before another waits until the tick's others are in; then that
@@ -14,39 +14,19 @@
 //! `max_delay`; see `benches/visits.rs`.
 
 use std::collections::HashMap;
+use std::hint::black_box;
 
-use hashbrown::HashTable;
-
+use super::browsers::{Browser, Browsers, NOWHERE};
 use super::tail::{Key, NONE, Seq, Tail};
 use super::timers::{Timer, Timers};
-use crate::batch::{Batch, Head};
+use crate::step::{Place, Records, Run, Step};
 use crate::visit::{EndReason, Position, Rules, Tick, Visit, visit_id};
 
-/// A browser with open visits.
-#[derive(Debug)]
-struct Browser {
-    key: [u64; 2],
-    /// The newest visit: the one that the next measurement may join.
-    visit: Visit,
-    /// Visits before it that are not sealed yet, in order. Rare.
-    #[allow(clippy::box_collection)] // Eight bytes a browser, where a vector has 24.
-    older: Option<Box<Vec<Visit>>>,
-    /// The browser's ID, for what is said of its visits.
-    id: Box<[u8]>,
-    /// Its last measurement in the tail.
-    last: Seq,
-    /// The tick of the timer that counts; never after the oldest visit's seal.
-    armed: Tick,
-}
-
-impl Browser {
-    fn oldest(&self) -> &Visit {
-        self.older
-            .as_ref()
-            .and_then(|older| older.first())
-            .unwrap_or(&self.visit)
-    }
-}
+/// So many measurements are looked up together: the processor then waits for their browsers'
+/// memory once, not for each.
+const TOGETHER: usize = 32;
+/// So many ends are passed on together when very many are due.
+const ENOUGH: usize = 4_096;
 
 /// Something that became known of a visit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,46 +85,47 @@ pub enum Change {
     },
 }
 
-/// What has been said, in order.
+/// What has been said beside the tags.
 #[derive(Debug, Default)]
 pub struct Said {
-    /// Tagged heads: `visit` is set, `extra` is the time of the visit's first measurement.
-    pub tagged: Vec<Head>,
-    /// Heads of measurements that were there already.
-    pub repeated: Vec<Head>,
-    /// Beginnings, revisions and ends of visits.
+    /// Beginnings, revisions and ends of visits, in the order of ticks; within a tick, first the
+    /// ends, then the beginnings, then the revisions.
     pub lifecycle: Vec<Lifecycle>,
+    /// Measurements that were there already.
+    pub repeated: Vec<Place>,
 }
 
 /// The open visits.
 #[derive(Debug)]
 pub struct Open {
     rules: Rules,
-    /// Browsers by shard.
-    shards: Vec<HashTable<Browser>>,
+    /// By shard.
+    shards: Vec<Browsers>,
     tail: Tail,
     timers: Timers,
     visits: usize,
     // What follows belongs to the tick at hand, and is kept for its memory only.
-    /// For each key that the tick has added to the tail, its place in `Said::tagged`.
-    places: Vec<u32>,
-    /// Measurements that are not their browser's last: indexes into the batch.
-    disordered: Vec<u32>,
-    /// Visits that the tick has begun: index of the first's head, the visit.
-    begun: Vec<(u32, Visit)>,
+    /// The place in the tail of the first that the tick has added,
+    first_seq: Seq,
+    /// and where in the step it and those behind it are.
+    places: Vec<Place>,
+    /// Measurements that are not their browser's last.
+    disordered: Vec<Place>,
+    /// Visits that the tick has begun, each with one of its browser's measurements.
+    begun: Vec<(Place, Visit)>,
     /// What the tick has revised, to be said behind what it has begun.
     revised: Vec<Lifecycle>,
-    walk: Vec<Step>,
+    walk: Vec<Walked>,
 }
 
 /// A step of a walk: a measurement, and what the walk says of it.
 #[derive(Clone, Copy, Debug)]
-struct Step {
+struct Walked {
     at: Position,
     /// Its place in the tail; `NONE` for one that has yet to get in.
     seq: Seq,
-    /// For such a one, its index into the batch.
-    head: u32,
+    /// Where in the step it is, if it is of this tick.
+    place: Option<Place>,
     /// Index into the new list of visits.
     visit: u32,
 }
@@ -154,10 +135,11 @@ impl Open {
     pub fn new(rules: Rules) -> Open {
         Open {
             rules,
-            shards: (0..256).map(|_| HashTable::new()).collect(),
+            shards: (0..256).map(|_| Browsers::default()).collect(),
             tail: Tail::default(),
             timers: Timers::default(),
             visits: 0,
+            first_seq: 0,
             places: Vec::new(),
             disordered: Vec::new(),
             begun: Vec::new(),
@@ -176,22 +158,56 @@ impl Open {
         self.tail.len()
     }
 
-    /// Applies all measurements of a tick. `order` are indexes of their heads in `batch`; ticks
-    /// must not go backwards, and what is due at this tick must have been sealed.
-    pub fn apply(&mut self, tick: Tick, batch: &Batch, order: &[u32], said: &mut Said) {
-        self.tail.settle(self.rules.horizon(tick));
-        self.places.clear();
-        self.begun.clear();
-        let first_seq = self.tail.next();
-        for &index in order {
-            self.add(index, batch, said);
+    /// Takes the ticks of a step: tags its measurements in place (`visit`, and `extra` for the time
+    /// of the visit's first), seals what is due until then, and says what else became known. A
+    /// browser's own measurements are put in order within their tick. Ticks must not go backwards.
+    pub fn advance(&mut self, step: &mut Step, said: &mut Said) {
+        let Step { records, runs } = step;
+        let mut now = None;
+        let mut rest = runs
+            .iter()
+            .flat_map(|run: &Run| run.places().map(|place| (run.tick, place)));
+        let mut together = Vec::with_capacity(TOGETHER);
+        loop {
+            together.clear();
+            together.extend(rest.by_ref().take(TOGETHER).map(|(tick, place)| {
+                let head = records.head(place);
+                let guess = self.shards[usize::from(head.shard)].guess(head.browser);
+                (tick, place, guess)
+            }));
+            for (_, place, guess) in &together {
+                let shard = records.head(*place).shard;
+                black_box(self.shards[usize::from(shard)].touch(*guess));
+            }
+            for &(tick, place, guess) in &together {
+                if now != Some(tick) {
+                    if let Some(before) = now {
+                        self.finish(before, records, said);
+                    }
+                    while self.seal_before(tick + 1, said) {}
+                    self.tail.settle(self.rules.horizon(tick));
+                    self.first_seq = self.tail.next();
+                    now = Some(tick);
+                }
+                self.add(place, guess, records);
+            }
+            if together.len() < TOGETHER {
+                break;
+            }
         }
-        let mut fresh = std::mem::take(&mut self.begun);
+        if let Some(before) = now {
+            self.finish(before, records, said);
+        }
+    }
+
+    /// Ends a tick, once all of its measurements have been added.
+    fn finish(&mut self, tick: Tick, records: &mut Records, said: &mut Said) {
+        let mut begun = std::mem::take(&mut self.begun);
         if !self.disordered.is_empty() {
-            self.walk_again(tick, first_seq, batch, &mut fresh, said);
+            self.walk_again(tick, records, &mut begun, said);
         }
-        said.lifecycle.extend(fresh.iter().map(|(index, visit)| {
-            let record = batch.record(&batch.heads()[*index as usize]);
+        said.lifecycle.extend(begun.drain(..).map(|(place, visit)| {
+            let record = records.record(place);
             Lifecycle {
                 tick,
                 shard: record.head.shard,
@@ -204,98 +220,88 @@ impl Open {
             }
         }));
         said.lifecycle.append(&mut self.revised);
-        self.begun = fresh;
+        self.begun = begun;
+        self.places.clear();
     }
 
     /// Adds one measurement; if it is not the last of its browser, for later.
     #[inline]
-    fn add(&mut self, index: u32, batch: &Batch, said: &mut Said) {
-        let head = &batch.heads()[index as usize];
+    fn add(&mut self, place: Place, guess: u32, records: &mut Records) {
+        let head = records.head_mut(place);
         let (at, rules) = (head.at, &self.rules);
-        let table = &mut self.shards[usize::from(head.shard)];
-        let browser = table.find_mut(head.browser[0], |b| b.key == head.browser);
-        let visit = match browser {
-            Some(browser) => {
-                let last = browser.visit.last;
-                let follows = at.time > last
-                    || (at.time == last
-                        && self.tail.get(browser.last).is_none_or(|key| at > key.at));
-                if !follows {
-                    self.disordered.push(index);
-                    return;
-                }
-                if browser.visit.takes(at.time, rules) {
-                    browser.visit.take(at.time);
-                    if browser.visit.count == rules.max_size {
-                        // The one case in which a measurement makes an end come earlier.
-                        arm(browser, head.shard, rules, &mut self.timers);
-                    }
-                } else {
-                    let id = visit_id(&browser.id, at);
-                    let ended = std::mem::replace(&mut browser.visit, Visit::begin(at, id));
-                    browser.older.get_or_insert_default().push(ended);
-                    self.visits += 1;
-                    self.begun.push((index, browser.visit));
-                }
-                browser.last = self.tail.push(Key {
-                    at,
-                    link: browser.last,
-                    before: last,
-                });
-                browser.visit
-            }
-            None => {
-                let id = batch.record(head).browser_id;
-                let visit = Visit::begin(at, visit_id(id, at));
-                let armed = rules.seal_tick(visit.bound(rules));
-                let last = self.tail.push(Key {
-                    at,
-                    link: NONE,
-                    before: i64::MIN,
-                });
-                let browser = Browser {
-                    key: head.browser,
-                    visit,
-                    older: None,
-                    id: id.into(),
-                    last,
-                    armed,
-                };
-                table.insert_unique(head.browser[0], browser, |b| b.key[0]);
-                self.timers.set(
-                    armed,
-                    Timer {
-                        browser: head.browser,
-                        shard: head.shard,
-                    },
-                );
-                self.visits += 1;
-                self.begun.push((index, visit));
-                visit
-            }
+        let browsers = &mut self.shards[usize::from(head.shard)];
+        let Some(browser) = browsers.find(head.browser, guess) else {
+            self.first_of(place, records);
+            return;
         };
-        self.places.push(said.tagged.len() as u32);
-        said.tagged.push(Head {
-            visit: visit.id,
-            extra: visit.first.time,
-            ..*head
+        let last = browser.visit.last;
+        let follows = at.time > last
+            || (at.time == last && self.tail.get(browser.last).is_none_or(|key| at > key.at));
+        if !follows {
+            self.disordered.push(place);
+            return;
+        }
+        if browser.visit.takes(at.time, rules) {
+            browser.visit.take(at.time);
+        } else {
+            let id = visit_id(&browser.id, at);
+            let ended = std::mem::replace(&mut browser.visit, Visit::begin(at, id));
+            browser.older.get_or_insert_default().push(ended);
+            self.visits += 1;
+            self.begun.push((place, browser.visit));
+        }
+        browser.last = self.tail.push(Key {
+            at,
+            link: browser.last,
+            before: last,
         });
+        (head.visit, head.extra) = (browser.visit.id, browser.visit.first.time);
+        self.places.push(place);
+        if browser.visit.count == rules.max_size {
+            // The one case in which a measurement makes an end come earlier.
+            self.arm(head.shard, head.browser, guess);
+        }
+    }
+
+    /// Adds the first measurement of a browser without open visits.
+    fn first_of(&mut self, place: Place, records: &mut Records) {
+        let record = records.record(place);
+        let (at, shard) = (record.head.at, record.head.shard);
+        let visit = Visit::begin(at, visit_id(record.browser_id, at));
+        let due = self.rules.seal_tick(visit.bound(&self.rules));
+        let last = self.tail.push(Key {
+            at,
+            link: NONE,
+            before: i64::MIN,
+        });
+        let slot = self.shards[usize::from(shard)].add(Browser {
+            key: record.head.browser,
+            visit,
+            last,
+            armed: due,
+            older: None,
+            id: record.browser_id.into(),
+        });
+        self.timers.set(due, Timer { slot, shard });
+        self.visits += 1;
+        self.begun.push((place, visit));
+        self.places.push(place);
+        let head = records.head_mut(place);
+        (head.visit, head.extra) = (visit.id, visit.first.time);
     }
 
     /// Walks the browsers again whose measurements came out of order in this tick.
     fn walk_again(
         &mut self,
         tick: Tick,
-        first_seq: Seq,
-        batch: &Batch,
-        fresh: &mut Vec<(u32, Visit)>,
+        records: &mut Records,
+        fresh: &mut Vec<(Place, Visit)>,
         said: &mut Said,
     ) {
-        let heads = batch.heads();
-        let mut indexes = std::mem::take(&mut self.disordered);
+        let mut places = std::mem::take(&mut self.disordered);
         // Of equal identities the one with the least bytes comes first, and stays.
-        let order = |index: &u32| {
-            let record = batch.record(&heads[*index as usize]);
+        let order = |place: &Place| {
+            let record = records.record(*place);
             (
                 record.head.browser,
                 record.head.at,
@@ -303,14 +309,14 @@ impl Open {
                 record.head.schema,
             )
         };
-        indexes.sort_unstable_by(|a, b| order(a).cmp(&order(b)));
+        places.sort_unstable_by(|a, b| order(a).cmp(&order(b)));
         // What these browsers have begun in this tick is said anew by their walks.
-        let mut begun: HashMap<[u64; 2], Vec<(u32, Visit)>> = indexes
+        let mut begun: HashMap<[u64; 2], Vec<(Place, Visit)>> = places
             .iter()
-            .map(|index| (heads[*index as usize].browser, vec![]))
+            .map(|place| (records.head(*place).browser, vec![]))
             .collect();
         fresh.retain(
-            |begin| match begun.get_mut(&heads[begin.0 as usize].browser) {
+            |begin| match begun.get_mut(&records.head(begin.0).browser) {
                 Some(list) => {
                     list.push(*begin);
                     false
@@ -318,34 +324,32 @@ impl Open {
                 None => true,
             },
         );
-        for group in
-            indexes.chunk_by(|a, b| heads[*a as usize].browser == heads[*b as usize].browser)
-        {
-            let begun = &begun[&heads[group[0] as usize].browser];
-            self.walk_browser(tick, first_seq, batch, group, begun, fresh, said);
+        let mut rest = &places[..];
+        while let Some(first) = rest.first() {
+            let browser = records.head(*first).browser;
+            let own = rest.partition_point(|place| records.head(*place).browser == browser);
+            let (group, others) = rest.split_at(own);
+            self.walk_browser(tick, records, group, &begun[&browser], fresh, said);
+            rest = others;
         }
-        indexes.clear();
-        self.disordered = indexes;
+        places.clear();
+        self.disordered = places;
     }
 
     /// Puts the measurements of `group`, all of one browser and in order, into its tail, and walks
     /// it again from the first of them on.
-    #[allow(clippy::too_many_arguments)]
     fn walk_browser(
         &mut self,
         tick: Tick,
-        first_seq: Seq,
-        batch: &Batch,
-        group: &[u32],
-        begun: &[(u32, Visit)],
-        fresh: &mut Vec<(u32, Visit)>,
+        records: &mut Records,
+        group: &[Place],
+        begun: &[(Place, Visit)],
+        fresh: &mut Vec<(Place, Visit)>,
         said: &mut Said,
     ) {
-        let heads = batch.heads();
-        let head = heads[group[0] as usize];
-        let table = &mut self.shards[usize::from(head.shard)];
-        let browser = table
-            .find_mut(head.browser[0], |b| b.key == head.browser)
+        let head = *records.head(group[0]);
+        let browser = self.shards[usize::from(head.shard)]
+            .find(head.browser, NOWHERE)
             .expect("a browser whose measurement came out of order has one before it");
 
         // What the tail holds from the least of the new ones on, from the last backwards.
@@ -358,10 +362,11 @@ impl Open {
                 (before, link) = (key.at.time, seq);
                 break;
             }
-            walk.push(Step {
+            let own = seq.checked_sub(self.first_seq);
+            walk.push(Walked {
                 at: key.at,
                 seq,
-                head: 0,
+                place: own.map(|own| self.places[own as usize]),
                 visit: 0,
             });
             (before, seq) = (key.before, key.link);
@@ -370,46 +375,31 @@ impl Open {
 
         // Put the new ones between.
         let held = walk.len();
-        for &index in group {
-            let head = &heads[index as usize];
-            let same = walk[..held]
-                .binary_search_by_key(&head.at, |step| step.at)
-                .ok();
-            let same = same
-                .map(|i| walk[i])
-                .or_else(|| walk[held..].last().copied().filter(|s| s.at == head.at));
+        for &new in group {
+            let at = records.head(new).at;
+            let same = walk[..held].binary_search_by_key(&at, |step| step.at).ok();
+            let same = same.or_else(|| (walk.last()?.at == at).then(|| walk.len() - 1));
             let Some(same) = same else {
-                walk.push(Step {
-                    at: head.at,
+                walk.push(Walked {
+                    at,
                     seq: NONE,
-                    head: index,
+                    place: Some(new),
                     visit: 0,
                 });
                 continue;
             };
-            // Tagged in this very tick: of the two, the one with the least bytes is tagged.
-            let mut repeated = *head;
-            if same.seq != NONE && same.seq >= first_seq {
-                let place = &mut said.tagged[self.places[(same.seq - first_seq) as usize] as usize];
-                let (new, old) = (batch.record(head), batch.record(place));
-                if (new.body, head.schema) < (old.body, place.schema) {
-                    repeated = Head {
-                        visit: [0; 2],
-                        extra: 0,
-                        ..*place
-                    };
-                    *place = Head {
-                        visit: place.visit,
-                        extra: place.extra,
-                        ..*head
-                    };
-                }
-            }
+            // Of two in one tick, the one with the least bytes is tagged.
+            let bytes = |place: Place| {
+                let record = records.record(place);
+                (record.body, record.head.schema)
+            };
+            let repeated = match &mut walk[same].place {
+                Some(old) if bytes(new) < bytes(*old) => std::mem::replace(old, new),
+                _ => new,
+            };
+            let head = records.head_mut(repeated);
+            (head.visit, head.extra) = ([0; 2], 0);
             said.repeated.push(repeated);
-        }
-        if walk.len() == held {
-            fresh.extend_from_slice(begun);
-            return;
         }
         walk.sort_unstable_by_key(|step| step.at);
 
@@ -466,10 +456,7 @@ impl Open {
                 },
             });
         };
-        for step in walk
-            .iter()
-            .filter(|step| step.seq != NONE && step.seq < first_seq)
-        {
+        for step in walk.iter().filter(|step| step.place.is_none()) {
             let from = old[old.partition_point(|visit| visit.first <= step.at) - 1];
             let into = visits[step.visit as usize];
             match &mut range {
@@ -490,42 +477,34 @@ impl Open {
         revise(range);
 
         // The tick's own measurements get their tags now, and leave in order.
-        let mut places = Vec::new();
         let mut own = Vec::new();
         let mut previous = (link, before);
         for step in walk.iter_mut() {
             let visit = &visits[step.visit as usize];
-            let place = if step.seq == NONE {
-                let key = Key {
+            if step.seq == NONE {
+                step.seq = self.tail.push(Key {
                     at: step.at,
                     link: previous.0,
                     before: previous.1,
-                };
-                step.seq = self.tail.push(key);
-                said.tagged.push(heads[step.head as usize]);
-                self.places.push(said.tagged.len() as u32 - 1);
-                Some(said.tagged.len() - 1)
+                });
+                self.places.extend(step.place);
             } else {
                 let key = self
                     .tail
                     .get_mut(step.seq)
                     .expect("a step of the walk is in the tail");
                 (key.link, key.before) = previous;
-                let own = step.seq.checked_sub(first_seq);
-                own.map(|own| self.places[own as usize] as usize)
-            };
-            if let Some(place) = place {
-                let tagged = &mut said.tagged[place];
+            }
+            if let Some(place) = step.place {
+                let tagged = records.head_mut(place);
                 (tagged.visit, tagged.extra) = (visit.id, visit.first.time);
-                places.push(place);
-                own.push(*tagged);
+                own.push(place);
             }
             previous = (step.seq, step.at.time);
         }
-        places.sort_unstable();
-        for (place, tagged) in places.into_iter().zip(own) {
-            said.tagged[place] = tagged;
-        }
+        let mut ordered = own.clone();
+        ordered.sort_unstable();
+        records.permute(&own, &ordered);
 
         // Begun now: what was not there before this tick.
         for visit in &visits {
@@ -541,28 +520,35 @@ impl Open {
             .pop()
             .expect("a walk of at least one step has a visit");
         browser.older = (!visits.is_empty()).then(|| Box::new(visits));
-        arm(browser, head.shard, &self.rules, &mut self.timers);
+        self.arm(head.shard, head.browser, NOWHERE);
     }
 
-    /// Seals the visits that are due before `until`, each at its own tick, in the order of ticks.
-    pub fn seal_before(&mut self, until: Tick, said: &mut Said) {
-        while let Some((due, timers)) = self.timers.pop_before(until) {
-            for timer in timers {
-                self.seal(due, timer, said);
+    /// Seals visits that are due before `until`, each at its own tick, in the order of ticks: all
+    /// of a second at once, so many seconds that it is worth while. Whether there may be more.
+    pub fn seal_before(&mut self, until: Tick, said: &mut Said) -> bool {
+        let enough = said.lifecycle.len() + ENOUGH;
+        while said.lifecycle.len() < enough {
+            let Some((due, timers)) = self.timers.pop_before(until) else {
+                return false;
+            };
+            for timers in timers.chunks(TOGETHER) {
+                for timer in timers {
+                    black_box(self.shards[usize::from(timer.shard)].touch(timer.slot));
+                }
+                for timer in timers {
+                    self.seal(due, *timer, said);
+                }
             }
         }
+        true
     }
 
     fn seal(&mut self, due: Tick, timer: Timer, said: &mut Said) {
-        let table = &mut self.shards[usize::from(timer.shard)];
-        let Ok(mut entry) = table.find_entry(timer.browser[0], |b| b.key == timer.browser) else {
-            return;
-        };
-        let browser = entry.get_mut();
-        if browser.armed != due {
-            return;
-        }
-        loop {
+        let browsers = &mut self.shards[usize::from(timer.shard)];
+        while let Some(browser) = browsers.at(timer.slot) {
+            if browser.armed != due {
+                return;
+            }
             let visit = *browser.oldest();
             let seal = self.rules.seal_tick(visit.bound(&self.rules));
             if seal > due {
@@ -570,11 +556,23 @@ impl Open {
                 self.timers.set(seal, timer);
                 return;
             }
+            self.visits -= 1;
+            let key = browser.key;
+            let browser_id = match &mut browser.older {
+                Some(older) => {
+                    older.remove(0);
+                    if older.is_empty() {
+                        browser.older = None;
+                    }
+                    browser.id.clone()
+                }
+                None => browsers.remove(timer.slot),
+            };
             said.lifecycle.push(Lifecycle {
                 tick: due,
                 shard: timer.shard,
-                browser: timer.browser,
-                browser_id: browser.id.clone(),
+                browser: key,
+                browser_id,
                 change: Change::Ended {
                     visit: visit.id,
                     started: visit.first.time,
@@ -583,37 +581,22 @@ impl Open {
                     reason: visit.reason(&self.rules),
                 },
             });
-            self.visits -= 1;
-            match &mut browser.older {
-                Some(older) => {
-                    older.remove(0);
-                    if older.is_empty() {
-                        browser.older = None;
-                    }
-                }
-                None => {
-                    entry.remove();
-                    if table.len() < table.capacity() / 8 && table.capacity() > 64 {
-                        table.shrink_to(table.len() * 2, |b| b.key[0]);
-                    }
-                    return;
-                }
-            }
         }
     }
-}
 
-/// Sets the browser's timer earlier, if its oldest visit's seal has become earlier.
-fn arm(browser: &mut Browser, shard: u8, rules: &Rules, timers: &mut Timers) {
-    let due = rules.seal_tick(browser.oldest().bound(rules));
-    if due < browser.armed {
-        browser.armed = due;
-        timers.set(
-            due,
-            Timer {
-                browser: browser.key,
-                shard,
-            },
-        );
+    /// Sets a browser's timer earlier, if its oldest visit's seal has become earlier.
+    fn arm(&mut self, shard: u8, key: [u64; 2], guess: u32) {
+        let browsers = &mut self.shards[usize::from(shard)];
+        let Some(slot) = browsers.slot(key, guess) else {
+            return;
+        };
+        let Some(browser) = browsers.at(slot) else {
+            return;
+        };
+        let due = self.rules.seal_tick(browser.oldest().bound(&self.rules));
+        if due < browser.armed {
+            browser.armed = due;
+            self.timers.set(due, Timer { slot, shard });
+        }
     }
 }

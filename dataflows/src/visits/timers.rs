@@ -6,18 +6,18 @@ use std::collections::BTreeMap;
 
 use crate::visit::{SEAL_STEP, Tick};
 
-/// Entries by second. About 24 bytes an entry.
+/// Entries by second. About 12 bytes an entry.
 #[derive(Debug, Default)]
 pub struct Timers {
     seconds: BTreeMap<u64, Vec<Timer>>,
 }
 
-/// Whom to wake.
+/// Whom to wake: whoever has the slot by then.
 #[derive(Clone, Copy, Debug)]
 pub struct Timer {
-    /// The browser.
-    pub browser: [u64; 2],
-    /// Its shard.
+    /// The browser's slot in its shard.
+    pub slot: u32,
+    /// The shard.
     pub shard: u8,
 }
 

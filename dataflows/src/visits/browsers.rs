@@ -1,0 +1,218 @@
+//! The browsers of a shard that have open visits: a slab of their state, and an index into it.
+//!
+//! A browser keeps its slot as long as it has an open visit, so whoever knows the slot (a timer, a
+//! look-up ahead of time) gets at the state with no further search. The least vacant slot is taken
+//! first and vacant ones at the end are given back, so the slab shrinks again behind a burst.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use hashbrown::HashTable;
+
+use super::tail::Seq;
+use crate::visit::{Tick, Visit};
+
+/// No slot.
+pub const NOWHERE: u32 = u32::MAX;
+
+/// What `Browser::armed` says in a vacant slot: no timer counts there.
+const VACANT: Tick = Tick::MAX;
+
+/// A browser with open visits.
+#[derive(Debug)]
+pub struct Browser {
+    /// Its key.
+    pub key: [u64; 2],
+    /// The newest visit: the one that the next measurement may join.
+    pub visit: Visit,
+    /// Its last measurement in the tail.
+    pub last: Seq,
+    /// The tick of the timer that counts; never after the oldest visit's seal.
+    pub armed: Tick,
+    /// Visits before it that are not sealed yet, in order. Rare.
+    #[allow(clippy::box_collection)] // Eight bytes a browser, where a vector has 24.
+    pub older: Option<Box<Vec<Visit>>>,
+    /// The browser's ID, for what is said of its visits.
+    pub id: Box<[u8]>,
+}
+
+impl Browser {
+    /// Its oldest visit that is not sealed.
+    pub fn oldest(&self) -> &Visit {
+        self.older
+            .as_ref()
+            .and_then(|older| older.first())
+            .unwrap_or(&self.visit)
+    }
+}
+
+/// The browsers of a shard. Some 110 bytes each and their ID's.
+#[derive(Debug, Default)]
+pub struct Browsers {
+    index: HashTable<u32>,
+    slots: Vec<Browser>,
+    vacant: BinaryHeap<Reverse<u32>>,
+}
+
+impl Browsers {
+    /// A slot that probably is the browser's, without a look at it; `NOWHERE` if it has none.
+    #[inline]
+    pub fn guess(&self, key: [u64; 2]) -> u32 {
+        self.index
+            .iter_hash(key[0])
+            .next()
+            .copied()
+            .unwrap_or(NOWHERE)
+    }
+
+    /// Brings a slot's state near, for whoever comes back to it soon.
+    #[inline]
+    pub fn touch(&self, slot: u32) -> u64 {
+        self.slots
+            .get(slot as usize)
+            .map_or(0, |browser| browser.key[0] ^ browser.last)
+    }
+
+    /// The slot of the browser of this key, if it has open visits. Faster with a good guess.
+    #[inline]
+    pub fn slot(&self, key: [u64; 2], guess: u32) -> Option<u32> {
+        match self.slots.get(guess as usize) {
+            Some(browser) if browser.key == key && browser.armed != VACANT => Some(guess),
+            _ => {
+                let own = |slot: &u32| self.slots[*slot as usize].key == key;
+                self.index.find(key[0], own).copied()
+            }
+        }
+    }
+
+    /// The browser of this key, if it has open visits. Faster with a good guess.
+    #[inline]
+    pub fn find(&mut self, key: [u64; 2], guess: u32) -> Option<&mut Browser> {
+        let slot = self.slot(key, guess)?;
+        Some(&mut self.slots[slot as usize])
+    }
+
+    /// The browser in a slot, if it is not vacant.
+    #[inline]
+    pub fn at(&mut self, slot: u32) -> Option<&mut Browser> {
+        let browser = self.slots.get_mut(slot as usize)?;
+        (browser.armed != VACANT).then_some(browser)
+    }
+
+    /// Adds a browser that is not there; its slot.
+    pub fn add(&mut self, browser: Browser) -> u32 {
+        let key = browser.key;
+        let slot = loop {
+            match self.vacant.pop() {
+                // A slot that was given back and taken anew may be listed still.
+                Some(Reverse(slot))
+                    if self
+                        .slots
+                        .get(slot as usize)
+                        .is_none_or(|b| b.armed != VACANT) =>
+                {
+                    continue;
+                }
+                Some(Reverse(slot)) => {
+                    self.slots[slot as usize] = browser;
+                    break slot;
+                }
+                None => {
+                    self.slots.push(browser);
+                    break self.slots.len() as u32 - 1;
+                }
+            }
+        };
+        let slots = &self.slots;
+        self.index
+            .insert_unique(key[0], slot, |slot| slots[*slot as usize].key[0]);
+        slot
+    }
+
+    /// Removes the browser in a slot; its ID.
+    pub fn remove(&mut self, slot: u32) -> Box<[u8]> {
+        let browser = &mut self.slots[slot as usize];
+        browser.armed = VACANT;
+        let id = std::mem::take(&mut browser.id);
+        if let Ok(entry) = self
+            .index
+            .find_entry(browser.key[0], |other| *other == slot)
+        {
+            entry.remove();
+        }
+        self.vacant.push(Reverse(slot));
+        while self
+            .slots
+            .last()
+            .is_some_and(|browser| browser.armed == VACANT)
+        {
+            self.slots.pop();
+        }
+        if self.slots.len() < self.slots.capacity() / 4 {
+            let slots = &self.slots;
+            self.index
+                .shrink_to(slots.len(), |slot| slots[*slot as usize].key[0]);
+            self.vacant
+                .retain(|Reverse(slot)| (*slot as usize) < slots.len());
+            self.slots.shrink_to(self.slots.len() * 2);
+        }
+        id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::visit::Position;
+
+    fn browser(n: u64) -> Browser {
+        let at = Position {
+            time: n as i64,
+            event: [0, n],
+        };
+        Browser {
+            key: [n % 7, n],
+            visit: Visit::begin(at, [n, n]),
+            last: n,
+            armed: 1,
+            older: None,
+            id: Box::default(),
+        }
+    }
+
+    #[test]
+    fn browsers_are_found_whatever_the_guess_and_keep_their_slots() {
+        let mut browsers = Browsers::default();
+        let slots: Vec<_> = (0..1_000).map(|n| browsers.add(browser(n))).collect();
+        for n in (0..1_000).step_by(2) {
+            browsers.remove(slots[n as usize]);
+        }
+        for n in 0..1_000_u64 {
+            for guess in [NOWHERE, browsers.guess([n % 7, n]), slots[n as usize], 0] {
+                let found = browsers.find([n % 7, n], guess).map(|b| b.visit.first.time);
+                assert_eq!(found, (n % 2 == 1).then_some(n as i64));
+            }
+            assert_eq!(browsers.at(slots[n as usize]).is_some(), n % 2 == 1);
+        }
+    }
+
+    #[test]
+    fn slots_are_taken_again_and_given_back() {
+        let mut browsers = Browsers::default();
+        let slots: Vec<_> = (0..1_000).map(|n| browsers.add(browser(n))).collect();
+        browsers.remove(slots[10]);
+        browsers.remove(slots[5]);
+        assert_eq!(
+            [browsers.add(browser(2_000)), browsers.add(browser(2_001))],
+            [5, 10]
+        );
+        for slot in &slots[20..] {
+            browsers.remove(*slot);
+        }
+        assert!(browsers.slots.capacity() < 250);
+        assert_eq!(browsers.add(browser(3_000)), 20);
+        for n in [0, 19, 2_000, 2_001, 3_000] {
+            assert!(browsers.find([n % 7, n], NOWHERE).is_some());
+        }
+    }
+}
