@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use timely::container::CapacityContainerBuilder;
@@ -21,18 +21,25 @@ use visitflow_dataflows::visits::{Change, visits};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Records a step.
 const STEP: usize = 16 << 10;
 const ROUNDS: usize = 5;
 
 /// A load: so many browsers, each with a measurement every ten minutes on average; a quarter of
 /// them up to 5 s out of order, one in 200 sent twice, one in 500 late.
 struct Load {
-    /// Steps of each partition: the tick from which on, and the batches by worker.
+    /// Steps of each partition: the tick from which on, and the batches, each of one worker.
     steps: [Vec<(u64, Vec<Batch>)>; 2],
+    /// The step from which on time is taken: before it, browsers open their visits.
+    warm: usize,
+    /// Records from there to the last step, at whose end all visits end at once.
     records: usize,
 }
 
 fn load(browsers: u64, records: usize, rules: Rules, workers: usize) -> Load {
+    // After 40 minutes of this, all but one in fifty have a visit open.
+    let before_it = 4 * browsers as usize;
+    let (mut warm, mut warm_records, mut last_records) = (None, 0, 0);
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut random = move || {
         state ^= state << 13;
@@ -53,18 +60,19 @@ fn load(browsers: u64, records: usize, rules: Rules, workers: usize) -> Load {
     let per_ms = browsers as f64 / 600_000.0;
     let mut builders: [Vec<BatchBuilder>; 2] =
         std::array::from_fn(|_| (0..workers).map(|_| BatchBuilder::default()).collect());
-    let mut steps = [vec![], vec![]];
+    let (mut batches, mut steps) = ([vec![], vec![]], [vec![], vec![]]);
     let (mut begun, mut before, mut full) = (10_000_000_u64, 0, STEP);
     let mut made = 0;
     let mut last: Option<(usize, Head)> = None;
-    while made < records {
+    while made < before_it + records {
         let tick = 10_000_000 + (made as f64 / per_ms) as u64 / 100 * 100;
         if made >= full && tick > before {
-            for (partition, builders) in builders.iter_mut().enumerate() {
-                steps[partition]
-                    .push((begun, builders.iter_mut().map(BatchBuilder::take).collect()));
-            }
+            end_step(begun, &mut builders, &mut batches, &mut steps);
             (begun, full) = (tick, made + STEP);
+            if made >= before_it && warm.is_none() {
+                (warm, warm_records) = (Some(steps[0].len()), made);
+            }
+            last_records = made;
         }
         before = tick;
         let (browser, head) = match last {
@@ -107,13 +115,31 @@ fn load(browsers: u64, records: usize, rules: Rules, workers: usize) -> Load {
         let worker = worker_of(head.shard, 16, workers);
         made += 1;
         if !late {
-            builders[partition][worker].push(head, keys[browser].1.as_bytes(), b"", |_| ());
+            let builder = &mut builders[partition][worker];
+            builder.push(head, keys[browser].1.as_bytes(), b"", |_| ());
+            if builder.is_full() {
+                batches[partition].push(builder.take());
+            }
         }
     }
-    for (partition, builders) in builders.iter_mut().enumerate() {
-        steps[partition].push((begun, builders.iter_mut().map(BatchBuilder::take).collect()));
+    end_step(begun, &mut builders, &mut batches, &mut steps);
+    Load {
+        steps,
+        warm: warm.expect("more records than one step"),
+        records: last_records - warm_records,
     }
-    Load { steps, records }
+}
+
+fn end_step(
+    begun: u64,
+    builders: &mut [Vec<BatchBuilder>; 2],
+    batches: &mut [Vec<Batch>; 2],
+    steps: &mut [Vec<(u64, Vec<Batch>)>; 2],
+) {
+    for ((builders, batches), steps) in builders.iter_mut().zip(batches).zip(steps) {
+        batches.extend(builders.iter_mut().map(BatchBuilder::take));
+        steps.push((begun, std::mem::take(batches)));
+    }
 }
 
 #[derive(Default)]
@@ -172,11 +198,17 @@ fn end_due(
 
 /// The hand-written loop: seconds and ended visits.
 fn by_hand(load: &Load, rules: Rules) -> (f64, u64) {
-    let began = Instant::now();
+    let (mut began, mut took) = (Instant::now(), 0.0);
     let mut open: HashMap<[u64; 2], Open, BuildHasherDefault<KeyHasher>> = HashMap::default();
     let mut timers: BTreeMap<i64, Vec<[u64; 2]>> = BTreeMap::new();
     let (mut ended, mut tags) = (0, 0_u64);
     for step in 0..load.steps[0].len() {
+        if step == load.warm {
+            began = Instant::now();
+        }
+        if step == load.steps[0].len() - 1 {
+            took = began.elapsed().as_secs_f64();
+        }
         for partition in &load.steps {
             for batch in &partition[step].1 {
                 let mut now = 0;
@@ -217,9 +249,8 @@ fn by_hand(load: &Load, rules: Rules) -> (f64, u64) {
             }
         }
     }
-    ended += open.len() as u64;
     std::hint::black_box(tags);
-    (began.elapsed().as_secs_f64(), ended)
+    (took, ended + open.len() as u64)
 }
 
 /// The fragment on so many workers: seconds and ended visits.
@@ -237,10 +268,13 @@ fn by_fragment(load: &Arc<Load>, rules: Rules, workers: usize) -> (f64, u64) {
     let (load, count) = (load.clone(), ended.clone());
     // Whoever reads records makes their batches; here they are made before.
     let made = Arc::new(Mutex::new(load.steps.clone()));
-    let began = Instant::now();
+    let (began, until) = (Arc::new(OnceLock::new()), Arc::new(OnceLock::new()));
+    let times = (began.clone(), until.clone());
     let guards = timely::execute(config, move |worker| {
         let (index, peers) = (worker.index(), worker.peers());
         let (load, made, count) = (load.clone(), made.clone(), count.clone());
+        let (began, until) = times.clone();
+        let last = load.steps[0].last().expect("steps").0;
         let probe = worker.dataflow::<u64, _, _>(|scope| {
             let done = timely::dataflow::operators::probe::Handle::new();
             let taken = done.clone();
@@ -274,6 +308,9 @@ fn by_fragment(load: &Arc<Load>, rules: Rules, workers: usize) -> (f64, u64) {
                                 output.session(&*held).give_container(&mut batch);
                             }
                         }
+                        if step == load.warm {
+                            began.get_or_init(Instant::now);
+                        }
                         step += 1;
                     }
                 },
@@ -300,10 +337,15 @@ fn by_fragment(load: &Arc<Load>, rules: Rules, workers: usize) -> (f64, u64) {
         });
         while !probe.done() {
             worker.step();
+            if !probe.less_than(&last) {
+                until.get_or_init(Instant::now);
+            }
         }
     });
     drop(guards.expect("workers start"));
-    (began.elapsed().as_secs_f64(), ended.load(Ordering::Relaxed))
+    let at = |time: &OnceLock<Instant>| *time.get().expect("every step was taken");
+    let took = at(&until) - at(&began);
+    (took.as_secs_f64(), ended.load(Ordering::Relaxed))
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -332,9 +374,12 @@ fn memory(browsers: u64) {
     let mut said = Said::default();
     for number in 0..load.steps[0].len() {
         let mut steps = Steps::default();
-        load.steps
-            .iter()
-            .for_each(|partition| steps.push(partition[number].1[0].clone()));
+        for partition in &load.steps {
+            partition[number]
+                .1
+                .iter()
+                .for_each(|batch| steps.push(batch.clone()));
+        }
         let mut step = steps.complete(u64::MAX);
         let until = step.runs.last().map_or(0, |run| run.tick + 1);
         open.advance(&mut step, &mut said);

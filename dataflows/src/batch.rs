@@ -286,13 +286,16 @@ pub fn worker_of(shard: u8, partitions: u32, workers: usize) -> usize {
 /// Sends each record to the worker that has its shard. A batch whose records all go to one worker
 /// (as the source packs them) moves whole; any other is split, its bytes shared.
 pub fn by_shard(partitions: u32) -> DistributorPact<impl FnOnce(usize) -> ByShard> {
-    DistributorPact(move |_| ByShard { partitions })
+    DistributorPact(move |workers| ByShard {
+        to: std::array::from_fn(|shard| worker_of(shard as u8, partitions, workers)),
+    })
 }
 
 /// The distributor of [`by_shard`].
 #[derive(Debug)]
 pub struct ByShard {
-    partitions: u32,
+    /// The worker of each shard.
+    to: [usize; 256],
 }
 
 impl Distributor<Batch> for ByShard {
@@ -302,20 +305,18 @@ impl Distributor<Batch> for ByShard {
         stamp: &Stamp<T>,
         pushers: &mut [P],
     ) {
-        let to = |head: &Head| worker_of(head.shard, self.partitions, pushers.len());
+        let to = |head: &Head| self.to[usize::from(head.shard)];
         let Some(first) = batch.heads.first().map(to) else {
             return;
         };
-        if batch.heads.iter().all(|head| to(head) == first) {
+        if pushers.len() == 1 || batch.heads.iter().all(|head| to(head) == first) {
             Message::push_at(batch, stamp.clone(), &mut pushers[first]);
             return;
         }
         let whole = std::mem::take(batch);
         let mut parts: Vec<Batch> = pushers.iter().map(|_| whole.sharing()).collect();
         for head in &whole.heads {
-            parts[worker_of(head.shard, self.partitions, pushers.len())]
-                .heads
-                .push(*head);
+            parts[to(head)].heads.push(*head);
         }
         for (mut part, pusher) in parts.into_iter().zip(pushers) {
             if !part.is_empty() {

@@ -12,7 +12,8 @@ use crate::visit::Tick;
 /// Records that are not complete yet.
 #[derive(Debug, Default)]
 pub struct Steps {
-    pending: Vec<Batch>,
+    /// Their runs are in the order of arrival.
+    pending: Step,
 }
 
 /// Records of complete ticks.
@@ -53,23 +54,23 @@ impl Steps {
     }
 
     /// All records whose tick lies before `until`, where every tick before is complete. What lies
-    /// at or after it is held on. Linear where batches come in order of ticks; copies only the
-    /// heads that are held on.
+    /// at or after it is held on. Costs something by the run, not by the record; but the heads of
+    /// batches that are held on in part are copied.
     pub fn complete(&mut self, until: Tick) -> Step {
-        let mut step = Step::default();
-        for mut pending in std::mem::take(&mut self.pending) {
-            if pending.heads().iter().any(|head| head.tick >= until) {
-                let mut later = pending.sharing();
-                pending.heads_mut().retain(|head| {
+        let mut step = std::mem::take(&mut self.pending);
+        if step.runs.iter().any(|run| run.tick >= until) {
+            for mut batch in std::mem::take(&mut step).records.batches {
+                let mut later = batch.sharing();
+                batch.heads_mut().retain(|head| {
                     let now = head.tick < until;
                     if !now {
                         later.push_head(*head);
                     }
                     now
                 });
-                self.pending.push(later);
+                step.push(batch);
+                self.push(later);
             }
-            step.push(pending);
         }
         if !step.runs.is_sorted_by_key(|run| run.tick) {
             step.runs.sort_by_key(|run| run.tick);
@@ -111,15 +112,16 @@ impl Step {
         for places in out.chunk_by(|a, b| a.batch == b.batch) {
             let batch = &mut batches[places[0].batch as usize];
             let mut own = batch.sharing();
-            let (mut index, mut next) = (0, places.iter().peekable());
-            batch.heads_mut().retain(|head| {
-                let leaves = next.next_if(|place| place.index == index).is_some();
-                if leaves {
-                    own.push_head(*head);
-                }
-                index += 1;
-                !leaves
-            });
+            let heads = batch.heads_mut();
+            let mut kept = places[0].index as usize;
+            for (n, place) in places.iter().enumerate() {
+                let gap = place.index as usize;
+                let next = places.get(n + 1).map_or(heads.len(), |p| p.index as usize);
+                own.push_head(heads[gap]);
+                heads.copy_within(gap + 1..next, kept);
+                kept += next - (gap + 1);
+            }
+            heads.truncate(kept);
             apart.push(own);
         }
         batches.retain(|batch| !batch.is_empty());
