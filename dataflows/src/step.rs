@@ -54,22 +54,32 @@ impl Steps {
     }
 
     /// All records whose tick lies before `until`, where every tick before is complete. What lies
-    /// at or after it is held on. Costs something by the run, not by the record; but the heads of
-    /// batches that are held on in part are copied.
+    /// at or after it is held on. Costs something by the run, by the record only in batches that are
+    /// held on in part or whole.
     pub fn complete(&mut self, until: Tick) -> Step {
         let mut step = std::mem::take(&mut self.pending);
         if step.runs.iter().any(|run| run.tick >= until) {
-            for mut batch in std::mem::take(&mut step).records.batches {
-                let mut later = batch.sharing();
-                batch.heads_mut().retain(|head| {
-                    let now = head.tick < until;
-                    if !now {
-                        later.push_head(*head);
-                    }
-                    now
-                });
+            let Step { records, runs } = std::mem::take(&mut step);
+            let mut runs = runs.chunk_by(|a, b| a.batch == b.batch);
+            for mut batch in records.batches {
+                let runs = runs.next().unwrap_or_default();
+                let ready = runs.iter().filter(|run| run.tick < until).count();
+                if ready == 0 {
+                    self.pending.push(batch);
+                    continue;
+                }
+                if ready < runs.len() {
+                    let mut later = batch.sharing();
+                    batch.heads_mut().retain(|head| {
+                        let now = head.tick < until;
+                        if !now {
+                            later.push_head(*head);
+                        }
+                        now
+                    });
+                    self.pending.push(later);
+                }
                 step.push(batch);
-                self.push(later);
             }
         }
         if !step.runs.is_sorted_by_key(|run| run.tick) {

@@ -7,8 +7,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use hashbrown::HashTable;
-
+use super::index::{Index, Secret};
+use super::near;
 use super::tail::Seq;
 use crate::visit::{Tick, Visit};
 
@@ -18,8 +18,9 @@ pub const NOWHERE: u32 = u32::MAX;
 /// What `Browser::armed` says in a vacant slot: no timer counts there.
 const VACANT: Tick = Tick::MAX;
 
-/// A browser with open visits.
+/// A browser with open visits: two lines of the cache.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub struct Browser {
     /// Its key.
     pub key: [u64; 2],
@@ -46,43 +47,56 @@ impl Browser {
     }
 }
 
-/// The browsers of a shard. Some 110 bytes each and their ID's.
-#[derive(Debug, Default)]
+/// The browsers of a shard. 128 bytes each, 11 to 22 for the index, and their ID's.
+#[derive(Debug)]
 pub struct Browsers {
-    index: HashTable<u32>,
+    index: Index,
     slots: Vec<Browser>,
     vacant: BinaryHeap<Reverse<u32>>,
 }
 
 impl Browsers {
+    /// None.
+    pub fn new(secret: Secret) -> Browsers {
+        Browsers {
+            index: Index::new(secret),
+            slots: Vec::new(),
+            vacant: BinaryHeap::new(),
+        }
+    }
+
+    /// Brings near where a guess at this key begins.
+    #[inline]
+    pub fn bring_index(&self, key: [u64; 2]) {
+        self.index.bring(key);
+    }
+
     /// A slot that probably is the browser's, without a look at it; `NOWHERE` if it has none.
     #[inline]
     pub fn guess(&self, key: [u64; 2]) -> u32 {
-        self.index
-            .iter_hash(key[0])
-            .next()
-            .copied()
-            .unwrap_or(NOWHERE)
+        self.index.candidates(key).next().unwrap_or(NOWHERE)
     }
 
-    /// Brings a slot's state near, for whoever comes back to it soon.
+    /// Brings a slot's state near.
     #[inline]
-    pub fn touch(&self, slot: u32) -> u64 {
-        self.slots
-            .get(slot as usize)
-            .map_or(0, |browser| browser.key[0] ^ browser.last)
+    pub fn bring(&self, slot: u32) {
+        if let Some(browser) = self.slots.get(slot as usize) {
+            near::bring(&browser.key);
+            near::bring(&browser.armed);
+        }
     }
 
     /// The slot of the browser of this key, if it has open visits. Faster with a good guess.
     #[inline]
     pub fn slot(&self, key: [u64; 2], guess: u32) -> Option<u32> {
-        match self.slots.get(guess as usize) {
-            Some(browser) if browser.key == key && browser.armed != VACANT => Some(guess),
-            _ => {
-                let own = |slot: &u32| self.slots[*slot as usize].key == key;
-                self.index.find(key[0], own).copied()
-            }
+        let there = |slot: &u32| {
+            let browser = self.slots.get(*slot as usize);
+            browser.is_some_and(|browser| browser.key == key && browser.armed != VACANT)
+        };
+        if there(&guess) {
+            return Some(guess);
         }
+        self.index.candidates(key).find(there)
     }
 
     /// The browser of this key, if it has open visits. Faster with a good guess.
@@ -123,9 +137,7 @@ impl Browsers {
                 }
             }
         };
-        let slots = &self.slots;
-        self.index
-            .insert_unique(key[0], slot, |slot| slots[*slot as usize].key[0]);
+        self.index.add(key, slot);
         slot
     }
 
@@ -134,12 +146,7 @@ impl Browsers {
         let browser = &mut self.slots[slot as usize];
         browser.armed = VACANT;
         let id = std::mem::take(&mut browser.id);
-        if let Ok(entry) = self
-            .index
-            .find_entry(browser.key[0], |other| *other == slot)
-        {
-            entry.remove();
-        }
+        self.index.remove(browser.key, slot);
         self.vacant.push(Reverse(slot));
         while self
             .slots
@@ -149,11 +156,8 @@ impl Browsers {
             self.slots.pop();
         }
         if self.slots.len() < self.slots.capacity() / 4 {
-            let slots = &self.slots;
-            self.index
-                .shrink_to(slots.len(), |slot| slots[*slot as usize].key[0]);
-            self.vacant
-                .retain(|Reverse(slot)| (*slot as usize) < slots.len());
+            let len = self.slots.len();
+            self.vacant.retain(|Reverse(slot)| (*slot as usize) < len);
             self.slots.shrink_to(self.slots.len() * 2);
         }
         id
@@ -182,7 +186,7 @@ mod tests {
 
     #[test]
     fn browsers_are_found_whatever_the_guess_and_keep_their_slots() {
-        let mut browsers = Browsers::default();
+        let mut browsers = Browsers::new(Secret::random());
         let slots: Vec<_> = (0..1_000).map(|n| browsers.add(browser(n))).collect();
         for n in (0..1_000).step_by(2) {
             browsers.remove(slots[n as usize]);
@@ -198,7 +202,7 @@ mod tests {
 
     #[test]
     fn slots_are_taken_again_and_given_back() {
-        let mut browsers = Browsers::default();
+        let mut browsers = Browsers::new(Secret::random());
         let slots: Vec<_> = (0..1_000).map(|n| browsers.add(browser(n))).collect();
         browsers.remove(slots[10]);
         browsers.remove(slots[5]);

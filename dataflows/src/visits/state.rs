@@ -10,13 +10,13 @@
 //! The cost of that grows with the number of that browser's measurements behind the place, not
 //! with the visit, nor with anybody else's.
 //!
-//! Memory: some 200 bytes an open visit (state, ID, timer), 40 a measurement of the last
+//! Memory: some 200 bytes an open visit (state, index, ID, timer), 40 a measurement of the last
 //! `max_delay`; see `benches/visits.rs`.
 
 use std::collections::HashMap;
-use std::hint::black_box;
 
 use super::browsers::{Browser, Browsers, NOWHERE};
+use super::index::Secret;
 use super::tail::{Key, NONE, Seq, Tail};
 use super::timers::{Timer, Timers};
 use crate::step::{Place, Records, Run, Step};
@@ -133,9 +133,10 @@ struct Walked {
 impl Open {
     /// No visits yet.
     pub fn new(rules: Rules) -> Open {
+        let secret = Secret::random();
         Open {
             rules,
-            shards: (0..256).map(|_| Browsers::default()).collect(),
+            shards: (0..256).map(|_| Browsers::new(secret)).collect(),
             tail: Tail::default(),
             timers: Timers::default(),
             visits: 0,
@@ -172,12 +173,16 @@ impl Open {
             together.clear();
             together.extend(rest.by_ref().take(TOGETHER).map(|(tick, place)| {
                 let head = records.head(place);
-                let guess = self.shards[usize::from(head.shard)].guess(head.browser);
-                (tick, place, guess)
+                self.shards[usize::from(head.shard)].bring_index(head.browser);
+                (tick, place, NOWHERE)
             }));
+            for (_, place, guess) in &mut together {
+                let head = records.head(*place);
+                *guess = self.shards[usize::from(head.shard)].guess(head.browser);
+            }
             for (_, place, guess) in &together {
                 let shard = records.head(*place).shard;
-                black_box(self.shards[usize::from(shard)].touch(*guess));
+                self.shards[usize::from(shard)].bring(*guess);
             }
             for &(tick, place, guess) in &together {
                 if now != Some(tick) {
@@ -533,7 +538,7 @@ impl Open {
             };
             for timers in timers.chunks(TOGETHER) {
                 for timer in timers {
-                    black_box(self.shards[usize::from(timer.shard)].touch(timer.slot));
+                    self.shards[usize::from(timer.shard)].bring(timer.slot);
                 }
                 for timer in timers {
                     self.seal(due, *timer, said);
