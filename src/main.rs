@@ -260,6 +260,7 @@ fn check(args: &Check) -> anyhow::Result<()> {
         return print(&job::explain());
     };
     let file = JobFile::load_to_start(file, &args.settings.overrides())?;
+    run::check(&file.job)?;
     print(&format!("ok\n\n{}", file.effective()))
 }
 

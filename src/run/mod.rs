@@ -93,6 +93,8 @@ pub enum RunError {
         .0.display()
     )]
     SaltsReadable(PathBuf),
+    #[error("privacy.salts is set, but the anonymized twins could not be written: {0}")]
+    Twins(#[source] Box<crate::anonymize::AnonymizeError>),
     #[error("{workers} workers in all, expected at most {partitions} (outputs.partitions)")]
     Workers { workers: usize, partitions: u32 },
     #[error("{} is being written by another run: its file {} is locked", dir.display(), lock.display())]
@@ -341,6 +343,25 @@ pub fn refuse_salts(job: &Job) -> Result<(), RunError> {
     }
 }
 
+/// What a run needs besides places: the reader's schema, the roles that the job says, enrichment.
+fn needs(job: &Job) -> Result<(Schema, Overrides, Enrichment), RunError> {
+    let (reader, overrides) = reader(job)?;
+    // Who has set the salts wants twins: better to hear at once that they cannot be written.
+    if job.privacy.salts.is_some() {
+        crate::anonymize::check(job).map_err(|error| RunError::Twins(Box::new(error)))?;
+    }
+    Ok((reader, overrides, enrichment(job)?))
+}
+
+/// Checks what a job's files say, as far as a run would refuse them: its schema, the roles and the
+/// privacy of its fields, the lists and databases of its enrichment. Creates nothing.
+///
+/// # Errors
+/// The first that is wrong.
+pub fn check(job: &Job) -> Result<(), RunError> {
+    needs(job).map(drop)
+}
+
 /// Starts a job. `watch` is given a handle once everything has been checked, on a thread of its
 /// own; the run does not wait for it to return.
 ///
@@ -360,8 +381,7 @@ pub fn run(
     } = options;
     refuse_salts(&job)?;
     let topic = Topic::open(&job.source.log, &job.source.topic)?;
-    let (reader, overrides) = reader(&job)?;
-    let enrichment = enrichment(&job)?;
+    let (reader, overrides, enrichment) = needs(&job)?;
     let schemas: Arc<dyn SchemaStore> = Arc::new(Growing(FolderStore::open(job.schema_store())?));
     let notes = unfit_schemas(&*schemas, &reader, &overrides)?;
 

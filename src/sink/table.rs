@@ -181,7 +181,7 @@ impl Files {
                     Role::CustomerId,
                     &mut id,
                 ) {
-                    customer = Some(String::from_utf8_lossy(&id).into_owned());
+                    customer = Some(records::browser_text(&id).into_owned());
                 }
             }
             self.scratch.clear();
