@@ -73,18 +73,19 @@ fn main() {
     );
 
     println!(
-        "{:>8}  {:>14}  {:>14}  {:>7}  {:>12}",
-        "round", "copy the log", "the whole job", "ratio", "a second"
+        "{:>8}  {:>14}  {:>14}  {:>7}  {:>12}  {:>8}",
+        "round", "copy the log", "the whole job", "ratio", "a second", "MB/s"
     );
     for round in 0..ROUNDS {
         let copied = copy(&topic, &dir.path().join(format!("copy-{round}")));
         let (took, allocated) = job(dir.path(), &log, round);
         println!(
-            "{round:>8}  {:>11.2} s  {:>11.2} s  {:>7.2}  {:>12}   {} bytes allocated a measurement",
+            "{round:>8}  {:>12.2} s  {:>12.2} s  {:>7.2}  {:>12}  {:>8.0}   {} bytes allocated a measurement",
             copied,
             took,
             took / copied,
             run::grouped((records as f64 / took) as u64),
+            bytes as f64 / took / 1e6,
             allocated / records
         );
     }

@@ -1,10 +1,10 @@
 //! What exact visits cost: the fragment `visits` on one and on two workers, against a hand-written
-//! loop (hash map and timers, no dataflow, no repeats, no re-walks) over the same records in the
+//! loop (hash map and timer wheel, no dataflow, no repeats, no re-walks) over the same records in the
 //! same run. Also memory an open visit, and how the cost moves with the settings.
 //!
 //! `cargo bench --bench visits`; `-- quick` for a tenth of the records.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -168,39 +168,60 @@ struct Open {
     id: [u64; 2],
 }
 
-/// Ends what is due until then; how many that were.
-fn end_due(
-    until: i64,
-    rules: Rules,
-    open: &mut HashMap<[u64; 2], Open, BuildHasherDefault<KeyHasher>>,
-    timers: &mut BTreeMap<i64, Vec<[u64; 2]>>,
-) -> u64 {
-    let mut ended = 0;
-    while let Some(first) = timers
-        .first_entry()
-        .filter(|first| *first.key() * 1_000 <= until)
-    {
-        for key in first.remove() {
-            let Some(visit) = open.get(&key) else {
-                continue;
-            };
-            let due = visit.last + rules.inactivity + rules.max_lag + rules.max_delay;
-            if due <= until {
-                open.remove(&key);
-                ended += 1;
-            } else {
-                timers.entry(due / 1_000 + 1).or_default().push(key);
-            }
+type Browsers = HashMap<[u64; 2], Open, BuildHasherDefault<KeyHasher>>;
+
+/// A timer wheel: browsers by the second at which their visit may be due.
+struct Wheel {
+    slots: Vec<Vec<[u64; 2]>>,
+    second: i64,
+    /// From a visit's last measurement to its end, in ms.
+    after: i64,
+}
+
+impl Wheel {
+    fn new(rules: Rules, from: i64) -> Wheel {
+        let after = rules.inactivity + rules.max_lag + rules.max_delay;
+        Wheel {
+            slots: vec![vec![]; after as usize / 1_000 + 16],
+            second: from / 1_000,
+            after,
         }
     }
-    ended
+
+    fn set(&mut self, last: i64, key: [u64; 2]) {
+        let second = ((last + self.after) / 1_000 + 1).max(self.second);
+        let slots = self.slots.len();
+        self.slots[second as usize % slots].push(key);
+    }
+
+    /// Ends what is due until then; how many that were.
+    fn turn(&mut self, until: i64, open: &mut Browsers) -> u64 {
+        let mut ended = 0;
+        while self.second * 1_000 <= until {
+            let slot = self.second as usize % self.slots.len();
+            self.second += 1;
+            for key in std::mem::take(&mut self.slots[slot]) {
+                let Some(visit) = open.get(&key) else {
+                    continue;
+                };
+                if visit.last + self.after <= until {
+                    open.remove(&key);
+                    ended += 1;
+                } else {
+                    let last = visit.last;
+                    self.set(last, key);
+                }
+            }
+        }
+        ended
+    }
 }
 
 /// The hand-written loop: seconds and ended visits.
 fn by_hand(load: &Load, rules: Rules) -> (f64, u64) {
     let (mut began, mut took) = (Instant::now(), 0.0);
-    let mut open: HashMap<[u64; 2], Open, BuildHasherDefault<KeyHasher>> = HashMap::default();
-    let mut timers: BTreeMap<i64, Vec<[u64; 2]>> = BTreeMap::new();
+    let mut open = Browsers::default();
+    let mut wheel = Wheel::new(rules, load.steps[0][0].0 as i64);
     let (mut ended, mut tags) = (0, 0_u64);
     for step in 0..load.steps[0].len() {
         if step == load.warm {
@@ -215,15 +236,11 @@ fn by_hand(load: &Load, rules: Rules) -> (f64, u64) {
                 for head in batch.heads() {
                     if head.tick > now {
                         now = head.tick;
-                        ended += end_due(now as i64, rules, &mut open, &mut timers);
+                        ended += wheel.turn(now as i64, &mut open);
                     }
                     let time = head.at.time;
                     let visit = open.entry(head.browser).or_insert_with(|| {
-                        let due = time + rules.inactivity + rules.max_lag + rules.max_delay;
-                        timers
-                            .entry(due / 1_000 + 1)
-                            .or_default()
-                            .push(head.browser);
+                        wheel.set(time, head.browser);
                         Open {
                             first: time,
                             last: time,

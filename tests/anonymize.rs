@@ -759,7 +759,13 @@ fn a_schema_that_says_too_little_is_refused_with_all_its_fields_before_anything_
     message.extend_from_slice(b"\x02\x04\x06b-1\x02\x06a@b\x02\x06tea\x00");
     producer.send(2, b"b-1", &[], &message).unwrap();
     producer.close().unwrap();
+
+    // Who has set the salts hears it before the run; without them there is nothing to say.
+    let refused = run::run(run::Options::of(shop.job.clone()), |_| ()).unwrap_err();
+    assert!(!shop.files().exists() && !shop.log().exists());
+    let salts = shop.job.privacy.salts.take();
     shop.run();
+    shop.job.privacy.salts = salts;
 
     let error = shop.anonymize().unwrap_err().to_string();
     for field in ["at", "who.cookie", "who.mail", "words"] {
@@ -772,6 +778,7 @@ fn a_schema_that_says_too_little_is_refused_with_all_its_fields_before_anything_
     );
     assert!(!anonymous(shop.files()).exists() && !shop.log().join("tagged-anonymous").exists());
     assert_eq!(check(&shop.job).unwrap_err().to_string(), error);
+    assert!(refused.to_string().ends_with(&error), "{refused}");
 
     // The job file can say it, for what has been written before, too.
     let said = [
