@@ -601,7 +601,7 @@ fn columns_count_characters() {
 #[test]
 fn what_is_in_force_and_where_it_comes_from() {
     let file = format!(
-        "{LEAST}[visits]\nmax_length = '36 hours'\n[schemas.roles]\nvisitor.id = 'browser_id'\n"
+        "{LEAST}[visits]\nmax_length = '36 hours'\n[schemas.roles]\nbrowser_id = 'browser_id'\n"
     );
     let options = ["--set", "visits.inactivity=1h 30m", "--set", "workers=3"];
     let output = Folder::new().check(file, &options);
@@ -619,7 +619,7 @@ source.follow             false                     default
 source.clock              log_time                  default
 schemas.store             log/schemas               default
 schemas.reader            the built-in measurement  default
-schemas.roles.visitor.id  browser_id                job.toml:8
+schemas.roles.browser_id  browser_id                job.toml:8
 schemas.privacy           as the schemas say        default
 visits.inactivity         1h 30min                  --set
 visits.max_length         36h                       job.toml:6
