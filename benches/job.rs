@@ -263,7 +263,7 @@ fn stages(log: &Path, topic: &Topic, dir: &Path) {
             .iter()
             .flat_map(Batch::records)
             .for_each(|record| kept.add(record));
-        visits.extend(said.lifecycle.iter().filter_map(|end| kept.complete(end)));
+        visits = kept.complete(&said.lifecycle);
     });
     drop(tagged);
     let rows = tag::rows(&reader_schema).expect("rows");

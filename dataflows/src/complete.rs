@@ -156,24 +156,26 @@ impl Measurements {
         self.bytes
     }
 
-    /// Gives out the first `count` measurements of a browser, as the complete visit that `said`
-    /// has sealed. `None` if `said` is no end of a visit.
+    /// Gives out the visits that these ends have sealed, in their order: of each browser the first
+    /// of its measurements. What is no end of a visit is passed over. A browser's bytes are walked
+    /// once, however many of its visits have ended.
     ///
     /// # Panics
-    /// If there are fewer: then a measurement was tagged and not kept.
-    pub fn complete(&mut self, said: &Lifecycle) -> Option<Complete> {
-        let Change::Ended {
-            visit,
-            started,
-            last_seen,
-            measurements: count,
-            reason,
-        } = said.change
-        else {
-            return None;
-        };
-        let count = count as usize;
-        let mut bytes = self.browsers.remove(&said.browser).unwrap_or_default();
+    /// If there are fewer than an end says: then a measurement was tagged and not kept.
+    pub fn complete(&mut self, ends: &[Lifecycle]) -> Vec<Complete> {
+        let ended = |end: &&Lifecycle| matches!(end.change, Change::Ended { .. });
+        let mut ends: Vec<_> = ends.iter().filter(ended).enumerate().collect();
+        let mut whole: Vec<Option<Complete>> = ends.iter().map(|_| None).collect();
+        ends.sort_by_key(|(_, end)| end.browser);
+        for ends in ends.chunk_by(|(_, a), (_, b)| a.browser == b.browser) {
+            self.of_browser(ends, &mut whole);
+        }
+        whole.into_iter().flatten().collect()
+    }
+
+    fn of_browser(&mut self, ends: &[(usize, &Lifecycle)], whole: &mut [Option<Complete>]) {
+        let browser = ends[0].1.browser;
+        let mut bytes = self.browsers.remove(&browser).unwrap_or_default();
         self.bytes -= bytes.len();
         let mut places = places(&bytes);
         let in_order = places.is_sorted_by(|a, b| a.entry.at < b.entry.at);
@@ -185,34 +187,60 @@ impl Measurements {
             });
             places.dedup_by_key(|place| place.entry.at);
         }
-        assert!(
-            places.len() >= count,
-            "a visit of {count} measurements, of which {} were kept",
-            places.len()
-        );
-        let rest = places.split_off(count);
-        if !rest.is_empty() {
-            let mut kept = Vec::new();
-            for place in rest {
-                let end = place.start + (place.entry.context + place.entry.body) as usize;
-                kept.extend_from_slice(&bytes[place.start - size_of::<Entry>()..end]);
-            }
-            self.bytes += kept.len();
-            self.browsers.insert(said.browser, kept);
+        for (index, end) in ends {
+            let Change::Ended {
+                visit,
+                started,
+                last_seen,
+                measurements: count,
+                reason,
+            } = end.change
+            else {
+                continue;
+            };
+            assert!(
+                places.len() >= count as usize,
+                "a visit of {count} measurements, of which {} were kept",
+                places.len()
+            );
+            let rest = places.split_off(count as usize);
+            let mut own = std::mem::replace(&mut places, rest);
+            let own_bytes = if places.is_empty() {
+                bytes.shrink_to_fit();
+                std::mem::take(&mut bytes)
+            } else {
+                copied(&mut own, &bytes)
+            };
+            whole[*index] = Some(Complete {
+                tick: end.tick,
+                shard: end.shard,
+                visit: bytes_of_words(visit),
+                browser_id: end.browser_id.clone(),
+                started,
+                last_seen,
+                reason,
+                measurements: own,
+                bytes: own_bytes,
+            });
         }
-        bytes.shrink_to_fit();
-        Some(Complete {
-            tick: said.tick,
-            shard: said.shard,
-            visit: bytes_of_words(visit),
-            browser_id: said.browser_id.clone(),
-            started,
-            last_seen,
-            reason,
-            measurements: places,
-            bytes,
-        })
+        if !places.is_empty() {
+            let kept = copied(&mut places, &bytes);
+            self.bytes += kept.len();
+            self.browsers.insert(browser, kept);
+        }
     }
+}
+
+/// The entries at these places, one behind the other, where the places then point.
+fn copied(places: &mut [Place], bytes: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::new();
+    for place in places {
+        let end = place.start + (place.entry.context + place.entry.body) as usize;
+        let entry = place.start - size_of::<Entry>()..end;
+        place.start = kept.len() + size_of::<Entry>();
+        kept.extend_from_slice(&bytes[entry]);
+    }
+    kept
 }
 
 fn places(bytes: &[u8]) -> Vec<Place> {
@@ -268,10 +296,8 @@ pub fn complete<'s>(
             }
             let ready = ends.partition_point(|end| end.tick < until);
             if ready > 0 {
-                let mut whole: Vec<Complete> = ends
-                    .drain(..ready)
-                    .filter_map(|end| kept.complete(&end))
-                    .collect();
+                let mut whole = kept.complete(&ends[..ready]);
+                ends.drain(..ready);
                 output.activate().session(&*held).give_container(&mut whole);
             }
             hear(kept.bytes() as i64 - heard);
@@ -335,9 +361,18 @@ mod tests {
                 .map(|m| String::from_utf8(m.body.to_vec()).unwrap())
                 .collect::<String>()
         };
-        assert_eq!(bodies(&kept.complete(&ended(3)).unwrap()), "abc");
-        keep(&mut kept, &[(4, 1, "d")]);
-        assert_eq!(bodies(&kept.complete(&ended(2)).unwrap()), "de");
+        assert_eq!(bodies(&kept.complete(&[ended(3)])[0]), "abc");
+        keep(&mut kept, &[(4, 1, "d"), (6, 1, "f"), (7, 1, "g")]);
+        let other = Lifecycle {
+            browser: [1; 2],
+            ..ended(0)
+        };
+        let whole = kept.complete(&[ended(2), other, ended(1)]);
+        assert_eq!(
+            whole.iter().map(bodies).collect::<Vec<_>>(),
+            ["de", "", "f"]
+        );
+        assert_eq!(bodies(&kept.complete(&[ended(1)])[0]), "g");
         assert_eq!(kept.bytes(), 0);
     }
 
@@ -345,7 +380,7 @@ mod tests {
     fn of_one_identity_the_least_bytes_are_kept() {
         let mut kept = Measurements::default();
         keep(&mut kept, &[(1, 1, "b"), (1, 1, "a"), (1, 1, "ab")]);
-        let whole = kept.complete(&ended(1)).unwrap();
+        let whole = kept.complete(&[ended(1)]).remove(0);
         assert_eq!(whole.len(), 1);
         assert_eq!(whole.measurements().next().unwrap().body, b"a");
     }
