@@ -69,6 +69,8 @@ pub struct Tag {
     pub entity: String,
     /// Who: the agent's class.
     pub agent: &'static str,
+    /// The robot's name, or the browser's and the system's.
+    pub sender: String,
 }
 
 impl Facts {
@@ -154,6 +156,7 @@ impl Facts {
                 .filter(|_| walked)
                 .unwrap_or_default()
         };
+        let (agent, sender) = sender(&newest.context).unwrap_or(("unknown", String::new()));
         let entity = [text(Role::Entity), text(Role::EntityId)].join(" ");
         Tag {
             time: newest.time,
@@ -163,18 +166,48 @@ impl Facts {
                 .collect(),
             effect: text(Role::Effect).to_owned(),
             entity: entity.trim_end().to_owned(),
-            agent: agent(&newest.context).unwrap_or("unknown"),
+            agent,
+            sender,
         }
     }
 }
 
-/// The agent's class in a context: behind the country, a zig-zag index.
-fn agent(context: &[u8]) -> Option<&'static str> {
-    let country = match context.first()? {
-        0 => 1,
-        _ => 2 + (context.get(1)? >> 1) as usize,
-    };
-    AGENT_CLASSES
-        .get((context.get(country)? >> 1) as usize)
-        .copied()
+/// The agent's class in a context, and its names: the robot's, or the browser's and the system's.
+fn sender(mut context: &[u8]) -> Option<(&'static str, String)> {
+    let _country = text(&mut context)?;
+    let (class, rest) = context.split_first()?;
+    context = rest;
+    let names = [(); 3].map(|()| text(&mut context).flatten());
+    let names: Vec<_> = names.into_iter().flatten().collect();
+    let class = AGENT_CLASSES.get(usize::from(*class >> 1))?;
+    Some((class, names.join(", ")))
+}
+
+/// Takes a nullable text off the front of an Avro body; such names are short.
+fn text<'a>(body: &mut &'a [u8]) -> Option<Option<&'a str>> {
+    let (branch, rest) = body.split_first()?;
+    *body = rest;
+    if *branch == 0 {
+        return Some(None);
+    }
+    let (length, rest) = body.split_first().filter(|(length, _)| **length < 128)?;
+    let (text, rest) = rest.split_at_checked(usize::from(*length >> 1))?;
+    *body = rest;
+    Some(std::str::from_utf8(text).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sender_is_told_as_enrichment_found_it() {
+        let person = b"\x02\x04NL\x00\x00\x02\x0cChrome\x02\x0eWindows\x00";
+        let robot = b"\x00\x02\x02\x08curl\x00\x00\x00";
+        let told = |context| sender(context).unwrap();
+        assert_eq!(told(&person[..]), ("person", "Chrome, Windows".into()));
+        assert_eq!(told(&robot[..]), ("robot", "curl".into()));
+        assert_eq!(sender(b""), None);
+        assert_eq!(sender(b"\x02\xff"), None);
+    }
 }

@@ -67,7 +67,7 @@ fn job_text(dir: &Path, workers: Option<usize>) -> String {
     format!(
         "name = 'demo'\n{workers}\
          [source]\nlog = {}\nfollow = true\n\
-         [visits]\ninactivity = '30s'\nmax_length = '10min'\nmax_delay = '3s'\n\
+         [visits]\ninactivity = '30s'\nmax_length = '2min'\nmax_size = 5_000\nmax_delay = '3s'\n\
          [time]\nmax_lag = '1s'\n\
          [outputs]\nlog = {}\nfiles = {}\nfile_age = '15s'\n",
         quoted(dir.join("log")),

@@ -9,7 +9,7 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, BorderType, Paragraph, Row, Sparkline, Table};
+use ratatui::widgets::{Block, BorderType, Padding, Paragraph, Row, Sparkline, Table};
 
 use super::facts::{Facts, Now};
 use crate::run::grouped;
@@ -79,6 +79,7 @@ fn panel(title: &str) -> Block<'_> {
     Block::bordered()
         .border_type(BorderType::Rounded)
         .border_style(DIM)
+        .padding(Padding::horizontal(1))
         .title(Span::styled(format!(" {title} "), STRONG))
 }
 
@@ -133,12 +134,24 @@ fn draw_rate(frame: &mut Frame, now: &Now, area: Rect) {
     ];
     frame.render_widget(Paragraph::new(text), number);
     let skip = now.rates.len().saturating_sub(usize::from(line.width));
+    let shown = &now.rates[skip..];
     frame.render_widget(
         Sparkline::default()
-            .data(&now.rates[skip..])
+            .data(shown)
+            .max(ceiling(shown))
             .style(Style::new().fg(Color::Cyan)),
         line,
     );
+}
+
+/// What fills the height: three times what is usual. What the shop opens with is read in a second,
+/// which would make all others flat.
+fn ceiling(rates: &[u64]) -> u64 {
+    let mut rates = rates.to_vec();
+    rates.sort_unstable();
+    rates
+        .get(rates.len() / 2)
+        .map_or(1, |usual| (usual * 3).max(1))
 }
 
 fn draw_visits(frame: &mut Frame, now: &Now, area: Rect) {
@@ -182,14 +195,15 @@ fn draw_tags(frame: &mut Frame, now: &Now, area: Rect) {
             Span::styled(tag.agent, agent),
             Span::styled(tag.effect.clone(), effect),
             Span::raw(tag.entity.clone()),
+            Span::styled(tag.sender.clone(), DIM),
         ])
     });
     let widths = [12, 11, 8, 14]
         .map(Constraint::Length)
         .into_iter()
-        .chain([Constraint::Fill(1)]);
+        .chain([Constraint::Fill(3), Constraint::Fill(2)]);
     let table = Table::new(rows, widths)
-        .header(Row::new(["time", "visit", "agent", "effect", "entity"]).style(DIM))
+        .header(Row::new(["time", "visit", "agent", "effect", "entity", "from"]).style(DIM))
         .block(panel("newest tags"));
     frame.render_widget(table, area);
 }
