@@ -33,14 +33,16 @@ fn begin() {
         println!("{}", names.join("\n"));
         std::process::exit(if wanted == "list" { 0 } else { 1 });
     };
+    let seeds = (target.seeds)();
+    // What is made once and kept must not count for the first input that asks for it.
+    (target.run)(&[]);
+    seeds.iter().for_each(|seed| (target.run)(seed));
     if let Some(dir) = std::env::var_os("VISITFLOW_SEEDS") {
-        for (number, seed) in (target.seeds)().into_iter().enumerate() {
+        for (number, seed) in seeds.into_iter().enumerate() {
             let file = std::path::Path::new(&dir).join(format!("seed-{number:04}"));
             std::fs::write(file, seed).expect("the folder of seeds can be written");
         }
     }
-    // What is made once and kept must not count for the first input.
-    (target.run)(&[]);
     TARGET.get_or_init(|| target);
 }
 

@@ -68,7 +68,7 @@ pub const TARGETS: &[Target] = &[
         run: message,
         seeds: messages,
         factor: 64,
-        fixed: 64 * KB,
+        fixed: 256 * KB,
     },
     Target {
         name: "schema",
@@ -283,14 +283,23 @@ fn columns_seeds() -> Vec<Vec<u8>> {
 
 /// The way of a message from a source: its fate, whatever it is.
 fn message(data: &[u8]) {
-    thread_local! {
-        static INTAKE: RefCell<Intake> = RefCell::new({
-            let schemas: Vec<Schema> = generate::schemas().into_iter().map(|(_, schema)| schema.clone()).collect();
-            let store = Arc::new(MemoryStore::of(schemas.iter().chain([&*MEASUREMENT])));
-            let agents = Agents::new(None, None).expect("no lists are right");
-            Intake::new(store, MEASUREMENT.clone(), Overrides::default(), MB, Enrichment::new(None, agents))
-        });
-    }
+    static STORE: LazyLock<Arc<MemoryStore>> = LazyLock::new(|| {
+        let schemas: Vec<Schema> = generate::schemas()
+            .into_iter()
+            .map(|(_, schema)| schema.clone())
+            .collect();
+        Arc::new(MemoryStore::of(schemas.iter().chain([&*MEASUREMENT])))
+    });
+    // A new one for each: what an intake remembers of earlier messages does not count for this one.
+    let agents = Agents::new(None, None).expect("no lists are right");
+    let enrichment = Enrichment::new(None, agents);
+    let mut intake = Intake::new(
+        STORE.clone(),
+        MEASUREMENT.clone(),
+        Overrides::default(),
+        MB,
+        enrichment,
+    );
     let log_time = 1_767_225_600_000;
     let mut clock = PartitionClock::new(ClockKind::LogTime, Rules::default(), 300_000, 100);
     let mut outboxes = Outboxes::new(16, 1);
@@ -301,7 +310,7 @@ fn message(data: &[u8]) {
         log_time,
         value: data,
     };
-    let taken = INTAKE.with(|intake| intake.borrow_mut().take(arrived, &mut clock, &mut outboxes));
+    let taken = intake.take(arrived, &mut clock, &mut outboxes);
     assert!(taken.is_ok());
     assert_eq!(outboxes.ready(true).count(), 1);
 }
