@@ -18,8 +18,11 @@ use visitflow_dataflows::visit::Rules;
 use visitflow_schemas::anonymize::Anonymizer;
 use visitflow_schemas::columns::{Columns, Ids, Program};
 use visitflow_schemas::measurement::{MEASUREMENT, MEASUREMENT_AVSC};
+use visitflow_schemas::message;
 use visitflow_schemas::pseudonym::{Salt, Salts};
-use visitflow_schemas::records::{self, EndReason, Lifecycle, Rejected, VisitEnded, VisitStarted};
+use visitflow_schemas::records::{
+    self, EndReason, Lifecycle, Rejected, VISIT_REVISED, VisitEnded, VisitStarted,
+};
 use visitflow_schemas::resolve::{identity, resolve};
 use visitflow_schemas::roles::{Overrides, Roles};
 use visitflow_schemas::schema::Schema;
@@ -389,8 +392,14 @@ fn records_seeds() -> Vec<Vec<u8>> {
         reason: EndReason::Inactivity,
     };
     visit.encode_message(&mut ended);
+    let mut revised = Vec::new();
+    message::write_header(VISIT_REVISED.fingerprint(), &mut revised);
+    revised.extend_from_slice(&[0; 80]);
     let bodies = [started[10..].to_vec(), ended[10..].to_vec()];
-    bodies.into_iter().chain([started, ended]).collect()
+    bodies
+        .into_iter()
+        .chain([started, ended, revised])
+        .collect()
 }
 
 /// A folder in memory, where there is one.
