@@ -116,6 +116,7 @@ pub struct Open {
     /// What the tick has revised, to be said behind what it has begun.
     revised: Vec<Lifecycle>,
     walk: Vec<Walked>,
+    due: Vec<Timer>,
 }
 
 /// A step of a walk: a measurement, and what the walk says of it.
@@ -146,6 +147,7 @@ impl Open {
             begun: Vec::new(),
             revised: Vec::new(),
             walk: Vec::new(),
+            due: Vec::new(),
         }
     }
 
@@ -532,20 +534,24 @@ impl Open {
     /// of a second at once, so many seconds that it is worth while. Whether there may be more.
     pub fn seal_before(&mut self, until: Tick, said: &mut Said) -> bool {
         let enough = said.lifecycle.len() + ENOUGH;
+        let mut due = std::mem::take(&mut self.due);
+        let mut more = true;
         while said.lifecycle.len() < enough {
-            let Some((due, timers)) = self.timers.pop_before(until) else {
-                return false;
+            let Some(tick) = self.timers.pop_before(until, &mut due) else {
+                more = false;
+                break;
             };
-            for timers in timers.chunks(TOGETHER) {
+            for timers in due.chunks(TOGETHER) {
                 for timer in timers {
                     self.shards[usize::from(timer.shard)].bring(timer.slot);
                 }
                 for timer in timers {
-                    self.seal(due, *timer, said);
+                    self.seal(tick, *timer, said);
                 }
             }
         }
-        true
+        self.due = due;
+        more
     }
 
     fn seal(&mut self, due: Tick, timer: Timer, said: &mut Said) {
