@@ -205,7 +205,7 @@ impl Measurements {
             );
             let rest = places.split_off(count as usize);
             let mut own = std::mem::replace(&mut places, rest);
-            let own_bytes = if places.is_empty() {
+            let own_bytes = if places.is_empty() && ends.len() == 1 {
                 bytes.shrink_to_fit();
                 std::mem::take(&mut bytes)
             } else {
