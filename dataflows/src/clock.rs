@@ -27,6 +27,28 @@ pub enum Verdict {
     Future(i64),
 }
 
+/// All that a partition's clock has come to: a function of the partition's prefix and of the ticks at
+/// which it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ClockState {
+    /// The running maximum; `i64::MIN` before the first record.
+    pub now: i64,
+    /// The tick at which the last record was read, or later.
+    pub tick: Tick,
+    /// An event time far ahead, and the browser that claims it.
+    pub claim: Option<(i64, [u64; 2])>,
+}
+
+impl Default for ClockState {
+    fn default() -> ClockState {
+        ClockState {
+            now: i64::MIN,
+            tick: 0,
+            claim: None,
+        }
+    }
+}
+
 /// The clock of one partition: the running maximum of its records' times. 64 bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct PartitionClock {
@@ -51,6 +73,26 @@ impl PartitionClock {
             now: i64::MIN,
             tick: 0,
             claim: None,
+        }
+    }
+
+    /// Goes on from where a clock of the same rules stood.
+    #[must_use]
+    pub fn at(self, state: ClockState) -> PartitionClock {
+        PartitionClock {
+            now: state.now,
+            tick: state.tick,
+            claim: state.claim,
+            ..self
+        }
+    }
+
+    /// What it has come to.
+    pub fn state(&self) -> ClockState {
+        ClockState {
+            now: self.now,
+            tick: self.tick,
+            claim: self.claim,
         }
     }
 

@@ -7,6 +7,7 @@
 pub mod batch;
 pub mod clock;
 pub mod complete;
+pub mod cut;
 pub mod enrich;
 pub mod fates;
 pub mod intake;

@@ -2,8 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::rc::Rc;
+
 use proptest::prelude::*;
 use visitflow_dataflows::batch::{Batch, BatchBuilder, Head};
+use visitflow_dataflows::complete::{Complete, Measurements, NoStore, Payloads};
 use visitflow_dataflows::step::Steps;
 use visitflow_dataflows::visit::{EndReason, Position, Rules, Tick, browser_key, visit_id};
 use visitflow_dataflows::visits::{Change, Lifecycle, Open, Said};
@@ -276,9 +281,140 @@ impl Consumer {
     }
 }
 
-/// Runs the state over arrivals whose ticks become complete in steps of `step` ms.
-fn run(arrivals: &[Arrival], step: u64) -> (Story, Consumer) {
+/// A store for measurements, shared by all that are opened on it.
+#[derive(Clone, Default)]
+struct Memory(Rc<RefCell<Chunks>>);
+
+#[derive(Default)]
+struct Chunks {
+    next: u64,
+    live: BTreeMap<u64, ([u64; 2], Vec<u8>)>,
+}
+
+impl Payloads for Memory {
+    type Chunk = [u64; 3];
+    type Error = Infallible;
+
+    fn length(chunk: [u64; 3]) -> usize {
+        chunk[1] as usize
+    }
+    fn write(&mut self, chunks: Vec<([u64; 2], Vec<u8>)>) -> Result<Vec<[u64; 3]>, Infallible> {
+        let mut own = self.0.borrow_mut();
+        let mut places = vec![];
+        for (key, bytes) in chunks {
+            own.next += 1;
+            let n = own.next;
+            places.push([n, bytes.len() as u64, 0]);
+            own.live.insert(n, (key, bytes));
+        }
+        Ok(places)
+    }
+    fn read(
+        &mut self,
+        chunks: &[[u64; 3]],
+        each: &mut dyn FnMut(usize, &[u8]),
+    ) -> Result<(), Infallible> {
+        // In another order than they were asked for.
+        for (n, chunk) in chunks.iter().enumerate().rev() {
+            each(n, &self.0.borrow().live[&chunk[0]].1);
+        }
+        Ok(())
+    }
+    fn free(&mut self, chunk: [u64; 3]) -> Result<(), Infallible> {
+        self.0
+            .borrow_mut()
+            .live
+            .remove(&chunk[0])
+            .expect("freed once");
+        Ok(())
+    }
+    fn thin(
+        &mut self,
+        is_live: &dyn Fn([u64; 2], [u64; 3]) -> bool,
+    ) -> Result<Option<Vec<([u64; 2], [u64; 3])>>, Infallible> {
+        let own = self.0.borrow();
+        let some = own.live.iter().filter(|(n, _)| *n % 3 == 0).take(2);
+        let place =
+            |(n, (key, bytes)): (&u64, &([u64; 2], Vec<u8>))| (*key, [*n, bytes.len() as u64, 0]);
+        Ok(Some(
+            some.map(place)
+                .filter(|(key, chunk)| is_live(*key, *chunk))
+                .collect(),
+        ))
+    }
+}
+
+/// Keeps measurements in memory, and in a store with next to no memory: both must give out the same.
+struct BothWays {
+    plain: Measurements<NoStore>,
+    stored: Measurements<Memory>,
+    memory: Memory,
+    /// Seals given out that no table holds yet.
+    open: Vec<(Tick, usize)>,
+}
+
+impl BothWays {
+    fn new() -> BothWays {
+        let memory = Memory::default();
+        BothWays {
+            plain: Measurements::default(),
+            stored: Measurements::new(Some(memory.clone()), 20),
+            memory,
+            open: vec![],
+        }
+    }
+
+    fn step(&mut self, batches: &[Batch], said: &[Lifecycle]) {
+        for record in batches.iter().flat_map(Batch::records) {
+            self.plain.add(record);
+            self.stored.add(record);
+        }
+        self.stored.spill().unwrap();
+        let whole = self.plain.complete(said).unwrap();
+        let rows = |visits: &[Complete]| -> Vec<_> {
+            let row = |v: &Complete| {
+                let own = v.measurements().map(|m| (m.at, m.body.to_vec()));
+                (
+                    v.tick,
+                    v.visit,
+                    v.started,
+                    v.last_seen,
+                    own.collect::<Vec<_>>(),
+                )
+            };
+            visits.iter().map(row).collect()
+        };
+        let other = self.stored.complete(said).unwrap();
+        assert_eq!(rows(&other), rows(&whole));
+        self.open
+            .extend(whole.iter().map(|visit| (visit.tick, visit.len())));
+    }
+
+    /// A table holds what was sealed until `tick`.
+    fn committed(&mut self, tick: Tick) {
+        self.stored.committed(tick).unwrap();
+        self.open.retain(|(sealed, _)| *sealed > tick);
+    }
+
+    fn restart(&mut self) {
+        let rows = self.stored.save().unwrap();
+        self.stored = Measurements::restore(self.memory.clone(), 20, &rows);
+        let (_, again) = self.stored.again(0, usize::MAX).unwrap();
+        let mut again: Vec<_> = again
+            .iter()
+            .map(|visit| (visit.tick, visit.len()))
+            .collect();
+        again.sort_unstable();
+        self.open.sort_unstable();
+        assert_eq!(again, self.open, "sealed and in no table");
+    }
+}
+
+/// Runs the state over arrivals whose ticks become complete in steps of `step` ms; after each step
+/// for which `restart` says so, it is saved, dropped and restored.
+fn run(arrivals: &[Arrival], step: u64, mut restart: impl FnMut() -> bool) -> (Story, Consumer) {
     let mut open = Open::new(RULES);
+    let mut kept = BothWays::new();
     let (mut story, mut consumer) = (Story::default(), Consumer::default());
     let mut steps = Steps::default();
     let mut rest = arrivals;
@@ -301,6 +437,13 @@ fn run(arrivals: &[Arrival], step: u64) -> (Story, Consumer) {
         while open.seal_before(frontier, &mut said) {}
         let (batches, repeated) = complete.into_batches(&mut said.repeated);
         story.repeated += repeated.iter().flat_map(Batch::heads).count();
+        kept.step(&batches, &[]);
+        kept.step(&repeated, &said.lifecycle);
+        if restart() && frontier < u64::MAX {
+            open = Open::restore(RULES, &open.copy(frontier).shards());
+            kept.committed(frontier - frontier % 7_000);
+            kept.restart();
+        }
         // What leaves is put in order by whoever reads it, as before.
         let mut steps = Steps::default();
         batches.into_iter().for_each(|batch| steps.push(batch));
@@ -374,6 +517,9 @@ fn run(arrivals: &[Arrival], step: u64) -> (Story, Consumer) {
         }
     }
     assert_eq!(open.visits(), 0, "the end of input ends all visits");
+    kept.committed(Tick::MAX);
+    assert_eq!([kept.plain.bytes(), kept.stored.bytes()], [0; 2]);
+    assert!(kept.memory.0.borrow().live.is_empty(), "the store is empty");
     (story, consumer)
 }
 
@@ -383,9 +529,18 @@ proptest! {
     #[test]
     fn tags_revisions_and_ends_are_those_of_whole_walks(arrivals in arrivals(), step in prop_oneof![Just(100), Just(1_000), Just(3_700), Just(36_000_000)]) {
         let (expected, last) = reference(&arrivals);
-        let (story, consumer) = run(&arrivals, step);
+        let (story, consumer) = run(&arrivals, step, || false);
         prop_assert_eq!(&story, &expected);
         prop_assert_eq!(&consumer.tags, &last, "tags and revisions, in order of ticks, are the files");
+    }
+
+    #[test]
+    fn a_state_that_is_saved_and_restored_says_the_same(arrivals in arrivals(), step in prop_oneof![Just(100), Just(1_000), Just(3_700)], seed in any::<u64>()) {
+        let mut state = seed;
+        let restart = || { state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1); state >> 63 == 1 };
+        let ((a, x), (b, y)) = (run(&arrivals, step, || false), run(&arrivals, step, restart));
+        prop_assert_eq!(a, b);
+        prop_assert_eq!(x.tags, y.tags);
     }
 
     #[test]
@@ -398,7 +553,7 @@ proptest! {
             shuffled.swap(i, j);
         }
         shuffled.sort_by_key(|a| a.tick);
-        let ((a, x), (b, y)) = (run(&arrivals, 100), run(&shuffled, 100));
+        let ((a, x), (b, y)) = (run(&arrivals, 100, || false), run(&shuffled, 100, || false));
         prop_assert_eq!(a, b);
         prop_assert_eq!(x.tags, y.tags);
     }

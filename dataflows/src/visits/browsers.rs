@@ -9,6 +9,7 @@ use std::collections::BinaryHeap;
 
 use super::index::{Index, Secret};
 use super::near;
+use super::saved::{BrowserRow, ShardRows, VisitRow};
 use super::tail::Seq;
 use crate::visit::{Tick, Visit};
 
@@ -33,8 +34,15 @@ pub struct Browser {
     /// Visits before it that are not sealed yet, in order. Rare.
     #[allow(clippy::box_collection)] // Eight bytes a browser, where a vector has 24.
     pub older: Option<Box<Vec<Visit>>>,
-    /// The browser's ID, for what is said of its visits.
-    pub id: Box<[u8]>,
+    /// Where in the shard's IDs its own is.
+    pub id: IdPlace,
+}
+
+/// Where in a shard's [`Ids`] one lies.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IdPlace {
+    start: u32,
+    length: u32,
 }
 
 impl Browser {
@@ -47,13 +55,44 @@ impl Browser {
     }
 }
 
+/// The IDs of a shard's browsers, one behind the other: they are only read when something is said of
+/// a visit, and so are copied at once for a snapshot.
+#[derive(Debug, Default)]
+pub struct Ids {
+    bytes: Vec<u8>,
+    /// How many of the bytes belong to browsers that are there.
+    live: usize,
+}
+
+impl Ids {
+    fn add(&mut self, id: &[u8]) -> IdPlace {
+        let start = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(id);
+        self.live += id.len();
+        IdPlace {
+            start,
+            length: id.len() as u32,
+        }
+    }
+
+    /// The ID at a place.
+    #[inline]
+    pub fn get(&self, place: IdPlace) -> &[u8] {
+        &self.bytes[place.start as usize..][..place.length as usize]
+    }
+}
+
 /// The browsers of a shard. 128 bytes each, 11 to 22 for the index, and their ID's.
 #[derive(Debug)]
 pub struct Browsers {
     index: Index,
     slots: Vec<Browser>,
     vacant: BinaryHeap<Reverse<u32>>,
+    ids: Ids,
 }
+
+/// IDs of browsers that have gone may take as much room as those of the others, and this.
+const SPARE_IDS: usize = 4 << 10;
 
 impl Browsers {
     /// None.
@@ -62,7 +101,38 @@ impl Browsers {
             index: Index::new(secret),
             slots: Vec::new(),
             vacant: BinaryHeap::new(),
+            ids: Ids::default(),
         }
+    }
+
+    /// Adds an ID, for a browser that is then added.
+    pub fn add_id(&mut self, id: &[u8]) -> IdPlace {
+        self.ids.add(id)
+    }
+
+    /// A copy of all browsers, without their tails.
+    pub fn copy(&self, shard: u8) -> ShardRows {
+        let mut rows = ShardRows {
+            shard,
+            browsers: Vec::with_capacity(self.slots.len()),
+            ids: self.ids.bytes.clone(),
+            ..ShardRows::default()
+        };
+        for browser in self.slots.iter().filter(|browser| browser.armed != VACANT) {
+            let older = browser.older.as_ref();
+            rows.browsers.push(BrowserRow {
+                key: browser.key,
+                visit: (&browser.visit).into(),
+                tail: browser.last,
+                id_start: browser.id.start,
+                id_length: browser.id.length,
+                older: older.map_or(0, |older| older.len() as u32),
+                spare: 0,
+            });
+            rows.older
+                .extend(older.iter().flat_map(|o| o.iter()).map(VisitRow::from));
+        }
+        rows
     }
 
     /// Brings near where a guess at this key begins.
@@ -99,18 +169,19 @@ impl Browsers {
         self.index.candidates(key).find(there)
     }
 
-    /// The browser of this key, if it has open visits. Faster with a good guess.
+    /// The browser of this key, if it has open visits, and where its ID is found. Faster with a
+    /// good guess.
     #[inline]
-    pub fn find(&mut self, key: [u64; 2], guess: u32) -> Option<&mut Browser> {
+    pub fn find(&mut self, key: [u64; 2], guess: u32) -> Option<(&mut Browser, &Ids)> {
         let slot = self.slot(key, guess)?;
-        Some(&mut self.slots[slot as usize])
+        Some((&mut self.slots[slot as usize], &self.ids))
     }
 
-    /// The browser in a slot, if it is not vacant.
+    /// The browser in a slot, if it is not vacant, and where its ID is found.
     #[inline]
-    pub fn at(&mut self, slot: u32) -> Option<&mut Browser> {
+    pub fn at(&mut self, slot: u32) -> Option<(&mut Browser, &Ids)> {
         let browser = self.slots.get_mut(slot as usize)?;
-        (browser.armed != VACANT).then_some(browser)
+        (browser.armed != VACANT).then_some((browser, &self.ids))
     }
 
     /// Adds a browser that is not there; its slot.
@@ -141,11 +212,11 @@ impl Browsers {
         slot
     }
 
-    /// Removes the browser in a slot; its ID.
-    pub fn remove(&mut self, slot: u32) -> Box<[u8]> {
+    /// Removes the browser in a slot.
+    pub fn remove(&mut self, slot: u32) {
         let browser = &mut self.slots[slot as usize];
         browser.armed = VACANT;
-        let id = std::mem::take(&mut browser.id);
+        self.ids.live -= browser.id.length as usize;
         self.index.remove(browser.key, slot);
         self.vacant.push(Reverse(slot));
         while self
@@ -160,7 +231,21 @@ impl Browsers {
             self.vacant.retain(|Reverse(slot)| (*slot as usize) < len);
             self.slots.shrink_to(self.slots.len() * 2);
         }
-        id
+        if self.ids.bytes.len() > 2 * self.ids.live + SPARE_IDS {
+            self.compact_ids();
+        }
+    }
+
+    /// Lets go of the IDs of browsers that have gone. A step of the slab, as often as they have
+    /// become half of all.
+    #[cold]
+    fn compact_ids(&mut self) {
+        let mut kept = Ids::default();
+        kept.bytes.reserve(self.ids.live + self.ids.live / 2);
+        for browser in self.slots.iter_mut().filter(|b| b.armed != VACANT) {
+            browser.id = kept.add(self.ids.get(browser.id));
+        }
+        self.ids = kept;
     }
 }
 
@@ -180,7 +265,7 @@ mod tests {
             last: n,
             armed: 1,
             older: None,
-            id: Box::default(),
+            id: IdPlace::default(),
         }
     }
 
@@ -193,10 +278,31 @@ mod tests {
         }
         for n in 0..1_000_u64 {
             for guess in [NOWHERE, browsers.guess([n % 7, n]), slots[n as usize], 0] {
-                let found = browsers.find([n % 7, n], guess).map(|b| b.visit.first.time);
+                let found = browsers
+                    .find([n % 7, n], guess)
+                    .map(|(b, _)| b.visit.first.time);
                 assert_eq!(found, (n % 2 == 1).then_some(n as i64));
             }
             assert_eq!(browsers.at(slots[n as usize]).is_some(), n % 2 == 1);
+        }
+    }
+
+    #[test]
+    fn ids_stay_those_of_their_browsers_and_those_of_others_go() {
+        let mut browsers = Browsers::new(Secret::random());
+        let add = |browsers: &mut Browsers, n: u64| {
+            let id = browsers.add_id(format!("browser-{n}").as_bytes());
+            browsers.add(Browser { id, ..browser(n) })
+        };
+        let mut slots: Vec<_> = (0..500).map(|n| add(&mut browsers, n)).collect();
+        for n in 500..20_000_u64 {
+            browsers.remove(slots[n as usize % 500]);
+            slots[n as usize % 500] = add(&mut browsers, n);
+        }
+        assert!(browsers.ids.bytes.len() < 2 * 500 * 13 + SPARE_IDS + 13);
+        for n in 19_500..20_000_u64 {
+            let (browser, ids) = browsers.at(slots[n as usize % 500]).unwrap();
+            assert_eq!(ids.get(browser.id), format!("browser-{n}").as_bytes());
         }
     }
 

@@ -6,6 +6,7 @@
 mod browsers;
 mod index;
 mod near;
+pub mod saved;
 pub mod state;
 mod tail;
 mod timers;
@@ -18,10 +19,13 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Stream, StreamVec};
+use timely::progress::frontier::MutableAntichain;
 
 use crate::batch::Batch;
+use crate::cut::{Cut, Cuts};
 use crate::step::Steps;
-use crate::visit::Rules;
+use crate::visit::Tick;
+use saved::Copied;
 pub use state::{Change, Lifecycle, Open, Said};
 
 /// What [`visits`] says.
@@ -40,13 +44,17 @@ pub struct Visits<'s> {
 /// worker. Timestamps are steps: every record's tick lies at or after its message's timestamp, and
 /// before the frontier which completes it; what is said does not depend on how coarse they are.
 ///
+/// It begins with the visits that are `open`. At each of `cuts` that wants a snapshot, `save` is
+/// given a copy of the state as of that tick, before the frontier of any output passes it.
+///
 /// Costs some 100 to 200 ns a measurement; see [`state`] for what it keeps.
 ///
 /// ```
+/// use timely::dataflow::operators::generic::operator::empty;
 /// use timely::dataflow::operators::{Capture, Input, capture::Extract};
 /// use visitflow_dataflows::batch::{Batch, BatchBuilder, Head};
 /// use visitflow_dataflows::visit::{Position, Rules, browser_key};
-/// use visitflow_dataflows::visits::visits;
+/// use visitflow_dataflows::visits::{Open, visits};
 ///
 /// let ended = timely::example(|scope| {
 ///     let mut batch = BatchBuilder::default();
@@ -56,16 +64,23 @@ pub struct Visits<'s> {
 ///         batch.push(head, b"b", b"", |_| ());
 ///     }
 ///     let (mut input, stream) = scope.new_input::<Batch>();
-///     let said = visits(stream, Rules::default()).lifecycle.capture();
+///     let open = Open::new(Rules::default());
+///     let said = visits(stream, empty(scope), open, |_, _| ()).lifecycle.capture();
 ///     input.send_batch(&mut batch.take()); // Not before somebody listens: timely would wait for it forever.
 ///     said
 /// });
 /// // The first visit began, the second began, the first ended, the second ended.
 /// assert_eq!(ended.extract().into_iter().map(|(_, said)| said.len()).sum::<usize>(), 4);
 /// ```
-pub fn visits<'s>(accepted: Stream<'s, u64, Batch>, rules: Rules) -> Visits<'s> {
+pub fn visits<'s>(
+    accepted: Stream<'s, u64, Batch>,
+    cuts: StreamVec<'s, u64, Cut>,
+    open: Open,
+    mut save: impl FnMut(Tick, Copied) + 'static,
+) -> Visits<'s> {
     let mut builder = OperatorBuilder::new("Visits".to_owned(), accepted.scope());
     let mut input = builder.new_input(accepted, Pipeline);
+    let mut heard = builder.new_input(cuts, Pipeline);
     let (tagged, tagged_stream) = builder.new_output();
     let (repeated, repeated_stream) = builder.new_output();
     let (lifecycle, lifecycle_stream) = builder.new_output();
@@ -73,51 +88,60 @@ pub fn visits<'s>(accepted: Stream<'s, u64, Batch>, rules: Rules) -> Visits<'s> 
     let mut repeated = OutputBuilder::<_, CapacityContainerBuilder<Batch>>::from(repeated);
     let mut lifecycle =
         OutputBuilder::<_, CapacityContainerBuilder<Vec<Lifecycle>>>::from(lifecycle);
-    let open = Rc::new(Cell::new(0));
-    let gauge = open.clone();
+    let gauge = Rc::new(Cell::new(open.visits()));
+    let shown = gauge.clone();
     builder.build(move |mut caps| {
-        let mut state = Open::new(rules);
+        let mut state = open;
         let mut steps = Steps::default();
         let mut said = Said::default();
+        let mut cuts = Cuts::default();
         move |frontiers| {
             input.for_each(|_, batch| steps.push(std::mem::take(batch)));
+            heard.for_each(|_, heard| heard.drain(..).for_each(|cut| cuts.add(cut)));
             let Some(now) = caps.first().map(|cap| *cap.time()) else {
                 return;
             };
-            let until = frontiers[0].frontier().first().copied().unwrap_or(u64::MAX);
+            let until = complete_until(frontiers);
             if until <= now {
                 return;
             }
-            let mut step = steps.complete(until);
-            state.advance(&mut step, &mut said);
-            let mut lifecycle = lifecycle.activate();
-            loop {
-                let more = state.seal_before(until, &mut said);
-                if !said.lifecycle.is_empty() {
-                    lifecycle
-                        .session(&caps[2])
-                        .give_container(&mut said.lifecycle);
-                    said.lifecycle.clear();
+            let mut advance = |to: Tick, state: &mut Open| {
+                let mut step = steps.complete(to);
+                state.advance(&mut step, &mut said);
+                let mut lifecycle = lifecycle.activate();
+                loop {
+                    let more = state.seal_before(to, &mut said);
+                    if !said.lifecycle.is_empty() {
+                        lifecycle
+                            .session(&caps[2])
+                            .give_container(&mut said.lifecycle);
+                        said.lifecycle.clear();
+                    }
+                    if !more {
+                        break;
+                    }
                 }
-                if !more {
-                    break;
+                let (mut batches, mut again) = step.into_batches(&mut said.repeated);
+                said.repeated.clear();
+                for (port, batches, output) in [
+                    (0, &mut batches, &mut tagged),
+                    (1, &mut again, &mut repeated),
+                ] {
+                    let mut output = output.activate();
+                    for batch in batches {
+                        output.session(&caps[port]).give_container(batch);
+                    }
+                }
+            };
+            while let Some(cut) = cuts.next(until) {
+                if cut.snapshot {
+                    advance(cut.tick, &mut state);
+                    save(cut.tick, state.copy(cut.tick));
                 }
             }
-            drop(lifecycle);
+            advance(until, &mut state);
             gauge.set(state.visits());
-
-            let (mut batches, mut again) = step.into_batches(&mut said.repeated);
-            said.repeated.clear();
-            for (port, batches, output) in [
-                (0, &mut batches, &mut tagged),
-                (1, &mut again, &mut repeated),
-            ] {
-                let mut output = output.activate();
-                for batch in batches {
-                    output.session(&caps[port]).give_container(batch);
-                }
-            }
-            if frontiers[0].is_empty() {
+            if until == u64::MAX {
                 caps.clear();
             } else {
                 caps.iter_mut().for_each(|cap| cap.downgrade(&until));
@@ -128,6 +152,12 @@ pub fn visits<'s>(accepted: Stream<'s, u64, Batch>, rules: Rules) -> Visits<'s> 
         tagged: tagged_stream,
         repeated: repeated_stream,
         lifecycle: lifecycle_stream,
-        open,
+        open: shown,
     }
+}
+
+/// Up to where all of an operator's inputs are complete; `u64::MAX` at their end.
+pub(crate) fn complete_until(frontiers: &[MutableAntichain<u64>]) -> Tick {
+    let first = |frontier: &MutableAntichain<u64>| frontier.frontier().first().copied();
+    frontiers.iter().filter_map(first).min().unwrap_or(u64::MAX)
 }

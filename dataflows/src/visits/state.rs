@@ -17,6 +17,7 @@ use std::collections::HashMap;
 
 use super::browsers::{Browser, Browsers, NOWHERE};
 use super::index::Secret;
+use super::saved::{Copied, ShardRows, TailRow};
 use super::tail::{Key, NONE, Seq, Tail};
 use super::timers::{Timer, Timers};
 use crate::step::{Place, Records, Run, Step};
@@ -151,6 +152,76 @@ impl Open {
         }
     }
 
+    /// The visits that a snapshot of tick `at` holds, for a worker that has these shards.
+    ///
+    /// # Panics
+    /// If a row points outside of its shard's: checksums have told them from damage before.
+    pub fn restore(rules: Rules, rows: &[ShardRows]) -> Open {
+        let mut open = Open::new(rules);
+        // The tail is one ring in order of time, so that what settles leaves at its front.
+        let mut order: Vec<(i64, u32, u32)> = Vec::new();
+        let mut places: Vec<Vec<Seq>> = Vec::new();
+        for (shard, rows) in rows.iter().enumerate() {
+            let at = |(n, row): (usize, &TailRow)| (row.at.time, shard as u32, n as u32);
+            order.extend(rows.tail.iter().enumerate().map(at));
+            places.push(vec![NONE; rows.tail.len()]);
+        }
+        // Stable by time: a browser's own stay in order.
+        order.sort_by_key(|(time, ..)| *time);
+        for (_, shard, n) in &order {
+            let row = &rows[*shard as usize].tail[*n as usize];
+            places[*shard as usize][*n as usize] = open.tail.push(Key {
+                at: row.at,
+                link: NONE,
+                before: row.before,
+            });
+        }
+        for (rows, places) in rows.iter().zip(&places) {
+            let (mut older, mut tail) = (&rows.older[..], &places[..]);
+            for row in &rows.browsers {
+                let (own_older, rest) = older.split_at(row.older as usize);
+                older = rest;
+                let (own_tail, rest) = tail.split_at(row.tail as usize);
+                tail = rest;
+                for pair in own_tail.windows(2) {
+                    if let Some(key) = open.tail.get_mut(pair[1]) {
+                        key.link = pair[0];
+                    }
+                }
+                let id = &rows.ids[row.id_start as usize..][..row.id_length as usize];
+                let own_older: Vec<Visit> = own_older.iter().map(Visit::from).collect();
+                open.visits += 1 + own_older.len();
+                let browsers = &mut open.shards[usize::from(rows.shard)];
+                let mut browser = Browser {
+                    key: row.key,
+                    visit: (&row.visit).into(),
+                    last: own_tail.last().copied().unwrap_or(NONE),
+                    armed: 0,
+                    older: (!own_older.is_empty()).then(|| Box::new(own_older)),
+                    id: browsers.add_id(id),
+                };
+                let due = rules.seal_tick(browser.oldest().bound(&rules));
+                browser.armed = due;
+                let (slot, shard) = (browsers.add(browser), rows.shard);
+                open.timers.set(due, Timer { slot, shard });
+            }
+        }
+        open
+    }
+
+    /// A copy of all there is, for a snapshot of tick `at`: all ticks before it have been taken, and
+    /// all seals before it.
+    pub fn copy(&self, at: Tick) -> Copied {
+        let shards = self.shards.iter().enumerate();
+        let (base, tail) = self.tail.copy();
+        Copied {
+            shards: shards.map(|(n, shard)| shard.copy(n as u8)).collect(),
+            tail,
+            base,
+            horizon: self.rules.horizon(at),
+        }
+    }
+
     /// How many visits are open: begun and not sealed.
     pub fn visits(&self) -> usize {
         self.visits
@@ -237,7 +308,7 @@ impl Open {
         let head = records.head_mut(place);
         let (at, rules) = (head.at, &self.rules);
         let browsers = &mut self.shards[usize::from(head.shard)];
-        let Some(browser) = browsers.find(head.browser, guess) else {
+        let Some((browser, ids)) = browsers.find(head.browser, guess) else {
             self.first_of(place, records);
             return;
         };
@@ -251,7 +322,7 @@ impl Open {
         if browser.visit.takes(at.time, rules) {
             browser.visit.take(at.time);
         } else {
-            let id = visit_id(&browser.id, at);
+            let id = visit_id(ids.get(browser.id), at);
             let ended = std::mem::replace(&mut browser.visit, Visit::begin(at, id));
             browser.older.get_or_insert_default().push(ended);
             self.visits += 1;
@@ -281,13 +352,15 @@ impl Open {
             link: NONE,
             before: i64::MIN,
         });
-        let slot = self.shards[usize::from(shard)].add(Browser {
+        let browsers = &mut self.shards[usize::from(shard)];
+        let id = browsers.add_id(record.browser_id);
+        let slot = browsers.add(Browser {
             key: record.head.browser,
             visit,
             last,
             armed: due,
             older: None,
-            id: record.browser_id.into(),
+            id,
         });
         self.timers.set(due, Timer { slot, shard });
         self.visits += 1;
@@ -355,7 +428,7 @@ impl Open {
         said: &mut Said,
     ) {
         let head = *records.head(group[0]);
-        let browser = self.shards[usize::from(head.shard)]
+        let (browser, ids) = self.shards[usize::from(head.shard)]
             .find(head.browser, NOWHERE)
             .expect("a browser whose measurement came out of order has one before it");
 
@@ -435,7 +508,8 @@ impl Open {
                 Some(visit) if visit.takes(step.at.time, &self.rules) => visit.take(step.at.time),
                 _ => {
                     let known = old.iter().find(|visit| visit.first == step.at);
-                    let id = known.map_or_else(|| visit_id(&browser.id, step.at), |visit| visit.id);
+                    let id = known
+                        .map_or_else(|| visit_id(ids.get(browser.id), step.at), |visit| visit.id);
                     visits.push(Visit::begin(step.at, id));
                 }
             }
@@ -452,7 +526,7 @@ impl Open {
                 tick,
                 shard: head.shard,
                 browser: head.browser,
-                browser_id: browser.id.clone(),
+                browser_id: ids.get(browser.id).into(),
                 change: Change::Revised {
                     from: from.id,
                     from_started: from.first.time,
@@ -556,7 +630,7 @@ impl Open {
 
     fn seal(&mut self, due: Tick, timer: Timer, said: &mut Said) {
         let browsers = &mut self.shards[usize::from(timer.shard)];
-        while let Some(browser) = browsers.at(timer.slot) {
+        while let Some((browser, ids)) = browsers.at(timer.slot) {
             if browser.armed != due {
                 return;
             }
@@ -568,17 +642,16 @@ impl Open {
                 return;
             }
             self.visits -= 1;
-            let key = browser.key;
-            let browser_id = match &mut browser.older {
+            let (key, browser_id) = (browser.key, ids.get(browser.id).into());
+            match &mut browser.older {
                 Some(older) => {
                     older.remove(0);
                     if older.is_empty() {
                         browser.older = None;
                     }
-                    browser.id.clone()
                 }
                 None => browsers.remove(timer.slot),
-            };
+            }
             said.lifecycle.push(Lifecycle {
                 tick: due,
                 shard: timer.shard,
@@ -601,7 +674,7 @@ impl Open {
         let Some(slot) = browsers.slot(key, guess) else {
             return;
         };
-        let Some(browser) = browsers.at(slot) else {
+        let Some((browser, _)) = browsers.at(slot) else {
             return;
         };
         let due = self.rules.seal_tick(browser.oldest().bound(&self.rules));

@@ -74,6 +74,15 @@ impl Tail {
         }
     }
 
+    /// A copy of all keys, and the place of the first.
+    pub fn copy(&self) -> (Seq, Vec<Key>) {
+        let (front, back) = self.keys.as_slices();
+        let mut keys = Vec::with_capacity(self.keys.len());
+        keys.extend_from_slice(front);
+        keys.extend_from_slice(back);
+        (self.base, keys)
+    }
+
     /// How many are in it.
     pub fn len(&self) -> usize {
         self.keys.len()

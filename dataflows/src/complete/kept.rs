@@ -1,0 +1,599 @@
+//! The measurements of open visits, as a plain struct: no dataflow. In memory, and beyond a limit in
+//! a [`Payloads`].
+//!
+//! Measurements are only ever added, by browser; since a browser's visits are sealed in order, a
+//! visit's are the first of what its browser has. So revisions need not be followed. Of those with
+//! one identity the one with the least bytes is kept.
+//!
+//! Where there is a store, a sealed visit's are kept on until a table holds them for sure: until
+//! then they are all there is of it.
+
+use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use super::saved::{ChunkRow, KeptRow, SealedRow, ShardRows};
+use super::whole::{Complete, append, copied, in_order, places};
+use crate::batch::Record;
+use crate::visit::{Position, Tick, bytes_of_words};
+use crate::visits::{Change, Lifecycle};
+
+/// A browser's key.
+pub type Key = [u64; 2];
+
+/// A store for measurements that memory has no room for: groups of chunks, each of one browser.
+pub trait Payloads {
+    /// Where a chunk is; as three words, for a snapshot.
+    type Chunk: Copy + PartialEq + Into<[u64; 3]> + From<[u64; 3]>;
+    /// What goes wrong.
+    type Error;
+
+    /// How many bytes a chunk has.
+    fn length(chunk: Self::Chunk) -> usize;
+    /// Writes a group; each chunk's place, in order. They can be read at once.
+    ///
+    /// # Errors
+    /// What the store meets.
+    fn write(&mut self, chunks: Vec<(Key, Vec<u8>)>) -> Result<Vec<Self::Chunk>, Self::Error>;
+    /// Reads chunks, in any order; `each` is told which one it is given.
+    ///
+    /// # Errors
+    /// What the store meets.
+    fn read(
+        &mut self,
+        chunks: &[Self::Chunk],
+        each: &mut dyn FnMut(usize, &[u8]),
+    ) -> Result<(), Self::Error>;
+    /// A chunk is not needed any more.
+    ///
+    /// # Errors
+    /// What the store meets.
+    fn free(&mut self, chunk: Self::Chunk) -> Result<(), Self::Error>;
+    /// Some live chunks of a segment that is to be emptied; `None` if there is none.
+    ///
+    /// # Errors
+    /// What the store meets.
+    fn thin(
+        &mut self,
+        is_live: &dyn Fn(Key, Self::Chunk) -> bool,
+    ) -> Result<Option<Vec<(Key, Self::Chunk)>>, Self::Error>;
+}
+
+/// No store: memory must do.
+#[derive(Clone, Copy, Debug)]
+pub enum NoStore {}
+
+impl Payloads for NoStore {
+    type Chunk = [u64; 3];
+    type Error = Infallible;
+
+    fn length(_: [u64; 3]) -> usize {
+        0
+    }
+    fn write(&mut self, _: Vec<(Key, Vec<u8>)>) -> Result<Vec<[u64; 3]>, Infallible> {
+        match *self {}
+    }
+    fn read(&mut self, _: &[[u64; 3]], _: &mut dyn FnMut(usize, &[u8])) -> Result<(), Infallible> {
+        match *self {}
+    }
+    fn free(&mut self, _: [u64; 3]) -> Result<(), Infallible> {
+        match *self {}
+    }
+    fn thin(
+        &mut self,
+        _: &dyn Fn(Key, [u64; 3]) -> bool,
+    ) -> Result<Option<Vec<(Key, [u64; 3])>>, Infallible> {
+        match *self {}
+    }
+}
+
+/// A chunk in the store, and the time of the earliest measurement in it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Stored<C> {
+    chunk: C,
+    first: i64,
+}
+
+/// What is kept of a browser.
+#[derive(Debug)]
+struct Kept<C> {
+    shard: u8,
+    /// In memory.
+    fresh: Vec<u8>,
+    /// In the store.
+    stored: Vec<Stored<C>>,
+}
+
+impl<C> Kept<C> {
+    fn of(shard: u8) -> Kept<C> {
+        Kept {
+            shard,
+            fresh: Vec::new(),
+            stored: Vec::new(),
+        }
+    }
+}
+
+/// A sealed visit that no version of a table holds for sure.
+#[derive(Debug)]
+struct Sealed<C> {
+    row: SealedRow,
+    shard: u8,
+    browser_id: Box<[u8]>,
+    /// Its bytes, if they are not in the store.
+    fresh: Option<Arc<Vec<u8>>>,
+    stored: Vec<Stored<C>>,
+}
+
+type Browsers<C> = HashMap<Key, Kept<C>, BuildHasherDefault<KeyHasher>>;
+
+/// The measurements of open visits, by browser: 40 bytes and their own, each.
+#[derive(Debug)]
+pub struct Measurements<P: Payloads> {
+    browsers: Browsers<P::Chunk>,
+    /// In the order of seals.
+    sealed: VecDeque<Sealed<P::Chunk>>,
+    store: Option<P>,
+    /// Bytes in memory.
+    fresh: usize,
+    /// How many may be.
+    limit: usize,
+    /// Bytes of visits that are not sealed.
+    bytes: usize,
+}
+
+/// Browser keys are hashes already.
+#[derive(Debug, Default)]
+pub(super) struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        let word = bytes
+            .first_chunk()
+            .map_or(0, |word| u64::from_ne_bytes(*word));
+        self.0 = self.0.rotate_left(32) ^ word;
+    }
+    fn write_u64(&mut self, word: u64) {
+        self.0 = self.0.rotate_left(32) ^ word;
+    }
+    fn write_usize(&mut self, _: usize) {}
+}
+
+impl Default for Measurements<NoStore> {
+    fn default() -> Measurements<NoStore> {
+        Measurements::new(None, usize::MAX)
+    }
+}
+
+impl<P: Payloads> Measurements<P> {
+    /// None kept. With a store, at most `limit` bytes are held in memory.
+    pub fn new(store: Option<P>, limit: usize) -> Measurements<P> {
+        Measurements {
+            browsers: Browsers::default(),
+            sealed: VecDeque::new(),
+            store,
+            fresh: 0,
+            limit,
+            bytes: 0,
+        }
+    }
+
+    /// What a snapshot holds of these shards. Sealed visits come back as if they were sealed now: see
+    /// [`again`](Measurements::again).
+    pub fn restore(store: P, limit: usize, rows: &[ShardRows]) -> Measurements<P> {
+        let mut kept = Measurements::new(Some(store), limit);
+        for rows in rows {
+            let mut chunks = rows.chunks.iter().map(|row| Stored {
+                chunk: P::Chunk::from(row.chunk),
+                first: row.first,
+            });
+            for row in &rows.kept {
+                let mut own = Kept::of(rows.shard);
+                own.stored.extend(chunks.by_ref().take(row.chunks as usize));
+                kept.bytes += own.stored.iter().map(|s| P::length(s.chunk)).sum::<usize>();
+                kept.browsers.insert(row.key, own);
+            }
+            let mut ids = &rows.ids[..];
+            for row in &rows.sealed {
+                let (browser_id, rest) = ids.split_at(row.id_length as usize);
+                ids = rest;
+                kept.sealed.push_back(Sealed {
+                    row: *row,
+                    shard: rows.shard,
+                    browser_id: browser_id.into(),
+                    fresh: None,
+                    stored: chunks.by_ref().take(row.chunks as usize).collect(),
+                });
+            }
+        }
+        kept.sealed
+            .make_contiguous()
+            .sort_by_key(|sealed| sealed.row.tick);
+        kept
+    }
+
+    /// The store, if there is one.
+    pub fn store(&mut self) -> Option<&mut P> {
+        self.store.as_mut()
+    }
+
+    /// Keeps a measurement.
+    #[inline]
+    pub fn add(&mut self, record: Record<'_>) {
+        let own = self.browsers.entry(record.head.browser);
+        let bytes = &mut own.or_insert_with(|| Kept::of(record.head.shard)).fresh;
+        let before = bytes.len();
+        append(record, bytes);
+        self.fresh += bytes.len() - before;
+        self.bytes += bytes.len() - before;
+    }
+
+    /// Bytes kept of open visits.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Brings what is in memory to the store, if it is more than may be; copies forward a little of
+    /// what the store wants to be rid of.
+    ///
+    /// # Errors
+    /// What the store meets.
+    pub fn spill(&mut self) -> Result<(), P::Error> {
+        if self.store.is_none() {
+            return Ok(());
+        }
+        if self.fresh > self.limit {
+            self.flush()?;
+        }
+        self.thin()
+    }
+
+    /// Brings everything to the store.
+    fn flush(&mut self) -> Result<(), P::Error> {
+        let Some(store) = self.store.as_mut() else {
+            return Ok(());
+        };
+        let first = |bytes: &[u8]| {
+            let times = places(bytes);
+            let times = times.iter().map(|place| place.entry.at.time);
+            times.min().unwrap_or(i64::MAX)
+        };
+        let mut group = Vec::new();
+        let mut firsts = Vec::new();
+        let fresh = |kept: &Kept<P::Chunk>| !kept.fresh.is_empty();
+        for (key, kept) in self.browsers.iter_mut().filter(|(_, kept)| fresh(kept)) {
+            firsts.push(first(&kept.fresh));
+            group.push((*key, std::mem::take(&mut kept.fresh)));
+        }
+        let open = group.len();
+        for sealed in &mut self.sealed {
+            if let Some(bytes) = sealed.fresh.take() {
+                firsts.push(first(&bytes));
+                let bytes = Arc::try_unwrap(bytes).unwrap_or_else(|shared| shared.to_vec());
+                group.push((sealed.row.browser, bytes));
+            }
+        }
+        self.fresh = 0;
+        if group.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<Key> = group[..open].iter().map(|(key, _)| *key).collect();
+        let written = store.write(group)?;
+        let mut stored = written.into_iter().zip(firsts);
+        let mut stored = move || stored.next().map(|(chunk, first)| Stored { chunk, first });
+        for key in keys {
+            if let Some(kept) = self.browsers.get_mut(&key) {
+                kept.stored.extend(stored());
+            }
+        }
+        for sealed in &mut self.sealed {
+            if sealed.stored.is_empty() {
+                sealed.stored.extend(stored());
+            }
+        }
+        Ok(())
+    }
+
+    fn thin(&mut self) -> Result<(), P::Error> {
+        let Some(store) = self.store.as_mut() else {
+            return Ok(());
+        };
+        let browsers = &self.browsers;
+        let live = |key: Key, chunk: P::Chunk| {
+            let own = browsers.get(&key);
+            own.is_some_and(|kept| kept.stored.iter().any(|own| own.chunk == chunk))
+        };
+        let Some(moved) = store.thin(&live)? else {
+            return Ok(());
+        };
+        let chunks: Vec<P::Chunk> = moved.iter().map(|(_, chunk)| *chunk).collect();
+        let browsers = &mut self.browsers;
+        let mut fresh = 0;
+        store.read(&chunks, &mut |n, bytes| {
+            let (key, chunk) = moved[n];
+            if let Some(own) = browsers.get_mut(&key) {
+                own.stored.retain(|stored| stored.chunk != chunk);
+                own.fresh.extend_from_slice(bytes);
+                fresh += bytes.len();
+            }
+        })?;
+        self.fresh += fresh;
+        chunks.into_iter().try_for_each(|chunk| store.free(chunk))
+    }
+
+    /// Gives out the visits that these ends have sealed, in their order: of each browser the first
+    /// of its measurements. What is no end of a visit is passed over. A browser's bytes are walked
+    /// once, however many of its visits have ended.
+    ///
+    /// # Errors
+    /// What the store meets.
+    ///
+    /// # Panics
+    /// If there are fewer than an end says: then a measurement was tagged and not kept.
+    pub fn complete(&mut self, ends: &[Lifecycle]) -> Result<Vec<Complete>, P::Error> {
+        let ended = |end: &&Lifecycle| matches!(end.change, Change::Ended { .. });
+        let mut ends: Vec<_> = ends.iter().filter(ended).enumerate().collect();
+        let mut whole: Vec<Option<(Complete, Sealed<P::Chunk>)>> =
+            ends.iter().map(|_| None).collect();
+        ends.sort_by_key(|(_, end)| end.browser);
+        let groups: Vec<_> = ends
+            .chunk_by(|(_, a), (_, b)| a.browser == b.browser)
+            .collect();
+
+        // What these browsers have in the store and these ends need, all at once.
+        let mut kept: Vec<Kept<P::Chunk>> = Vec::with_capacity(groups.len());
+        let mut wanted = Vec::new();
+        let mut of = Vec::new();
+        for (n, ends) in groups.iter().enumerate() {
+            let end = ends[0].1;
+            let own = self.browsers.remove(&end.browser);
+            let own = own.unwrap_or_else(|| Kept::of(end.shard));
+            let last = ends.iter().map(|(_, end)| last_seen(end)).max();
+            for stored in own.stored.iter().filter(|s| Some(s.first) <= last) {
+                wanted.push(stored.chunk);
+                of.push(n);
+            }
+            self.bytes -= own.fresh.len();
+            self.fresh -= own.fresh.len();
+            kept.push(own);
+        }
+        let mut read: Vec<Vec<u8>> = vec![Vec::new(); kept.len()];
+        if let Some(store) = self.store.as_mut()
+            && !wanted.is_empty()
+        {
+            store.read(&wanted, &mut |n, bytes| {
+                read[of[n]].extend_from_slice(bytes);
+            })?;
+        }
+        for (n, ends) in groups.iter().enumerate() {
+            let own = std::mem::replace(&mut kept[n], Kept::of(0));
+            let bytes = std::mem::take(&mut read[n]);
+            self.of_browser(ends, own, bytes, &mut whole)?;
+        }
+        let retain = self.store.is_some();
+        let mut visits = Vec::with_capacity(whole.len());
+        for (visit, sealed) in whole.into_iter().flatten() {
+            visits.push(visit);
+            if retain {
+                self.fresh += sealed.fresh.as_ref().map_or(0, |bytes| bytes.len());
+                self.sealed.push_back(sealed);
+            }
+        }
+        Ok(visits)
+    }
+
+    /// Takes a browser's visits out of what is kept of it: `own`, of which `read` is what these ends
+    /// need of the store.
+    fn of_browser(
+        &mut self,
+        ends: &[(usize, &Lifecycle)],
+        own: Kept<P::Chunk>,
+        read: Vec<u8>,
+        whole: &mut [Option<(Complete, Sealed<P::Chunk>)>],
+    ) -> Result<(), P::Error> {
+        let Kept {
+            fresh,
+            stored,
+            shard,
+        } = own;
+        let last = ends.iter().map(|(_, end)| last_seen(end)).max();
+        let (used, later): (Vec<_>, Vec<_>) = stored
+            .into_iter()
+            .partition(|stored| Some(stored.first) <= last);
+        self.bytes -= read.len();
+        // A visit whose bytes all lie in the store, and nothing else with them, stays there.
+        let in_store = fresh.is_empty() && ends.len() == 1 && self.store.is_some();
+        let mut bytes = read;
+        if bytes.is_empty() {
+            bytes = fresh;
+        } else {
+            bytes.extend_from_slice(&fresh);
+        }
+        let mut places = in_order(&bytes);
+        let mut left_in_store = false;
+        for (index, end) in ends {
+            let Change::Ended {
+                visit,
+                started,
+                last_seen,
+                measurements: count,
+                reason,
+            } = end.change
+            else {
+                continue;
+            };
+            assert!(
+                places.len() >= count as usize,
+                "a visit of {count} measurements, of which {} were kept",
+                places.len()
+            );
+            let rest = places.split_off(count as usize);
+            let mut own = std::mem::replace(&mut places, rest);
+            let alone = places.is_empty() && ends.len() == 1;
+            left_in_store = in_store && alone;
+            let own_bytes = if alone {
+                bytes.shrink_to_fit();
+                std::mem::take(&mut bytes)
+            } else {
+                copied(&mut own, &bytes)
+            };
+            let first = own.first().map_or(Position::default(), |p| p.entry.at);
+            let own_bytes = Arc::new(own_bytes);
+            let sealed = Sealed {
+                row: SealedRow::of(end, first),
+                shard: end.shard,
+                browser_id: end.browser_id.clone(),
+                fresh: (!left_in_store).then(|| own_bytes.clone()),
+                stored: if left_in_store {
+                    used.clone()
+                } else {
+                    Vec::new()
+                },
+            };
+            let complete = Complete {
+                tick: end.tick,
+                shard: end.shard,
+                visit: bytes_of_words(visit),
+                browser_id: end.browser_id.clone(),
+                started,
+                last_seen,
+                reason,
+                measurements: own,
+                bytes: own_bytes,
+            };
+            whole[*index] = Some((complete, sealed));
+        }
+        if !left_in_store && let Some(store) = self.store.as_mut() {
+            for stored in used {
+                store.free(stored.chunk)?;
+            }
+        }
+        if !places.is_empty() || !later.is_empty() {
+            let kept = copied(&mut places, &bytes);
+            self.bytes += kept.len();
+            self.fresh += kept.len();
+            let rest = Kept {
+                shard,
+                fresh: kept,
+                stored: later,
+            };
+            self.browsers.insert(ends[0].1.browser, rest);
+        }
+        Ok(())
+    }
+
+    /// Lets go of sealed visits that a table holds: those sealed at or before `tick`.
+    ///
+    /// # Errors
+    /// What the store meets.
+    pub fn committed(&mut self, tick: Tick) -> Result<(), P::Error> {
+        while let Some(sealed) = self.sealed.pop_front_if(|s| s.row.tick <= tick) {
+            self.fresh -= sealed.fresh.map_or(0, |bytes| bytes.len());
+            if let Some(store) = self.store.as_mut() {
+                for stored in sealed.stored {
+                    store.free(stored.chunk)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The visits that were sealed before a snapshot and that no table holds, in the order of their
+    /// seals, from the `n`th on and about `bytes` of them; how many there were.
+    ///
+    /// # Errors
+    /// What the store meets.
+    pub fn again(&mut self, n: usize, bytes: usize) -> Result<(usize, Vec<Complete>), P::Error> {
+        let Some(store) = self.store.as_mut() else {
+            return Ok((0, Vec::new()));
+        };
+        let mut whole = Vec::new();
+        let mut held = 0;
+        let mut seen = 0;
+        for sealed in self.sealed.iter().skip(n) {
+            if held > bytes {
+                break;
+            }
+            seen += 1;
+            let mut read = Vec::new();
+            let chunks: Vec<P::Chunk> = sealed.stored.iter().map(|s| s.chunk).collect();
+            store.read(&chunks, &mut |_, bytes| read.extend_from_slice(bytes))?;
+            if let Some(bytes) = &sealed.fresh {
+                read.extend_from_slice(bytes);
+            }
+            let mut own = in_order(&read);
+            own.retain(|place| place.entry.at >= sealed.row.first);
+            own.truncate(sealed.row.measurements as usize);
+            held += read.len();
+            let end = sealed.row.end(sealed.shard, &sealed.browser_id);
+            if let Change::Ended {
+                visit,
+                started,
+                last_seen,
+                reason,
+                ..
+            } = end.change
+            {
+                whole.push(Complete {
+                    tick: end.tick,
+                    shard: end.shard,
+                    visit: bytes_of_words(visit),
+                    browser_id: end.browser_id,
+                    started,
+                    last_seen,
+                    reason,
+                    measurements: own,
+                    bytes: Arc::new(read),
+                });
+            }
+        }
+        Ok((seen, whole))
+    }
+
+    /// All that is kept, as rows, with everything in the store. Costs some 100 ns a browser.
+    ///
+    /// # Errors
+    /// What the store meets.
+    pub fn save(&mut self) -> Result<Vec<ShardRows>, P::Error> {
+        self.flush()?;
+        let row = |stored: &Stored<P::Chunk>| ChunkRow {
+            chunk: stored.chunk.into(),
+            first: stored.first,
+        };
+        let empty = |shard| ShardRows {
+            shard,
+            ..ShardRows::default()
+        };
+        let mut shards: Vec<ShardRows> = (0..=255).map(empty).collect();
+        for (key, kept) in &self.browsers {
+            let rows = &mut shards[usize::from(kept.shard)];
+            rows.kept.push(KeptRow {
+                key: *key,
+                chunks: kept.stored.len() as u64,
+            });
+            rows.chunks.extend(kept.stored.iter().map(row));
+        }
+        for sealed in &self.sealed {
+            let rows = &mut shards[usize::from(sealed.shard)];
+            rows.sealed.push(SealedRow {
+                chunks: sealed.stored.len() as u32,
+                ..sealed.row
+            });
+            rows.chunks.extend(sealed.stored.iter().map(row));
+            rows.ids.extend_from_slice(&sealed.browser_id);
+        }
+        shards.retain(|rows| !rows.kept.is_empty() || !rows.sealed.is_empty());
+        Ok(shards)
+    }
+}
+
+fn last_seen(end: &Lifecycle) -> i64 {
+    match end.change {
+        Change::Ended { last_seen, .. } => last_seen,
+        _ => i64::MIN,
+    }
+}

@@ -1,0 +1,237 @@
+//! Whole visits: keeps the measurements of open visits, and gives each visit's out, whole and in
+//! order, when it is sealed. [`complete`] is the fragment, [`Measurements`] what it keeps.
+
+mod kept;
+pub mod saved;
+mod whole;
+
+use std::collections::VecDeque;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+use crate::batch::Batch;
+use crate::cut::{Cut, Cuts};
+use crate::visit::Tick;
+use crate::visits::{Change, Lifecycle, Visits, complete_until};
+pub use kept::{Measurements, NoStore, Payloads};
+use saved::ShardRows;
+pub use whole::{Complete, Kept};
+
+/// So many bytes of visits are given out at once.
+const ENOUGH: usize = 32 << 20;
+/// So many visits are looked for in the store at once.
+const TOGETHER: usize = 4_096;
+
+/// What surrounds [`complete`].
+pub trait Surroundings<E> {
+    /// The bytes kept have grown, or shrunk, by so many.
+    fn kept(&mut self, change: i64);
+    /// The store has met an error; nothing more is given out.
+    fn failed(&mut self, error: E);
+    /// The state as of a snapshot's tick.
+    fn save(&mut self, at: Tick, rows: Vec<ShardRows>);
+    /// The tick up to which tables hold all sealed visits for sure.
+    fn committed(&self) -> Tick;
+}
+
+/// Keeps what is tagged until its visit is sealed; gives out sealed visits, whole, in the order of
+/// their seals. It begins with what is kept in `measurements`, and first gives out again what was
+/// sealed before and is not in a table.
+///
+/// Costs a look-up and a copy of its bytes a measurement; what is in a store is read again once.
+pub fn complete<'s, P: Payloads + 'static>(
+    visits: &Visits<'s>,
+    cuts: StreamVec<'s, u64, Cut>,
+    measurements: Measurements<P>,
+    mut around: impl Surroundings<P::Error> + 'static,
+) -> StreamVec<'s, u64, Complete> {
+    let mut builder = OperatorBuilder::new("Complete".to_owned(), visits.tagged.scope());
+    let mut tagged = builder.new_input(visits.tagged.clone(), Pipeline);
+    let mut repeated = builder.new_input(visits.repeated.clone(), Pipeline);
+    let mut lifecycle = builder.new_input(visits.lifecycle.clone(), Pipeline);
+    let mut heard = builder.new_input(cuts, Pipeline);
+    let (output, stream) = builder.new_output();
+    let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Complete>>>::from(output);
+    let activator = visits
+        .tagged
+        .scope()
+        .activator_for(builder.operator_info().address);
+    builder.build(move |caps| {
+        let mut cap = caps.into_iter().next();
+        let mut kept = measurements;
+        let mut ends: VecDeque<Lifecycle> = VecDeque::new();
+        let mut cuts = Cuts::default();
+        // What is tagged behind a cut that is not passed waits: the cut's snapshot must not hold it.
+        let mut waiting: VecDeque<Batch> = VecDeque::new();
+        let mut again = Some(0);
+        let mut heard_bytes = 0;
+        move |frontiers| {
+            tagged.for_each(|_, batch| waiting.push_back(std::mem::take(batch)));
+            repeated.for_each(|_, batch| waiting.push_back(std::mem::take(batch)));
+            lifecycle.for_each(|_, said| {
+                let ended = |said: &Lifecycle| matches!(said.change, Change::Ended { .. });
+                ends.extend(said.drain(..).filter(ended));
+            });
+            heard.for_each(|_, heard| heard.drain(..).for_each(|cut| cuts.add(cut)));
+            let Some(held) = cap.as_mut() else { return };
+            let until = complete_until(frontiers);
+            let mut step = || -> Result<Tick, P::Error> {
+                let mut give = |visits: &mut Vec<Complete>| {
+                    if !visits.is_empty() {
+                        output.activate().session(&*held).give_container(visits);
+                    }
+                };
+                if again.is_none_or(|n| n == 0) {
+                    kept.committed(around.committed())?;
+                }
+                // What was sealed before the snapshot comes first, a part at a time.
+                if let Some(n) = again {
+                    let (seen, mut visits) = kept.again(n, ENOUGH)?;
+                    again = (seen > 0).then_some(n + seen);
+                    give(&mut visits);
+                    if again.is_some() {
+                        activator.activate();
+                        return Ok(*held.time());
+                    }
+                }
+                loop {
+                    // Of a cut that is to come nothing is known before the frontier is there.
+                    let cut = cuts.first().filter(|cut| *cut <= until);
+                    let limit = cut.unwrap_or(until);
+                    add_before(&mut waiting, limit, &mut kept);
+                    let mut given = 0;
+                    while ends.front().is_some_and(|end| end.tick < limit) {
+                        if given > ENOUGH {
+                            activator.activate();
+                            return Ok(ends[0].tick.max(*held.time()).min(until));
+                        }
+                        let ready = ends.partition_point(|end| end.tick < limit).min(TOGETHER);
+                        let ready: Vec<Lifecycle> = ends.drain(..ready).collect();
+                        let mut visits = kept.complete(&ready)?;
+                        given += visits.iter().map(Complete::bytes).sum::<usize>();
+                        give(&mut visits);
+                    }
+                    match cut.and_then(|cut| cuts.next(cut)) {
+                        Some(cut) if cut.snapshot => around.save(cut.tick, kept.save()?),
+                        Some(_) => {}
+                        None => break,
+                    }
+                }
+                kept.spill()?;
+                Ok(until)
+            };
+            let to = match step() {
+                Ok(to) => to,
+                Err(error) => {
+                    around.failed(error);
+                    return;
+                }
+            };
+            around.kept(kept.bytes() as i64 - heard_bytes);
+            heard_bytes = kept.bytes() as i64;
+            if to == u64::MAX {
+                cap = None
+            } else if to > *held.time() {
+                held.downgrade(&to)
+            }
+        }
+    });
+    stream
+}
+
+/// Keeps what was tagged before `limit`.
+fn add_before<P: Payloads>(waiting: &mut VecDeque<Batch>, limit: Tick, kept: &mut Measurements<P>) {
+    waiting.retain_mut(|batch| {
+        let mut later = 0;
+        for record in batch.records() {
+            if record.head.tick < limit {
+                kept.add(record);
+            } else {
+                later += 1;
+            }
+        }
+        if later > 0 {
+            batch.heads_mut().retain(|head| head.tick >= limit);
+        }
+        later > 0
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{BatchBuilder, Head};
+    use crate::visit::{EndReason, Position};
+
+    fn keep(kept: &mut Measurements<NoStore>, records: &[(i64, u64, &str)]) {
+        let mut builder = BatchBuilder::default();
+        for (time, event, body) in records {
+            let head = Head {
+                at: Position {
+                    time: *time,
+                    event: [0, *event],
+                },
+                ..Head::default()
+            };
+            builder.push(head, b"b", body.as_bytes(), |out| out.push(b'c'));
+        }
+        builder.take().records().for_each(|record| kept.add(record));
+    }
+
+    fn ended(measurements: u32) -> Lifecycle {
+        let change = Change::Ended {
+            visit: [1, 2],
+            started: 1,
+            last_seen: 2,
+            measurements,
+            reason: EndReason::Size,
+        };
+        Lifecycle {
+            tick: 9_000,
+            shard: 0,
+            browser: [0; 2],
+            browser_id: (*b"b").into(),
+            change,
+        }
+    }
+
+    #[test]
+    fn a_visit_is_the_first_of_its_browsers_measurements_in_order_and_the_rest_stays() {
+        let mut kept = Measurements::<NoStore>::default();
+        keep(
+            &mut kept,
+            &[(5, 1, "e"), (1, 1, "a"), (3, 2, "c"), (3, 1, "b")],
+        );
+        let bodies = |c: &Complete| {
+            c.measurements()
+                .map(|m| String::from_utf8(m.body.to_vec()).unwrap())
+                .collect::<String>()
+        };
+        assert_eq!(bodies(&kept.complete(&[ended(3)]).unwrap()[0]), "abc");
+        keep(&mut kept, &[(4, 1, "d"), (6, 1, "f"), (7, 1, "g")]);
+        let other = Lifecycle {
+            browser: [1; 2],
+            ..ended(0)
+        };
+        let whole = kept.complete(&[ended(2), other, ended(1)]).unwrap();
+        assert_eq!(
+            whole.iter().map(bodies).collect::<Vec<_>>(),
+            ["de", "", "f"]
+        );
+        assert_eq!(bodies(&kept.complete(&[ended(1)]).unwrap()[0]), "g");
+        assert_eq!(kept.bytes(), 0);
+    }
+
+    #[test]
+    fn of_one_identity_the_least_bytes_are_kept() {
+        let mut kept = Measurements::<NoStore>::default();
+        keep(&mut kept, &[(1, 1, "b"), (1, 1, "a"), (1, 1, "ab")]);
+        let whole = kept.complete(&[ended(1)]).unwrap().remove(0);
+        assert_eq!(whole.len(), 1);
+        assert_eq!(whole.measurements().next().unwrap().body, b"a");
+    }
+}

@@ -1,0 +1,144 @@
+//! What recovery needs of a disk: small files that are put whole or not at all, and logs that are
+//! appended to. The seam at which a simulated disk stands in; [`Folder`] is the real one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::RecoveryError;
+use crate::disk as durable;
+
+/// A place for files, named by paths relative to it, with `/`.
+pub trait Disk {
+    /// A file that is appended to.
+    type File: Append;
+
+    /// The names in a folder, sorted; none if there is no such folder.
+    fn list(&self, folder: &str) -> Result<Vec<String>, RecoveryError>;
+    /// A file's bytes; `None` if there is no such file.
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, RecoveryError>;
+    /// Puts a file whole and durably, unless it is there; whether it was put. Of any number of
+    /// racing calls, one returns true.
+    fn put_if_absent(&self, name: &str, bytes: &[u8]) -> Result<bool, RecoveryError>;
+    /// Creates a file to append to. It must not be there.
+    fn create(&self, name: &str) -> Result<Self::File, RecoveryError>;
+    /// Removes a file, if it is there.
+    fn remove(&self, name: &str) -> Result<(), RecoveryError>;
+}
+
+/// A file that is appended to.
+pub trait Append {
+    /// Appends. Not durable, and a crash may leave a part of it.
+    fn append(&mut self, bytes: &[u8]) -> Result<(), RecoveryError>;
+    /// Makes what was appended durable.
+    fn sync(&mut self) -> Result<(), RecoveryError>;
+}
+
+/// A folder of the file system.
+#[derive(Clone, Debug)]
+pub struct Folder(PathBuf);
+
+/// A file in a [`Folder`].
+#[derive(Debug)]
+pub struct FolderFile {
+    path: PathBuf,
+    file: File,
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RecoveryError {
+    let path = path.to_owned();
+    move |source| RecoveryError::Io {
+        action,
+        path,
+        source,
+    }
+}
+
+impl Folder {
+    /// A folder, made if it is not there.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn open(path: &Path) -> Result<Folder, RecoveryError> {
+        durable::create_dir(path).map_err(failed("create", path))?;
+        Ok(Folder(path.to_owned()))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The whole path of a file in it.
+    pub fn path_of(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// The folder that a file is to lie in, made if it is not there.
+    fn parent(&self, name: &str) -> Result<PathBuf, RecoveryError> {
+        let parent = self.path_of(name).parent().unwrap_or(&self.0).to_owned();
+        if !parent.is_dir() {
+            durable::create_dir(&parent).map_err(failed("create", &parent))?;
+        }
+        Ok(parent)
+    }
+}
+
+impl Disk for Folder {
+    type File = FolderFile;
+
+    fn list(&self, folder: &str) -> Result<Vec<String>, RecoveryError> {
+        let path = self.path_of(folder);
+        let mut names = durable::list(&path)
+            .map_err(failed("list", &path))?
+            .unwrap_or_default();
+        names.retain(|name| !name.starts_with('.'));
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, RecoveryError> {
+        let path = self.path_of(name);
+        durable::read(&path).map_err(failed("read", &path))
+    }
+
+    fn put_if_absent(&self, name: &str, bytes: &[u8]) -> Result<bool, RecoveryError> {
+        let parent = self.parent(name)?;
+        let file = name.rsplit('/').next().unwrap_or(name);
+        durable::put_if_absent(&parent, file, bytes).map_err(failed("put", &self.path_of(name)))
+    }
+
+    fn create(&self, name: &str) -> Result<FolderFile, RecoveryError> {
+        let parent = self.parent(name)?;
+        let path = self.path_of(name);
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(failed("create", &path))?;
+        durable::sync_dir(&parent).map_err(failed("sync", &parent))?;
+        Ok(FolderFile { path, file })
+    }
+
+    fn remove(&self, name: &str) -> Result<(), RecoveryError> {
+        let path = self.path_of(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Append for FolderFile {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), RecoveryError> {
+        self.file
+            .write_all(bytes)
+            .map_err(failed("append to", &self.path))
+    }
+
+    fn sync(&mut self) -> Result<(), RecoveryError> {
+        self.file.sync_data().map_err(failed("sync", &self.path))
+    }
+}

@@ -1,0 +1,354 @@
+//! The journal: what lies in each step that a source has closed, so that it can be replayed record
+//! by record at the same ticks.
+//!
+//! A process appends the entries of its workers to a file of its own and syncs them, many at a time
+//! if they come faster than the disk. An entry counts once it is durable; a torn end is none, a torn
+//! middle an error. Files begin with a *base* of every partition, an entry without records, so that
+//! any file together with those after it tells where each partition stands.
+//!
+//! | bytes | file header |
+//! | --- | --- |
+//! | 0..8 | `visitjnl` |
+//! | 8..12 | the format, 1, little-endian |
+//!
+//! Then entries: `J` `N` `L` C5, length and CRC-32 of the body (u32, little-endian), the body: an
+//! [`Entry`] as postcard writes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use visitflow_dataflows::clock::ClockState;
+use visitflow_dataflows::visit::Tick;
+
+use super::{Append, Disk, RecoveryError, number};
+
+const MAGIC: &[u8; 8] = b"visitjnl";
+const FORMAT: u32 = 1;
+const FILE_HEADER: usize = 12;
+const MARK: [u8; 4] = *b"JNL\xc5";
+const ENTRY_HEADER: usize = 12;
+/// A file is closed behind this many bytes.
+const FILE_BYTES: u64 = 64 << 20;
+
+/// What a worker's source has closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The worker.
+    pub worker: u32,
+    /// All ticks before it are closed; `u64::MAX` at the end of input.
+    pub until: Tick,
+    /// What lies in the step, by partition.
+    pub partitions: Vec<Closed>,
+}
+
+/// A partition's part of a step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    /// Which.
+    pub partition: u32,
+    /// The offset of the record after the last of the step.
+    pub next: u64,
+    /// How many records were read at which tick, in order.
+    pub ticks: Vec<(Tick, u32)>,
+    /// A hash of their offsets and lengths; see [`hash`].
+    pub hash: u64,
+    /// Its clock behind them.
+    pub clock: ClockState,
+    /// Whether nothing more will ever be read from it.
+    pub closed: bool,
+    /// Fingerprints of schemas that were found to be known for the first time, and the offset of the
+    /// record which named them. In a base, all that are known.
+    pub schemas: Vec<(u64, u64)>,
+}
+
+/// Goes on with a hash over what was read: records are told apart by offset and length, which costs
+/// no look at their bytes.
+#[inline]
+#[must_use]
+pub fn hash(before: u64, offset: u64, length: usize) -> u64 {
+    let mixed = before ^ offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (length as u64);
+    (mixed ^ (mixed >> 29))
+        .wrapping_mul(0xbf58_476d_1ce4_e5b9)
+        .rotate_left(31)
+}
+
+/// The name of a process's file.
+#[must_use]
+pub fn file_name(incarnation: u64, process: usize, n: u64) -> String {
+    format!(
+        "journal/{}-{process:04}-{}.journal",
+        number(incarnation),
+        number(n)
+    )
+}
+
+/// The incarnation that a file's name says.
+fn incarnation_of(name: &str) -> Option<u64> {
+    name.rsplit('/').next()?.split('-').next()?.parse().ok()
+}
+
+/// A process's journal.
+pub struct Journal<D: Disk> {
+    disk: D,
+    incarnation: u64,
+    process: usize,
+    number: u64,
+    file: D::File,
+    bytes: u64,
+    /// The latest `until` in the open file.
+    until: Tick,
+    /// Closed files that are still needed, with the latest `until` in each.
+    older: Vec<(String, Tick)>,
+    /// By worker and partition: where each stands.
+    bases: BTreeMap<u32, (Tick, BTreeMap<u32, Closed>)>,
+}
+
+impl<D: Disk> Journal<D> {
+    /// Begins the journal of a process with where its workers' partitions stand, durably.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn begin(
+        disk: D,
+        incarnation: u64,
+        process: usize,
+        bases: Vec<Entry>,
+    ) -> Result<Journal<D>, RecoveryError> {
+        let name = file_name(incarnation, process, 0);
+        let mut journal = Journal {
+            file: disk.create(&name)?,
+            disk,
+            incarnation,
+            process,
+            number: 0,
+            bytes: 0,
+            until: 0,
+            older: Vec::new(),
+            bases: BTreeMap::new(),
+        };
+        for base in &bases {
+            journal.keep(base);
+        }
+        journal.write_bases()?;
+        Ok(journal)
+    }
+
+    /// Appends an entry. It counts once [`sync`](Journal::sync) has returned.
+    ///
+    /// # Errors
+    /// What the disk says; the journal must not be used any more then.
+    pub fn append(&mut self, entry: &Entry) -> Result<(), RecoveryError> {
+        self.keep(entry);
+        self.until = self.until.max(entry.until);
+        let bytes = frame(entry);
+        self.bytes += bytes.len() as u64;
+        self.file.append(&bytes)
+    }
+
+    /// Makes what was appended durable.
+    ///
+    /// # Errors
+    /// What the disk says; the journal must not be used any more then.
+    pub fn sync(&mut self) -> Result<(), RecoveryError> {
+        self.file.sync()?;
+        if self.bytes >= FILE_BYTES {
+            self.roll()?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what the snapshot of tick `at`, which is durable, makes needless: this process's
+    /// files before it, and with `all` those of earlier incarnations.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn forget(&mut self, at: Tick, all: bool) -> Result<(), RecoveryError> {
+        if self.until > 0 {
+            self.roll()?;
+        }
+        let (gone, kept) = std::mem::take(&mut self.older)
+            .into_iter()
+            .partition(|(_, until)| *until <= at);
+        self.older = kept;
+        let gone: Vec<(String, Tick)> = gone;
+        for (name, _) in gone {
+            self.disk.remove(&name)?;
+        }
+        if all {
+            for name in self.disk.list("journal")? {
+                if incarnation_of(&name).is_some_and(|n| n < self.incarnation) {
+                    self.disk.remove(&format!("journal/{name}"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn roll(&mut self) -> Result<(), RecoveryError> {
+        let name = file_name(self.incarnation, self.process, self.number);
+        let next = self
+            .disk
+            .create(&file_name(self.incarnation, self.process, self.number + 1))?;
+        self.number += 1;
+        self.file = next;
+        self.older
+            .push((name, std::mem::replace(&mut self.until, 0)));
+        self.bytes = 0;
+        self.write_bases()
+    }
+
+    fn write_bases(&mut self) -> Result<(), RecoveryError> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend_from_slice(&FORMAT.to_le_bytes());
+        for (worker, (until, partitions)) in &self.bases {
+            bytes.extend_from_slice(&frame(&Entry {
+                worker: *worker,
+                until: *until,
+                partitions: partitions.values().cloned().collect(),
+            }));
+        }
+        self.file.append(&bytes)?;
+        self.file.sync()
+    }
+
+    /// Remembers where an entry's partitions stand behind it.
+    fn keep(&mut self, entry: &Entry) {
+        let (until, partitions) = self.bases.entry(entry.worker).or_default();
+        *until = entry.until;
+        for closed in &entry.partitions {
+            let base = partitions.entry(closed.partition).or_default();
+            let mut schemas = std::mem::take(&mut base.schemas);
+            schemas.extend_from_slice(&closed.schemas);
+            *base = Closed {
+                ticks: Vec::new(),
+                hash: 0,
+                schemas,
+                ..closed.clone()
+            };
+        }
+    }
+}
+
+fn frame(entry: &Entry) -> Vec<u8> {
+    let body = postcard::to_stdvec(entry).expect("an entry is plain numbers");
+    let mut bytes = Vec::with_capacity(ENTRY_HEADER + body.len());
+    bytes.extend_from_slice(&MARK);
+    bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+/// The entry at the beginning of `bytes` and its length; `None` if there is no whole one.
+fn unframe(bytes: &[u8]) -> Option<(Entry, usize)> {
+    let header = bytes.get(..ENTRY_HEADER)?;
+    let word = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
+    if header[..4] != MARK {
+        return None;
+    }
+    let body = bytes.get(ENTRY_HEADER..ENTRY_HEADER.checked_add(word(4) as usize)?)?;
+    if crc32fast::hash(body) != word(8) {
+        return None;
+    }
+    let entry = postcard::from_bytes(body).ok()?;
+    Some((entry, ENTRY_HEADER + body.len()))
+}
+
+/// The entries of a file, of which the first `length` bytes count.
+///
+/// # Errors
+/// Another format; a torn middle.
+pub fn entries(name: &str, bytes: &[u8], length: u64) -> Result<Vec<Entry>, RecoveryError> {
+    let bytes = &bytes[..bytes
+        .len()
+        .min(usize::try_from(length).unwrap_or(usize::MAX))];
+    if bytes.len() < FILE_HEADER {
+        return Ok(Vec::new());
+    }
+    let format = u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes"));
+    if bytes[..8] != MAGIC[..] || format != FORMAT {
+        return Err(RecoveryError::Format {
+            file: name.to_owned(),
+            found: if bytes[..8] == MAGIC[..] {
+                format.to_string()
+            } else {
+                "none".to_owned()
+            },
+            expected: FORMAT.to_string(),
+        });
+    }
+    let mut entries = Vec::new();
+    let mut at = FILE_HEADER;
+    while at < bytes.len() {
+        match unframe(&bytes[at..]) {
+            Some((entry, length)) => {
+                entries.push(entry);
+                at += length;
+            }
+            None => {
+                // Torn, if nothing whole comes behind it.
+                let later = (at + 1..bytes.len()).find(|at| unframe(&bytes[*at..]).is_some());
+                return match later {
+                    None => Ok(entries),
+                    Some(later) => Err(RecoveryError::Damaged {
+                        file: name.to_owned(),
+                        at: at as u64,
+                        found: format!("no whole entry, and one at byte {later}"),
+                        expected: "whole entries up to the end".to_owned(),
+                    }),
+                };
+            }
+        }
+    }
+    Ok(entries)
+}
+
+/// Where the journal files of earlier incarnations end: what lies behind was written by somebody who
+/// did not know that it had been replaced.
+pub type Cuts = BTreeMap<String, u64>;
+
+/// Notes where all journal files of incarnations before `incarnation` end now.
+///
+/// # Errors
+/// What the disk says.
+pub fn cut(disk: &impl Disk, incarnation: u64, older: &Cuts) -> Result<Cuts, RecoveryError> {
+    let mut cuts = Cuts::new();
+    for name in disk.list("journal")? {
+        if incarnation_of(&name).is_none_or(|n| n >= incarnation) {
+            continue;
+        }
+        let name = format!("journal/{name}");
+        let length = match older.get(&name) {
+            Some(length) => *length,
+            None => disk.read(&name)?.map_or(0, |bytes| bytes.len() as u64),
+        };
+        cuts.insert(name, length);
+    }
+    Ok(cuts)
+}
+
+/// All entries that count, in order.
+///
+/// # Errors
+/// What the disk says; damage.
+pub fn read(disk: &impl Disk, cuts: &Cuts) -> Result<Vec<Entry>, RecoveryError> {
+    let mut all = Vec::new();
+    for (name, length) in cuts {
+        if let Some(bytes) = disk.read(name)? {
+            all.extend(entries(name, &bytes, *length)?);
+        }
+    }
+    Ok(all)
+}
+
+/// The fingerprints that a base names.
+#[must_use]
+pub fn known(schemas: &[(u64, u64)]) -> Arc<BTreeSet<u64>> {
+    Arc::new(
+        schemas
+            .iter()
+            .map(|(fingerprint, _)| *fingerprint)
+            .collect(),
+    )
+}

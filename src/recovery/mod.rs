@@ -1,0 +1,158 @@
+//! Recovery: how a job goes on after a crash or a stop, so that nothing is lost and nothing said
+//! twice. The protocol, and nothing else: it knows entries, ticks and progress, not visits; it does
+//! no input or output but through [`Disk`], has no thread and reads no clock, so that it runs over a
+//! simulated disk as well (`tests/simulation`).
+//!
+//! - [`journal`]: for every step that a source closes, an entry that says what lies in it. A source
+//!   gives up its capability only when the entry is durable, so a frontier that has passed a tick
+//!   proves that the tick can be replayed exactly.
+//! - [`manifest`]: a snapshot of all state as of a tick, put when every sink has committed up to
+//!   there or has what is uncommitted in its state. Only then may older things go.
+//! - [`claim`]: who runs. Each start claims the next incarnation; whoever finds a higher one than its
+//!   own exits.
+//! - [`start`]: the order of a start.
+//! - [`script`]: what a partition must read again, and at which ticks.
+//!
+//! # Files
+//!
+//! ```text
+//! DIR/claims/INCARNATION.json              a claim, put if absent
+//! DIR/claims/INCARNATION.start.json        what its start found: where older journals end
+//! DIR/journal/INCARNATION-PROCESS-NUMBER.journal
+//! DIR/manifests/NUMBER.json                a snapshot that counts, or the fence of a start
+//! DIR/snapshots/TICK-INCARNATION-WORKER.part   one worker's state as of a tick
+//! DIR/runs/…                               measurements of open visits
+//! ```
+//! INCARNATION, PROCESS, WORKER and NUMBER are decimal, with leading zeros.
+
+pub mod claim;
+pub mod disk;
+pub mod journal;
+pub mod manifest;
+pub mod script;
+pub mod start;
+
+pub use disk::{Append, Disk, Folder};
+
+use std::path::PathBuf;
+
+use visitflow_dataflows::visit::Tick;
+
+/// What can be wrong with what a job has kept.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is not what was written.
+    #[error("{file}, byte {at}: {found}; expected {expected}")]
+    Damaged {
+        /// Which, within the state's folder.
+        file: String,
+        /// Where.
+        at: u64,
+        /// What is there.
+        found: String,
+        /// What should be.
+        expected: String,
+    },
+    /// A file is of another version of the program.
+    #[error("{file} has the format {found}; this program reads {expected}")]
+    Format {
+        /// Which, within the state's folder.
+        file: String,
+        /// Its format.
+        found: String,
+        /// Those that are known.
+        expected: String,
+    },
+    /// Somebody else has started the job.
+    #[error(
+        "the job has been started again, as incarnation {found}; this one, incarnation {own}, ends"
+    )]
+    Superseded {
+        /// The other's.
+        found: u64,
+        /// One's own.
+        own: u64,
+    },
+    /// Something that is not in the log has changed, and ticks would have to be replayed with it.
+    #[error(
+        "{what} has changed since incarnation {incarnation} ({was}, now {is}), which was not stopped but ended; \
+         what it has not committed yet must be replayed as it was. Start it once as it was and stop it \
+         (visitflow stop), or say --accept-other-rules: what is replayed may then differ from what was committed"
+    )]
+    OtherRules {
+        /// Which input.
+        what: String,
+        /// Who ran with the other.
+        incarnation: u64,
+        /// What it was.
+        was: String,
+        /// What it is.
+        is: String,
+    },
+    /// A sink has lost what it had committed.
+    #[error(
+        "{sink} has committed up to tick {found}; the snapshot of tick {tick} expects {expected} or more. \
+         It was replaced, truncated, or belongs to another job"
+    )]
+    SinkBehind {
+        /// Which.
+        sink: String,
+        /// What it says.
+        found: Tick,
+        /// What it said when the snapshot was made.
+        expected: Tick,
+        /// The snapshot's tick.
+        tick: Tick,
+    },
+    /// A sink has more than was journaled.
+    #[error(
+        "{sink} has committed up to tick {found}, but the journal ends at tick {journal}: it belongs to another job, \
+         or the journal has been cut"
+    )]
+    SinkAhead {
+        /// Which.
+        sink: String,
+        /// What it says.
+        found: Tick,
+        /// The end of the journal.
+        journal: Tick,
+    },
+    /// A replay reads something else than was read before.
+    #[error(
+        "partition {partition}: the records before offset {offset} are not those that were read before \
+         ({detail}); the topic was made anew, or has lost or changed records"
+    )]
+    OtherRecords {
+        /// Of the source's topic.
+        partition: u32,
+        /// Where it was noticed.
+        offset: u64,
+        /// What differs.
+        detail: String,
+    },
+    /// The journal has a hole.
+    #[error("the journal of partition {partition} goes on at offset {found}, expected {expected}")]
+    Hole {
+        /// Of the source's topic.
+        partition: u32,
+        /// Where it goes on.
+        found: u64,
+        /// Where it should.
+        expected: u64,
+    },
+}
+
+/// Numbers in file names: sorted as text, they are sorted as numbers.
+fn number(value: u64) -> String {
+    format!("{value:08}")
+}

@@ -1,0 +1,202 @@
+//! The order of a start. Each step stands where it does because any other place loses or repeats
+//! something, see each.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use visitflow_dataflows::visit::Tick;
+
+use super::claim::{self, Claim, Found};
+use super::journal::{self, Entry};
+use super::manifest::{self, Chain, Snapshot};
+use super::script::{self, Resume};
+use super::{Disk, RecoveryError};
+
+/// By sink, the last tick that each of its partitions has committed; 0 for none.
+pub type Progress = BTreeMap<String, Vec<Tick>>;
+
+/// The sinks, as far as a start has to do with them.
+pub trait Sinks {
+    /// What goes wrong in them.
+    type Error: From<RecoveryError>;
+    /// Sees to it that nobody who started before can commit anything any more. `producers` are the
+    /// names that earlier starts have used.
+    fn fence(&mut self, claim: &Claim, producers: &BTreeSet<String>) -> Result<(), Self::Error>;
+    /// How far they have committed.
+    fn progress(&mut self) -> Result<Progress, Self::Error>;
+}
+
+/// Where a job goes on.
+#[derive(Debug)]
+pub struct Start {
+    /// The claim.
+    pub claim: Claim,
+    /// The snapshot from which it goes on, if there is one.
+    pub snapshot: Option<Snapshot>,
+    /// By sink, how far it has committed.
+    pub progress: Progress,
+    /// Where each partition goes on that the journal knows.
+    pub partitions: BTreeMap<u32, Resume>,
+    /// Others begin no earlier than this.
+    pub floor: Tick,
+}
+
+/// Starts a job: on its first process. The others [`join`] it.
+///
+/// # Errors
+/// Each with what is wrong and what to do.
+pub fn start<D: Disk, S: Sinks>(
+    disk: &D,
+    claim: Claim,
+    sinks: &mut S,
+    accept_other_rules: bool,
+) -> Result<(Start, Chain), S::Error> {
+    let before = claim::all(disk)?;
+    // First, so that whoever still runs learns of it before it is harmed.
+    let claim = claim::take(disk, claim)?;
+    // Before anything is read: what is read must stay.
+    let producers = before
+        .iter()
+        .flat_map(|claim| claim.producers.iter().cloned())
+        .collect();
+    sinks.fence(&claim, &producers)?;
+    let chain = Chain::fence(disk, claim.incarnation)?;
+    // After the sinks, else a tick could be committed whose entry no longer counts.
+    let older = last_found(disk, &before)?;
+    let cuts = journal::cut(
+        disk,
+        claim.incarnation,
+        &older.map(|found| found.journals).unwrap_or_default(),
+    )?;
+    let progress = sinks.progress()?;
+    let newest = manifest::newest(disk)?;
+    let found = Found {
+        format: claim::FORMAT,
+        journals: cuts,
+        manifest: newest.as_ref().map(|(n, _)| *n),
+        progress,
+    };
+    let start = plan(disk, claim, &found)?;
+    if !accept_other_rules {
+        same_rules(disk, &before, &start, &found)?;
+    }
+    claim::put_found(disk, start.claim.incarnation, &found)?;
+    Ok((start, chain))
+}
+
+/// Where a job goes on, for a process other than the first.
+///
+/// # Errors
+/// What the disk says; damage.
+pub fn join(disk: &impl Disk, incarnation: u64) -> Result<Start, RecoveryError> {
+    let missing = |what: &str| RecoveryError::Damaged {
+        file: format!("claims/{incarnation}"),
+        at: 0,
+        found: format!("no {what}"),
+        expected: "the first process's; state.dir must be one folder for all processes".to_owned(),
+    };
+    let claim = claim::all(disk)?
+        .into_iter()
+        .find(|claim| claim.incarnation == incarnation)
+        .ok_or_else(|| missing("claim"))?;
+    let found = claim::found(disk, incarnation)?.ok_or_else(|| missing("start"))?;
+    plan(disk, claim, &found)
+}
+
+/// What the last start that came so far has found.
+fn last_found(disk: &impl Disk, claims: &[Claim]) -> Result<Option<Found>, RecoveryError> {
+    for claim in claims.iter().rev() {
+        if let Some(found) = claim::found(disk, claim.incarnation)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// Where to go on, and whether everything fits together.
+fn plan(disk: &impl Disk, claim: Claim, found: &Found) -> Result<Start, RecoveryError> {
+    let snapshot = match found.manifest {
+        Some(n) => manifest::read(disk, n)?.and_then(|manifest| manifest.snapshot),
+        None => None,
+    };
+    let at = snapshot.as_ref().map_or(0, |snapshot| snapshot.tick);
+    for (sink, partitions) in snapshot.iter().flat_map(|snapshot| &snapshot.sinks) {
+        for (partition, expected) in partitions {
+            let own = found.progress.get(sink);
+            let own = own.and_then(|ticks| ticks.get(*partition as usize));
+            let own = own.copied().unwrap_or(0);
+            if own < *expected {
+                return Err(RecoveryError::SinkBehind {
+                    sink: format!("{sink}, partition {partition},"),
+                    found: own,
+                    expected: *expected,
+                    tick: at,
+                });
+            }
+        }
+    }
+    let entries = journal::read(disk, &found.journals)?;
+    let partitions = script::resume(&entries, at)?;
+    let ends = partitions.values().map(|resume| resume.floor);
+    let journal = ends.min().unwrap_or(0);
+    let mut last = 0;
+    for (sink, ticks) in &found.progress {
+        let own = ticks.iter().copied().max().unwrap_or(0);
+        if own > 0 && own >= journal {
+            return Err(RecoveryError::SinkAhead {
+                sink: sink.clone(),
+                found: own,
+                journal,
+            });
+        }
+        last = last.max(own);
+    }
+    Ok(Start {
+        claim,
+        snapshot,
+        progress: found.progress.clone(),
+        partitions,
+        floor: at.max(last + 1),
+    })
+}
+
+/// What is not in the log must be as it was for whatever is replayed.
+fn same_rules(
+    disk: &impl Disk,
+    before: &[Claim],
+    start: &Start,
+    found: &Found,
+) -> Result<(), RecoveryError> {
+    let at = start.snapshot.as_ref().map_or(0, |snapshot| snapshot.tick);
+    for claim in before {
+        let own = format!("journal/{}-", super::number(claim.incarnation));
+        let own = found
+            .journals
+            .iter()
+            .filter(|(name, _)| name.starts_with(&own));
+        let own = own.map(|(name, length)| (name.clone(), *length)).collect();
+        let replays = |entry: &Entry| {
+            let mut ticks = entry.partitions.iter().flat_map(|closed| &closed.ticks);
+            ticks.any(|(tick, _)| *tick >= at)
+        };
+        if !journal::read(disk, &own)?.iter().any(replays) {
+            continue;
+        }
+        let names: BTreeSet<&String> = claim
+            .inputs
+            .keys()
+            .chain(start.claim.inputs.keys())
+            .collect();
+        for name in names {
+            let of = |claim: &Claim| claim.inputs.get(name).cloned().unwrap_or_default();
+            if of(claim) != of(&start.claim) {
+                return Err(RecoveryError::OtherRules {
+                    what: name.clone(),
+                    incarnation: claim.incarnation,
+                    was: of(claim),
+                    is: of(&start.claim),
+                });
+            }
+        }
+    }
+    Ok(())
+}
