@@ -14,6 +14,7 @@ pub mod run;
 pub mod show;
 pub mod sink;
 pub mod source;
+pub mod store;
 pub mod table;
 pub mod wall;
 pub mod why;
