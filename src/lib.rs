@@ -17,6 +17,7 @@ pub mod show;
 pub mod sink;
 pub mod snapshot;
 pub mod source;
+pub mod store;
 pub mod table;
 pub mod wall;
 pub mod why;
