@@ -61,6 +61,12 @@ impl Outboxes {
         }
     }
 
+    /// Empty ones, dealt alike.
+    #[must_use]
+    pub fn like(&self) -> Outboxes {
+        Outboxes::new(self.partitions, self.builders.len())
+    }
+
     fn of(&mut self, shard: u8) -> &mut BatchBuilder {
         let worker = worker_of(shard, self.partitions, self.builders.len());
         &mut self.builders[worker]
@@ -142,6 +148,48 @@ impl Intake {
     /// Forgets which schemas are missing: to be called when the store may know more.
     pub fn look_again(&mut self) {
         self.missing.clear();
+    }
+
+    /// Whether a schema is known, and loads it if it is.
+    ///
+    /// # Errors
+    /// Only if the schema store fails.
+    pub fn learn(&mut self, fingerprint: u64) -> Result<bool, StoreError> {
+        if self.knows(fingerprint) {
+            return Ok(true);
+        }
+        let writer = self.writer(fingerprint)?;
+        let known = writer.is_some();
+        self.writers
+            .extend(writer.map(|writer| (fingerprint, writer)));
+        Ok(known)
+    }
+
+    /// Whether a schema has been met and was known.
+    #[inline]
+    pub fn knows(&self, fingerprint: u64) -> bool {
+        self.writers.contains_key(&fingerprint)
+    }
+
+    /// Decides over a record whose schema was not known when it was read for the first time, as it
+    /// was decided then: by [`take`](Intake::take), whatever is known by now.
+    pub fn take_unknown(
+        &mut self,
+        arrived: Arrived<'_>,
+        clock: &mut PartitionClock,
+        outboxes: &mut Outboxes,
+    ) -> Result<Fate, StoreError> {
+        let Ok((schema, _)) = message::split(arrived.value) else {
+            return self.take(arrived, clock, outboxes);
+        };
+        let known = self.writers.remove(&schema);
+        // Remembered as missing for this one record.
+        let missing = std::mem::replace(&mut self.missing, Missing::of(MISSING));
+        self.missing.add(schema);
+        let fate = self.take(arrived, clock, outboxes);
+        self.missing = missing;
+        self.writers.extend(known.map(|writer| (schema, writer)));
+        fate
     }
 
     /// Decides over a record at the tick of its partition's `clock`, and puts it into the outbox

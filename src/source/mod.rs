@@ -9,11 +9,19 @@
 //!
 //! A new step is begun only while the bytes that were sent and are not committed lie under a
 //! budget; one that was begun is always finished, so nothing can wait for itself.
+//!
+//! With a journal, what lies in a step is written down when it is closed, and the capability is given
+//! up only when that is durable. Later steps go out meanwhile, so a slow disk costs latency, not
+//! throughput.
+
+mod growing;
+mod partition;
+mod reading;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,17 +30,21 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::probe;
 use timely::dataflow::{Scope, Stream, StreamVec};
-use timely::scheduling::Activator;
-use visitflow_dataflows::batch::{Batch, Fate};
-use visitflow_dataflows::clock::PartitionClock;
-use visitflow_dataflows::intake::{Arrived, Intake, Outboxes};
+use timely::scheduling::{Activator, SyncActivator};
+use visitflow_dataflows::batch::Batch;
+use visitflow_dataflows::cut::Cut;
+use visitflow_dataflows::intake::{Intake, Outboxes};
 use visitflow_dataflows::visit::Tick;
-use visitflow_schemas::schema::Schema;
-use visitflow_schemas::store::{FolderStore, SchemaStore, StoreError};
+use visitflow_schemas::store::StoreError;
 
-use crate::log::{LogError, Reader};
+use crate::log::LogError;
+use crate::recovery::RecoveryError;
+use crate::recovery::journal::Entry;
 use crate::run::Failure;
 use crate::wall;
+pub use growing::Growing;
+pub use partition::{Hold, Partition};
+pub use reading::{Reading, Record};
 
 /// A step of a replay has at least this many records, if there are so many.
 pub const STEP_RECORDS: usize = 16 << 10;
@@ -42,70 +54,10 @@ const NAP: Duration = Duration::from_millis(5);
 const BUDGET_NAP: Duration = Duration::from_micros(500);
 /// How often the schema store is asked again for what it did not know, in ms.
 const LOOK_AGAIN: i64 = 1_000;
+/// How many ticks a stop lies ahead.
+const STOP_TICKS: u64 = 5;
 /// How often it is asked whether it is time for a cut, in ms.
 const CUT_ASKED: i64 = 100;
-
-/// A folder of schemas that grows while the job runs: what is not known is looked for in the folder.
-/// The intake asks for what was missing once a second at most.
-pub struct Growing(pub FolderStore);
-
-impl SchemaStore for Growing {
-    fn get(&self, fingerprint: u64) -> Result<Option<Schema>, StoreError> {
-        if let Some(schema) = self.0.get(fingerprint)? {
-            return Ok(Some(schema));
-        }
-        // A file that is still being written, or holds no schema, hides none of the others and
-        // must not end the job.
-        let _ = self.0.rescan();
-        self.0.get(fingerprint)
-    }
-
-    fn put(&self, schema: &Schema) -> Result<(), StoreError> {
-        self.0.put(schema)
-    }
-
-    fn all(&self) -> Result<Vec<Schema>, StoreError> {
-        self.0.all()
-    }
-}
-
-/// A tick at which every table closes its files and commits them: all seals at ticks before
-/// `tick` belong to the version.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
-pub struct Cut {
-    /// The first tick that does not belong.
-    pub tick: Tick,
-    /// Whether the job stops there.
-    pub stop: bool,
-}
-
-/// One partition of the source's topic.
-pub struct Partition {
-    /// Its number.
-    pub index: u32,
-    reader: Reader,
-    clock: PartitionClock,
-    /// The tick of what comes next; `u64::MAX` once it is closed.
-    next: Tick,
-    /// What holds `next` where it is.
-    hold: Hold,
-}
-
-/// Which term of the minimum holds a partition's tick.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Hold {
-    /// The wall clock: everything there is has been read.
-    Wall,
-    /// Its records' own times: there is more to read.
-    Unread,
-    /// A budget: what was read and is not written yet is too much.
-    Paused,
-    /// It was read to its end and is not followed.
-    Closed,
-}
 
 /// What a source tells of itself, for `why`.
 #[derive(Clone, Debug, Default)]
@@ -134,6 +86,25 @@ pub enum SourceError {
     /// The schema store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A replay does not find what was read before.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// A schema is gone that a replay needs.
+    #[error(
+        "the schema {0:016x} was known when its messages were read for the first time, and has left the schema \
+         store; put it back"
+    )]
+    SchemaGone(u64),
+}
+
+/// Where a source writes down what lies in its steps.
+pub struct Journaled {
+    /// Takes an entry.
+    pub write: Box<dyn FnMut(Entry)>,
+    /// Up to where entries are durable.
+    pub durable: Arc<AtomicU64>,
+    /// Is given what wakes the source when that has changed.
+    pub wake: Box<dyn FnMut(SyncActivator)>,
 }
 
 /// What a source needs.
@@ -141,7 +112,7 @@ pub struct Settings {
     /// The topic's name, for what is rejected.
     pub topic: String,
     /// The partitions dealt to this worker.
-    pub partitions: Vec<(u32, Reader, PartitionClock)>,
+    pub partitions: Vec<Partition>,
     /// What decides over records.
     pub intake: Intake,
     /// Where they go.
@@ -160,38 +131,17 @@ pub struct Settings {
     pub stop: Arc<AtomicBool>,
     /// Filled when it was learnt, or said, at which tick the job stops.
     pub stop_at: Rc<Cell<Option<Tick>>>,
-    /// Asked now and then whether it is time for a cut, and whether it is for this worker to say.
-    pub cut_due: Box<dyn FnMut() -> bool>,
+    /// Asked now and then whether it is time for a cut, and whether it is for this worker to say;
+    /// of what is returned the tick is set here.
+    pub cut_due: Box<dyn FnMut() -> Option<Cut>>,
+    /// Where steps are written down, if a job can go on after a crash.
+    pub journal: Option<Journaled>,
+    /// The worker.
+    pub worker: u32,
     /// What the source tells of itself.
     pub state: Arc<Mutex<SourceState>>,
     /// Where it leaves what went wrong.
     pub failure: Failure,
-}
-
-impl Partition {
-    /// Looks at what comes next and says at which tick that is.
-    /// `asked` is a wall time before which nobody had looked.
-    fn look(&mut self, follow: bool, asked: i64) -> Result<(), SourceError> {
-        if self.hold == Hold::Closed {
-            return Ok(());
-        }
-        match self.reader.peek()? {
-            Some(record) => {
-                self.next = self.clock.tick_of(record.log_time, asked);
-                self.hold = Hold::Unread;
-            }
-            None if follow => {
-                self.next = self.clock.tick_at_end(asked, asked);
-                self.clock.advance(self.next);
-                self.hold = Hold::Wall;
-            }
-            None => {
-                self.next = u64::MAX;
-                self.hold = Hold::Closed;
-            }
-        }
-        Ok(())
-    }
 }
 
 struct Source {
@@ -205,6 +155,12 @@ struct Source {
     step_bytes: u64,
     looked_again: i64,
     cut_asked: i64,
+    /// The timestamp of the step at hand; the capability may still be an earlier one.
+    open: Tick,
+    /// Where closed steps end, and whether an entry must be durable before that counts.
+    closing: VecDeque<(Tick, bool)>,
+    /// For what a restored state holds already.
+    discard: Outboxes,
 }
 
 impl Source {
@@ -256,31 +212,22 @@ impl Source {
             };
             last = tick;
             let partition = &mut partitions[at];
-            partition.clock.advance(tick);
-            while let Some(record) = partition.reader.peek()? {
-                partition.next = partition.clock.tick_of(record.log_time, wall);
-                if partition.next > tick {
-                    break;
-                }
-                let arrived = Arrived {
-                    topic: &settings.topic,
-                    partition: partition.index,
-                    offset: record.offset,
-                    log_time: record.log_time,
-                    value: record.value,
-                };
-                let bytes = record.value.len() as u64;
-                let _: Fate =
-                    settings
-                        .intake
-                        .take(arrived, &mut partition.clock, &mut settings.outboxes)?;
-                partition.reader.advance();
-                self.step_records += 1;
-                self.step_bytes += bytes;
+            let Settings {
+                topic,
+                intake,
+                outboxes,
+                ..
+            } = settings;
+            let (step_records, step_bytes) = (&mut self.step_records, &mut self.step_bytes);
+            let took = |outboxes: &mut Outboxes, length: usize| {
+                *step_records += 1;
+                *step_bytes += length as u64;
                 state.records += 1;
-                state.bytes += bytes;
-                settings.outboxes.ready(false).for_each(&mut *send);
-            }
+                state.bytes += length as u64;
+                outboxes.ready(false).for_each(&mut *send);
+            };
+            partition.take(tick, wall, topic, intake, outboxes, &mut self.discard, took)?;
+            self.discard.ready(true).for_each(drop);
             if partition.next <= tick {
                 partition.look(settings.follow, wall)?;
             }
@@ -290,7 +237,93 @@ impl Source {
     }
 }
 
-/// Records, and the cuts of tables, of a worker's partitions.
+impl Source {
+    /// Closes the step at hand, in front of `next`.
+    fn close(&mut self, next: Tick) {
+        self.flying.push_back((self.open, self.step_bytes));
+        self.flying_bytes += self.step_bytes;
+        (self.step_records, self.step_bytes) = (0, 0);
+        self.open = next;
+        let Some(journal) = &mut self.settings.journal else {
+            self.closing.push_back((next, false));
+            return;
+        };
+        let partitions: Vec<_> = self
+            .partitions
+            .iter_mut()
+            .filter_map(Partition::close_step)
+            .collect();
+        // While all follow their scripts the entries are those of before.
+        let fresh = !partitions.is_empty();
+        if fresh {
+            (journal.write)(Entry {
+                worker: self.settings.worker,
+                until: next,
+                partitions,
+            });
+        }
+        self.closing.push_back((next, fresh));
+    }
+
+    /// Up to where the capability may be given up.
+    fn durable(&mut self, held: Tick) -> Tick {
+        let durable = match &self.settings.journal {
+            Some(journal) => journal.durable.load(Ordering::Acquire),
+            None => u64::MAX,
+        };
+        let mut until = held;
+        while let Some((next, _)) = self
+            .closing
+            .pop_front_if(|(next, entry)| !*entry || *next <= durable)
+        {
+            until = until.max(next);
+        }
+        until
+    }
+
+    fn take_back_committed(&mut self) {
+        while let Some((tick, bytes)) = self.flying.front().copied() {
+            if self.settings.committed.less_equal(&tick) {
+                break;
+            }
+            self.flying_bytes -= bytes;
+            self.flying.pop_front();
+        }
+    }
+
+    /// A cut, if it is time for one. It lies in front of what this worker may still say. Any worker
+    /// may say one: what it has not closed yet holds the frontier of all. Of several stops the
+    /// earliest counts, and whoever says one goes no further from now on.
+    fn cut(&mut self, next: Tick, wall: i64) -> Option<Cut> {
+        if next == u64::MAX {
+            return None;
+        }
+        let settings = &mut self.settings;
+        let stop = settings.stop.load(Ordering::Relaxed) && settings.stop_at.get().is_none();
+        let asks = wall - self.cut_asked >= CUT_ASKED;
+        if asks {
+            self.cut_asked = wall;
+        }
+        let due = if asks { (settings.cut_due)() } else { None };
+        if !stop && due.is_none() {
+            return None;
+        }
+        // Others may be ahead a little; a stop behind all of them leaves nothing to be replayed.
+        let ahead = if stop { STOP_TICKS } else { 1 };
+        let tick = next.max(self.open) + ahead * settings.tick_length;
+        if stop {
+            settings.stop_at.set(Some(tick));
+        }
+        Some(Cut {
+            tick,
+            stop,
+            files: stop || due.is_some_and(|cut| cut.files),
+            snapshot: stop || due.is_some_and(|cut| cut.snapshot),
+        })
+    }
+}
+
+/// Records, and cuts, of a worker's partitions.
 pub fn source<'s>(
     scope: Scope<'s, u64>,
     settings: Settings,
@@ -300,21 +333,18 @@ pub fn source<'s>(
     let (cuts, cuts_stream) = builder.new_output();
     let mut records = OutputBuilder::<_, CapacityContainerBuilder<Batch>>::from(records);
     let mut cuts = OutputBuilder::<_, CapacityContainerBuilder<Vec<Cut>>>::from(cuts);
-    let activator: Activator = scope.activator_for(builder.operator_info().address);
+    let address = builder.operator_info().address;
+    let wake = scope.worker().sync_activator_for(address.to_vec());
+    let activator: Activator = scope.activator_for(address);
     builder.build(move |mut caps| {
         let mut settings = settings;
+        if let Some(journal) = &mut settings.journal {
+            (journal.wake)(wake);
+        }
         let partitions = std::mem::take(&mut settings.partitions);
-        let partitions = partitions
-            .into_iter()
-            .map(|(index, reader, clock)| Partition {
-                index,
-                reader,
-                clock,
-                next: 0,
-                hold: Hold::Wall,
-            });
         let mut source = Source {
-            partitions: partitions.collect(),
+            partitions,
+            discard: settings.outboxes.like(),
             settings,
             flying: VecDeque::new(),
             flying_bytes: 0,
@@ -322,20 +352,30 @@ pub fn source<'s>(
             step_bytes: 0,
             looked_again: 0,
             cut_asked: 0,
+            open: 0,
+            closing: VecDeque::new(),
         };
         move |_| {
-            let (Some(held), true) = (caps.first(), !source.settings.failure.is_set()) else {
+            if caps.is_empty() || source.settings.failure.is_set() {
                 return;
-            };
-            let now = *held.time();
-            while let Some((tick, bytes)) = source.flying.front().copied() {
-                if source.settings.committed.less_equal(&tick) {
-                    break;
-                }
-                source.flying_bytes -= bytes;
-                source.flying.pop_front();
             }
-            let stopping = source.settings.stop_at.get().is_some_and(|at| now >= at);
+            let held = *caps[0].time();
+            let durable = source.durable(held);
+            if durable == u64::MAX {
+                caps.clear();
+                source.tell().tick = u64::MAX;
+                return;
+            }
+            if durable > held {
+                caps.iter_mut().for_each(|cap| cap.downgrade(&durable));
+            }
+            if source.open == u64::MAX {
+                // All is read; the journal wakes us when it is durable.
+                return;
+            }
+            source.take_back_committed();
+            let stop_at = source.settings.stop_at.get();
+            let stopping = stop_at.is_some_and(|at| source.open >= at);
             let paused = source.step_records == 0 && source.flying_bytes >= source.settings.budget;
             source.tell().paused = paused;
             if stopping {
@@ -346,16 +386,18 @@ pub fn source<'s>(
                 return;
             }
             let wall = wall::now();
-            if wall - source.looked_again >= LOOK_AGAIN {
+            // Between steps only: what is known must not change within an entry.
+            if source.step_records == 0 && wall - source.looked_again >= LOOK_AGAIN {
                 source.looked_again = wall;
                 source.settings.intake.look_again();
             }
-            let before = source.step_records;
+            let (before, open) = (source.step_records, source.open);
             {
+                let cap = caps[0].delayed(&open);
                 let mut output = records.activate();
-                let mut session = output.session(held);
+                let mut session = output.session(&cap);
                 let send = &mut |mut batch: Batch| session.give_container(&mut batch);
-                if let Err(error) = source.read(now, wall, send) {
+                if let Err(error) = source.read(open, wall, send) {
                     source.settings.failure.set(error);
                     return;
                 }
@@ -363,44 +405,19 @@ pub fn source<'s>(
             let read = source.step_records > before;
             let limit = source.settings.stop_at.get().unwrap_or(u64::MAX);
             let next = source.least().min(limit);
-
-            // A cut lies in front of what this worker may still say, and is said before that. Any
-            // worker may: what it has not closed yet holds the frontier of all. Of several stops the
-            // earliest counts, and whoever says one goes no further from now on.
-            if next != u64::MAX {
-                let asks = wall - source.cut_asked >= CUT_ASKED;
-                if asks {
-                    source.cut_asked = wall;
-                }
-                let settings = &mut source.settings;
-                let stop =
-                    settings.stop.load(Ordering::Relaxed) && settings.stop_at.get().is_none();
-                if stop || (asks && (settings.cut_due)()) {
-                    let tick = next.max(now) + settings.tick_length;
-                    cuts.activate().session(&caps[1]).give(Cut { tick, stop });
-                    if stop {
-                        settings.stop_at.set(Some(tick));
-                    }
-                }
+            if let Some(cut) = source.cut(next, wall) {
+                cuts.activate().session(&caps[1]).give(cut);
             }
-            if next > now {
-                source.flying.push_back((now, source.step_bytes));
-                source.flying_bytes += source.step_bytes;
-                (source.step_records, source.step_bytes) = (0, 0);
+            if next > open {
+                source.close(next);
                 let mut state = source.tell();
                 (state.tick, state.since) = (next, wall);
             }
-            let tell = |p: &Partition| (p.index, p.next, p.hold, p.reader.offset(), p.clock.now());
+            let tell = |p: &Partition| (p.index, p.next, p.hold, p.reading.offset(), p.clock.now());
             let told = source.partitions.iter().map(tell).collect();
             source.tell().partitions = told;
-            if next == u64::MAX {
-                caps.clear();
-                return;
-            }
-            if next > now {
-                caps.iter_mut().for_each(|cap| cap.downgrade(&next));
-            }
-            if read || (next > now && source.partitions.iter().any(|p| p.hold == Hold::Unread)) {
+            let unread = source.partitions.iter().any(|p| p.hold == Hold::Unread);
+            if source.settings.journal.is_none() && next > open || read || (next > open && unread) {
                 activator.activate();
             } else {
                 activator.activate_after(NAP);

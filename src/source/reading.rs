@@ -1,0 +1,67 @@
+//! A partition as a source reads it, of whichever log.
+
+use super::SourceError;
+use crate::log;
+
+/// A record.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Its offset.
+    pub offset: u64,
+    /// When the log took it, in ms.
+    pub log_time: i64,
+    /// The message.
+    pub value: &'a [u8],
+}
+
+/// Reads a partition.
+pub enum Reading {
+    /// Of the embedded log, which answers at once.
+    Embedded(log::Reader),
+}
+
+impl Reading {
+    /// The next record that is there, the same until [`advance`](Reading::advance).
+    ///
+    /// # Errors
+    /// What the log meets.
+    #[inline]
+    pub fn peek(&mut self) -> Result<Option<Record<'_>>, SourceError> {
+        match self {
+            Reading::Embedded(reader) => Ok(reader.peek()?.map(|record| Record {
+                offset: record.offset,
+                log_time: record.log_time,
+                value: record.value,
+            })),
+        }
+    }
+
+    /// Goes past it.
+    #[inline]
+    pub fn advance(&mut self) {
+        match self {
+            Reading::Embedded(reader) => reader.advance(),
+        }
+    }
+
+    /// The offset of what comes next.
+    pub fn offset(&self) -> u64 {
+        match self {
+            Reading::Embedded(reader) => reader.offset(),
+        }
+    }
+
+    /// When the last question was asked, in ms of wall time, to which the answer was that there is
+    /// nothing more; `None` while more is known to be unread, or nobody has answered. `wall` is now,
+    /// and [`peek`](Reading::peek) has just found nothing.
+    pub fn answered(&mut self, wall: i64) -> Option<i64> {
+        match self {
+            Reading::Embedded(_) => Some(wall),
+        }
+    }
+
+    /// Whether its records have to be there at once when they are there at all.
+    pub fn is_immediate(&self) -> bool {
+        matches!(self, Reading::Embedded(_))
+    }
+}
