@@ -73,7 +73,18 @@ pub(super) fn assign(
                 .to_owned();
         }
         Kind::Clock { slot } => *slot(job) = one_of(value, Clock::ALL, Clock::word)?,
-        Kind::NeededFolder { slot } => *slot(job) = path(value, form)?.into(),
+        Kind::Brokers { slot } => {
+            let brokers = value.as_str().filter(|text| are_brokers(text));
+            *slot(job) = Some(brokers.ok_or_else(form)?.to_owned());
+        }
+        Kind::Properties { slot } => {
+            let name = below
+                .filter(|name| !name.is_empty())
+                .ok_or_else(form)?
+                .to_owned();
+            let value = value.as_str().ok_or_else(form)?.to_owned();
+            slot(job).insert(name, value);
+        }
         Kind::Folder { slot } | Kind::File { slot } => *slot(job) = Some(path(value, form)?.into()),
         Kind::Roles { slot } => {
             let path = field_path(below).ok_or_else(form)?;
@@ -87,6 +98,15 @@ pub(super) fn assign(
         }
     }
     Ok(())
+}
+
+/// Whether a text is `HOST:PORT`, or several.
+fn are_brokers(text: &str) -> bool {
+    text.split(',').all(|broker| {
+        broker.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.trim().is_empty() && port.trim().parse::<u16>().is_ok_and(|port| port > 0)
+        })
+    })
 }
 
 fn within<T: PartialOrd>(value: T, least: T, most: T) -> Option<T> {

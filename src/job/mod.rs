@@ -65,8 +65,12 @@ pub struct Job {
     pub limits: Limits,
     /// What is found out about a measurement.
     pub enrich: Enrich,
-    /// Where results go. At least one of `files` and `log` is there.
+    /// Where results go. At least one of `files`, `log` and `kafka` is there.
     pub outputs: Outputs,
+    /// What is kept for a later start.
+    pub state: State,
+    /// Properties of Kafka's clients.
+    pub kafka: BTreeMap<String, String>,
     /// What the anonymized twins need.
     pub privacy: Privacy,
     /// What is written about the run itself.
@@ -77,8 +81,10 @@ pub struct Job {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Source {
     /// The folder of the embedded log.
-    pub log: PathBuf,
-    /// The topic in it.
+    pub log: Option<PathBuf>,
+    /// The brokers of a Kafka, instead of that.
+    pub kafka: Option<String>,
+    /// The topic.
     pub topic: String,
     /// Whether to wait for more at the end of the topic, rather than to end the job there.
     pub follow: bool,
@@ -168,6 +174,10 @@ pub struct Enrich {
 pub struct Outputs {
     /// The folder of the embedded log with the topics of results.
     pub log: Option<PathBuf>,
+    /// The brokers of a Kafka for the topics of results, instead of that.
+    pub kafka: Option<String>,
+    /// The folder of the schemas of results; see [`Job::output_schemas`].
+    pub schemas: Option<PathBuf>,
     /// The partitions of each topic of results, a power of two of at most 256.
     pub partitions: u32,
     /// The folder of the tables.
@@ -178,6 +188,17 @@ pub struct Outputs {
     pub file_age: u64,
     /// Whether results of an earlier run may be removed.
     pub replace: bool,
+}
+
+/// What is kept for a later start.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct State {
+    /// The folder for it; without one a run cannot go on where another was.
+    pub dir: Option<PathBuf>,
+    /// How many bytes the measurements of open visits may take in each process's memory.
+    pub memory: u64,
+    /// How often all state is kept, in ms.
+    pub snapshots: u64,
 }
 
 /// What the anonymized twins need.
@@ -196,11 +217,24 @@ pub struct Observe {
 
 impl Job {
     /// The folder of schemas: `schemas.store`, else `schemas` in the source's log.
-    pub fn schema_store(&self) -> PathBuf {
-        self.schemas
-            .store
-            .clone()
-            .unwrap_or_else(|| self.source.log.join("schemas"))
+    pub fn schema_store(&self) -> Option<PathBuf> {
+        let beside = self.source.log.as_ref().map(|log| log.join("schemas"));
+        self.schemas.store.clone().or(beside)
+    }
+
+    /// The folder of the schemas of results, if there are topics of them: `outputs.schemas`, else
+    /// `schemas` in the output log or in the state's folder.
+    pub fn output_schemas(&self) -> Option<PathBuf> {
+        let outputs = &self.outputs;
+        let kafka = outputs.kafka.as_ref().and(self.state.dir.as_ref());
+        let beside = outputs.log.as_ref().or(kafka)?;
+        let own = outputs.schemas.clone();
+        Some(own.unwrap_or_else(|| beside.join("schemas")))
+    }
+
+    /// The name of a topic of results in Kafka.
+    pub fn kafka_topic(&self, name: &str) -> String {
+        format!("{}-{name}", self.name)
     }
 
     /// A job with what cannot be written down as a default text; it is no right job before the
@@ -210,7 +244,8 @@ impl Job {
             name: settings::name_of_file(file),
             workers: settings::cores(),
             source: Source {
-                log: PathBuf::new(),
+                log: None,
+                kafka: None,
                 topic: String::new(),
                 follow: false,
                 clock: Clock::LogTime,
@@ -240,12 +275,20 @@ impl Job {
             },
             outputs: Outputs {
                 log: None,
+                kafka: None,
+                schemas: None,
                 partitions: 0,
                 files: None,
                 file_size: 0,
                 file_age: 0,
                 replace: false,
             },
+            state: State {
+                dir: None,
+                memory: 0,
+                snapshots: 0,
+            },
+            kafka: BTreeMap::new(),
             privacy: Privacy { salts: None },
             observe: Observe { frontier_log: None },
         }

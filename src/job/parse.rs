@@ -280,7 +280,7 @@ fn is_wrong(errors: &[JobError], name: &str) -> bool {
 fn is_text(kind: &Kind) -> bool {
     matches!(
         kind,
-        Kind::Name { .. } | Kind::NeededFolder { .. } | Kind::Folder { .. } | Kind::File { .. }
+        Kind::Name { .. } | Kind::Brokers { .. } | Kind::Folder { .. } | Kind::File { .. }
     )
 }
 

@@ -17,7 +17,7 @@ pub(super) fn check(file: &JobFile, sure: &dyn Fn(&str) -> bool) -> Vec<JobError
         }
     };
     let job = &file.job;
-    check("source.log", Some(&job.source.log), folder_to_read);
+    check("source.log", job.source.log.as_deref(), folder_to_read);
     check(
         "schemas.store",
         job.schemas.store.as_deref(),
@@ -41,6 +41,12 @@ pub(super) fn check(file: &JobFile, sure: &dyn Fn(&str) -> bool) -> Vec<JobError
         job.outputs.files.as_deref(),
         folder_to_write,
     );
+    check(
+        "outputs.schemas",
+        job.outputs.schemas.as_deref(),
+        folder_to_write,
+    );
+    check("state.dir", job.state.dir.as_deref(), folder_to_write);
     check(
         "observe.frontier_log",
         job.observe.frontier_log.as_deref(),

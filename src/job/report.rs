@@ -4,6 +4,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use crate::kafka;
+
 use super::error::printable;
 use super::quantity::{Bytes, Count, Milliseconds};
 use super::settings::{self, DefaultValue, Kind, SETTINGS, Setting};
@@ -61,8 +63,8 @@ pub(super) fn value_text(job: &Job, name: &str) -> String {
     let job = &mut job.clone();
     let shown = |path: &Path| printable(&path.to_string_lossy());
     let value = match &setting.kind {
-        // The one folder that is known even if it is not written.
-        Kind::Folder { .. } if name == "schemas.store" => Some(shown(&job.schema_store())),
+        // The folder that may be known even if it is not written.
+        Kind::Folder { .. } if name == "schemas.store" => job.schema_store().as_deref().map(shown),
         Kind::Duration { slot, .. } => Some(Milliseconds(*slot(job)).to_string()),
         Kind::Size { slot, .. } => Some(Bytes(*slot(job)).to_string()),
         Kind::Count { slot, .. } => Some(Count(*slot(job)).to_string()),
@@ -71,7 +73,11 @@ pub(super) fn value_text(job: &Job, name: &str) -> String {
         Kind::Flag { slot } => Some(slot(job).to_string()),
         Kind::Name { slot } => Some(slot(job).clone()),
         Kind::Clock { slot } => Some(slot(job).word().to_owned()),
-        Kind::NeededFolder { slot } => Some(shown(slot(job))),
+        Kind::Brokers { slot } => slot(job).clone(),
+        Kind::Properties { slot } => below.and_then(|name| {
+            let value = slot(job).get(name)?;
+            Some(kafka::shown(name, value).to_owned())
+        }),
         Kind::Folder { slot } | Kind::File { slot } => slot(job).as_deref().map(shown),
         Kind::Roles { slot } => below.and_then(|path| Some(slot(job).get(path)?.to_string())),
         Kind::Privacies { slot } => below.and_then(|path| Some(slot(job).get(path)?.to_string())),

@@ -39,23 +39,76 @@ pub(super) fn check(file: &JobFile, sure: &dyn Fn(&str) -> bool) -> Vec<JobError
             "a divisor of a second, such as \"100ms\" or \"250ms\"".to_owned(),
         ));
     }
-    if job.outputs.log.is_none()
-        && job.outputs.files.is_none()
-        && sure("outputs.log")
-        && sure("outputs.files")
-    {
-        errors.push(JobError {
-            place: Place::in_file(&file.file, None),
-            problem: Problem::Missing {
-                key: "outputs.files".to_owned(),
-                expected:
-                    "at least one of outputs.files and outputs.log, each the path of a folder"
-                        .to_owned(),
-            },
-        });
-    }
+    check_presence(file, sure, &mut errors);
     check_paths(file, sure, &mut errors);
     errors
+}
+
+/// What must be there, and what must not be there together.
+fn check_presence(file: &JobFile, sure: &dyn Fn(&str) -> bool, errors: &mut Vec<JobError>) {
+    let job = &file.job;
+    let mut missing = |names: &[&str], key: &str, expected: &str| {
+        if names.iter().all(|name| sure(name)) {
+            errors.push(JobError {
+                place: Place::in_file(&file.file, None),
+                problem: Problem::Missing {
+                    key: key.to_owned(),
+                    expected: expected.to_owned(),
+                },
+            });
+        }
+    };
+    let (source, outputs) = (&job.source, &job.outputs);
+    if source.log.is_none() && source.kafka.is_none() {
+        missing(
+            &["source.log", "source.kafka"],
+            "source.log",
+            "the path of a folder, such as \"shop/log\"; or source.kafka",
+        );
+    }
+    if source.kafka.is_some() && job.schemas.store.is_none() {
+        missing(
+            &["source.kafka", "schemas.store"],
+            "schemas.store",
+            "the path of a folder, since source.kafka is there",
+        );
+    }
+    if outputs.log.is_none() && outputs.kafka.is_none() && outputs.files.is_none() {
+        missing(
+            &["outputs.log", "outputs.kafka", "outputs.files"],
+            "outputs.files",
+            "at least one of outputs.files, outputs.log and outputs.kafka",
+        );
+    }
+    if outputs.kafka.is_some() && job.state.dir.is_none() {
+        missing(
+            &["outputs.kafka", "state.dir"],
+            "state.dir",
+            "the path of a folder, since outputs.kafka is there",
+        );
+    }
+    let pairs = [
+        (
+            ("source.kafka", source.kafka.is_some()),
+            ("source.log", source.log.is_some()),
+        ),
+        (
+            ("outputs.kafka", outputs.kafka.is_some()),
+            ("outputs.log", outputs.log.is_some()),
+        ),
+    ];
+    for (kafka, log) in pairs {
+        if kafka.1 && log.1 && sure(kafka.0) && sure(log.0) {
+            let (blamed, other) = if weight(file.place(log.0)) > weight(file.place(kafka.0)) {
+                (log.0, kafka.0)
+            } else {
+                (kafka.0, log.0)
+            };
+            let expected = format!("not both {kafka} and {log}", kafka = kafka.0, log = log.0);
+            let from = file.place(other).short();
+            errors.push(file.wrong(blamed, format!("{expected} ({other}: {from})")));
+        }
+    }
 }
 
 /// What is written must lie apart from all that is read, and from all else that is written.
@@ -66,7 +119,7 @@ fn check_paths(file: &JobFile, sure: &dyn Fn(&str) -> bool, errors: &mut Vec<Job
         Some((name, path.to_owned(), resolved(path)))
     };
     let read = [
-        place("source.log", Some(&job.source.log)),
+        place("source.log", job.source.log.as_deref()),
         place("schemas.store", job.schemas.store.as_deref()),
         place("schemas.reader", job.schemas.reader.as_deref()),
         place("enrich.geoip", job.enrich.geoip.as_deref()),
@@ -77,6 +130,7 @@ fn check_paths(file: &JobFile, sure: &dyn Fn(&str) -> bool, errors: &mut Vec<Job
     let written = [
         place("outputs.log", job.outputs.log.as_deref()),
         place("outputs.files", job.outputs.files.as_deref()),
+        place("state.dir", job.state.dir.as_deref()),
         place("observe.frontier_log", job.observe.frontier_log.as_deref()),
     ];
     let written: Vec<_> = written.into_iter().flatten().collect();

@@ -96,10 +96,15 @@ pub enum Kind {
         /// Its place.
         slot: Slot<Clock>,
     },
-    /// A folder that the job cannot do without.
-    NeededFolder {
+    /// Brokers, as Kafka's clients take them.
+    Brokers {
         /// Its place.
-        slot: Slot<PathBuf>,
+        slot: Slot<Option<String>>,
+    },
+    /// A section of its own: properties of Kafka's clients.
+    Properties {
+        /// Its place.
+        slot: Slot<BTreeMap<String, String>>,
     },
     /// A folder.
     Folder {
@@ -152,7 +157,11 @@ impl Kind {
                 "a name of letters, digits, `.`, `_` and `-`, at most 200".to_owned()
             }
             Kind::Clock { .. } => format!("one of {}", Clock::ALL.map(Clock::word).join(", ")),
-            Kind::NeededFolder { .. } | Kind::Folder { .. } => "the path of a folder".to_owned(),
+            Kind::Folder { .. } => "the path of a folder".to_owned(),
+            Kind::Brokers { .. } => "HOST:PORT, or several with commas between".to_owned(),
+            Kind::Properties { .. } => {
+                "a section of librdkafka's properties, each with a text".to_owned()
+            }
             Kind::File { .. } => "the path of a file".to_owned(),
             Kind::Roles { .. } => {
                 format!(
@@ -171,7 +180,10 @@ impl Kind {
 
     /// Whether it is a section of its own, with paths of fields for keys.
     pub fn is_by_path(&self) -> bool {
-        matches!(self, Kind::Roles { .. } | Kind::Privacies { .. })
+        matches!(
+            self,
+            Kind::Roles { .. } | Kind::Privacies { .. } | Kind::Properties { .. }
+        )
     }
 
     /// A value as one writes it in a job file, for errors about the form of a value.
@@ -184,7 +196,9 @@ impl Kind {
             Kind::Flag { .. } => "true",
             Kind::Name { .. } => "\"measurements\"",
             Kind::Clock { .. } => "\"log_time\"",
-            Kind::NeededFolder { .. } | Kind::Folder { .. } => "\"shop/log\"",
+            Kind::Folder { .. } => "\"shop/log\"",
+            Kind::Brokers { .. } => "\"broker-1:9092,broker-2:9092\"",
+            Kind::Properties { .. } => "\"security.protocol\" = \"ssl\"",
             Kind::File { .. } => "\"data/countries.mmdb\"",
             Kind::Roles { .. } => "\"visitor.id\" = \"browser_id\"",
             Kind::Privacies { .. } => "\"visitor.id\" = \"pseudonymize\"",
@@ -248,11 +262,20 @@ pub static SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "source.log",
-        kind: Kind::NeededFolder {
+        kind: Kind::Folder {
             slot: |job| &mut job.source.log,
         },
-        default: DefaultValue::Required,
-        meaning: "The folder of the log that is read, as `visitflow import` and `visitflow generate` write it.",
+        default: DefaultValue::Derived("no log"),
+        meaning: "The folder of the log that is read, as `visitflow import` and `visitflow generate` write it. It or \
+                  source.kafka must be there.",
+    },
+    Setting {
+        name: "source.kafka",
+        kind: Kind::Brokers {
+            slot: |job| &mut job.source.kafka,
+        },
+        default: DefaultValue::Derived("no Kafka"),
+        meaning: "Brokers of the Kafka from which is read, instead of source.log. Needs schemas.store.",
     },
     Setting {
         name: "source.topic",
@@ -260,7 +283,7 @@ pub static SETTINGS: &[Setting] = &[
             slot: |job| &mut job.source.topic,
         },
         default: DefaultValue::Text("measurements"),
-        meaning: "The topic in that log.",
+        meaning: "The topic that is read.",
     },
     Setting {
         name: "source.follow",
@@ -277,8 +300,9 @@ pub static SETTINGS: &[Setting] = &[
             slot: |job| &mut job.source.clock,
         },
         default: DefaultValue::Text("log_time"),
-        meaning: "What moves a partition's clock: the times at which the log took the records, or those at which \
-                  they happened, for logs whose own times mean nothing.",
+        meaning: "What moves a partition's clock: the times at which the log took the records (in Kafka a topic with \
+                  message.timestamp.type=LogAppendTime), or those at which they happened, for logs whose own times \
+                  mean nothing.",
     },
     Setting {
         name: "schemas.store",
@@ -427,7 +451,24 @@ pub static SETTINGS: &[Setting] = &[
         },
         default: DefaultValue::Derived("no topics"),
         meaning: "The folder of the log into which the topics `tagged`, `lifecycle`, `late` and \
-                  `rejected` are written. It or outputs.files must be there.",
+                  `rejected` are written. It, outputs.kafka or outputs.files must be there.",
+    },
+    Setting {
+        name: "outputs.kafka",
+        kind: Kind::Brokers {
+            slot: |job| &mut job.outputs.kafka,
+        },
+        default: DefaultValue::Derived("no Kafka"),
+        meaning: "Brokers of the Kafka into which those topics are written, instead of outputs.log, each with the \
+                  job's name before its own: `shop-tagged`. Needs state.dir.",
+    },
+    Setting {
+        name: "outputs.schemas",
+        kind: Kind::Folder {
+            slot: |job| &mut job.outputs.schemas,
+        },
+        default: DefaultValue::Derived("`schemas` in outputs.log, else in state.dir"),
+        meaning: "The folder into which the schemas of the outputs' messages are put.",
     },
     Setting {
         name: "outputs.partitions",
@@ -444,8 +485,8 @@ pub static SETTINGS: &[Setting] = &[
             slot: |job| &mut job.outputs.files,
         },
         default: DefaultValue::Derived("no tables"),
-        meaning: "The folder under which the tables of measurements and visits are written. It or \
-                  outputs.log must be there.",
+        meaning: "The folder under which the tables of measurements and visits are written. It, \
+                  outputs.log or outputs.kafka must be there.",
     },
     Setting {
         name: "outputs.file_size",
@@ -473,8 +514,48 @@ pub static SETTINGS: &[Setting] = &[
             slot: |job| &mut job.outputs.replace,
         },
         default: DefaultValue::Text("false"),
-        meaning: "true: what an earlier run left in the outputs is removed first. false: the job does not start \
-                  when there is any.",
+        meaning: "true: what an earlier run left in outputs.log, outputs.files and state.dir is removed first. \
+                  false: the job goes on where it was, with state.dir, or does not start when there is any.",
+    },
+    Setting {
+        name: "state.dir",
+        kind: Kind::Folder {
+            slot: |job| &mut job.state.dir,
+        },
+        default: DefaultValue::Derived("none: a run cannot go on where another was"),
+        meaning: "The folder in which a job keeps what it needs to go on after a stop or a crash: what was read at \
+                  which tick, all state once in a while, the measurements of open visits. One folder for all \
+                  processes.",
+    },
+    Setting {
+        name: "state.memory",
+        kind: Kind::Size {
+            least: 1_000_000,
+            most: 1_000_000_000_000,
+            slot: |job| &mut job.state.memory,
+        },
+        default: DefaultValue::Text("1GB"),
+        meaning: "How much memory the measurements of open visits may take in each process; the others lie in \
+                  state.dir.",
+    },
+    Setting {
+        name: "state.snapshots",
+        kind: Kind::Duration {
+            least: 100,
+            most: DAY,
+            slot: |job| &mut job.state.snapshots,
+        },
+        default: DefaultValue::Text("1min"),
+        meaning: "How often all state is kept. A start reads again what came since.",
+    },
+    Setting {
+        name: "kafka",
+        kind: Kind::Properties {
+            slot: |job| &mut job.kafka,
+        },
+        default: DefaultValue::Derived("librdkafka's own"),
+        meaning: "Properties of librdkafka, for source.kafka and outputs.kafka: `\"security.protocol\" = \"ssl\"`. A \
+                  value `file:PATH` or `env:NAME` is read from there, for what is secret.",
     },
     Setting {
         name: "privacy.salts",
