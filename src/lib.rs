@@ -9,6 +9,7 @@ pub mod generate;
 pub mod import;
 pub mod interrupt;
 pub mod job;
+pub mod kafka;
 pub mod log;
 pub mod progress;
 pub mod recovery;

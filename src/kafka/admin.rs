@@ -1,0 +1,188 @@
+//! What a topic is, and making one that is not there.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{self, Poll, Wake};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::types::RDKafkaErrorCode as Code;
+
+use super::context::Context;
+use super::{Connection, KafkaError, Patience};
+
+/// A request waits so long for its answer.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// What matters of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// How many partitions it has.
+    pub partitions: usize,
+    /// Whether its brokers stamp records when they take them (`message.timestamp.type` is
+    /// `LogAppendTime`), so that the times of a partition are those of its log.
+    pub log_append_time: bool,
+    /// The largest batch that it takes, in bytes (`max.message.bytes`).
+    pub max_message_bytes: u64,
+}
+
+/// What a topic is, by its brokers. Needs the right to describe the topic and its settings.
+pub fn describe(
+    connection: &Connection,
+    topic: &str,
+    patience: &Patience,
+) -> Result<Topic, KafkaError> {
+    let query = connection.query()?;
+    let admin: AdminClient<Context> = connection.client(&[], Context::default())?;
+    patience.retry(|| {
+        Ok(Topic {
+            partitions: leaders(&query, topic, ANSWER)?.len(),
+            ..settings(&admin, topic)?
+        })
+    })
+}
+
+/// Creates a topic unless it is there, as many copies of it as the brokers make by themselves,
+/// and waits until it can be written. A topic that is there keeps its settings; it is an error
+/// when it has another number of partitions.
+pub fn create(
+    connection: &Connection,
+    topic: &str,
+    partitions: usize,
+    settings: &[(&str, &str)],
+    patience: &Patience,
+) -> Result<(), KafkaError> {
+    let query = connection.query()?;
+    let admin: AdminClient<Context> = connection.client(&[], Context::default())?;
+    let mut wanted = NewTopic::new(topic, partitions as i32, TopicReplication::Fixed(-1));
+    for (name, value) in settings {
+        wanted = wanted.set(name, value);
+    }
+    let doing = || format!("create topic {topic:?}");
+    let mut made = false;
+    patience.retry(|| {
+        match leaders(&query, topic, ANSWER) {
+            Err(KafkaError::NoTopic { .. }) if !made => {}
+            // Not every broker knows of it yet.
+            Err(KafkaError::NoTopic { .. }) => return Err(not_yet(doing())),
+            Err(error) => return Err(error),
+            Ok(found) if found.len() != partitions => {
+                return Err(KafkaError::Partitions {
+                    topic: topic.to_owned(),
+                    found: found.len(),
+                    expected: partitions,
+                });
+            }
+            Ok(found) if found.iter().any(Option::is_none) => return Err(not_yet(doing())),
+            Ok(_) => return Ok(()),
+        }
+        let answers = block_on(admin.create_topics([&wanted], &options()));
+        let answers = answers.map_err(|error| KafkaError::of(doing(), &error))?;
+        for answer in answers {
+            match answer {
+                // Another worker was faster.
+                Ok(_) | Err((_, Code::TopicAlreadyExists)) => made = true,
+                Err((_, code)) => {
+                    return Err(KafkaError::of_code(doing(), Some(code), code.to_string()));
+                }
+            }
+        }
+        Err(not_yet(doing()))
+    })
+}
+
+fn not_yet(doing: String) -> KafkaError {
+    KafkaError::Failed {
+        doing,
+        reason: "its partitions are not there yet".to_owned(),
+    }
+}
+
+/// The broker that leads each partition of a topic, if one does.
+pub(super) fn leaders(
+    query: &BaseConsumer<Context>,
+    topic: &str,
+    answer: Duration,
+) -> Result<Vec<Option<i32>>, KafkaError> {
+    let doing = || format!("look up topic {topic:?}");
+    let metadata = query
+        .fetch_metadata(Some(topic), answer)
+        .map_err(|error| KafkaError::of(doing(), &error))?;
+    let missing = || KafkaError::NoTopic {
+        topic: topic.to_owned(),
+    };
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    let found = found.ok_or_else(missing)?;
+    match found.error().map(Code::from) {
+        None => {}
+        Some(Code::UnknownTopicOrPartition) => return Err(missing()),
+        Some(code) => return Err(KafkaError::of_code(doing(), Some(code), code.to_string())),
+    }
+    let partitions = found.partitions();
+    let mut leaders = vec![None; partitions.len()];
+    for partition in partitions {
+        let leader = partition.leader();
+        // Numbers of partitions have no gaps.
+        if let Some(of) = leaders.get_mut(partition.id() as usize) {
+            *of = (leader >= 0).then_some(leader);
+        }
+    }
+    Ok(leaders)
+}
+
+fn settings(admin: &AdminClient<Context>, topic: &str) -> Result<Topic, KafkaError> {
+    let doing = || format!("read the settings of topic {topic:?}");
+    let failed = |code: Code| match code {
+        Code::UnknownTopicOrPartition => KafkaError::NoTopic {
+            topic: topic.to_owned(),
+        },
+        code => KafkaError::of_code(doing(), Some(code), code.to_string()),
+    };
+    let asked = [ResourceSpecifier::Topic(topic)];
+    let answers = block_on(admin.describe_configs(&asked, &options()))
+        .map_err(|error| KafkaError::of(doing(), &error))?;
+    let mut found = Topic {
+        partitions: 0,
+        log_append_time: false,
+        max_message_bytes: 0,
+    };
+    for answer in answers {
+        for entry in answer.map_err(failed)?.entries {
+            let value = entry.value.as_deref().unwrap_or_default();
+            match &*entry.name {
+                "message.timestamp.type" => found.log_append_time = value == "LogAppendTime",
+                "max.message.bytes" => found.max_message_bytes = value.parse().unwrap_or(0),
+                _ => {}
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new()
+        .request_timeout(Some(ANSWER))
+        .operation_timeout(Some(ANSWER))
+}
+
+/// Waits for what a thread of rdkafka completes; there is no executor here.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(thread::current())).into();
+    let mut context = task::Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
