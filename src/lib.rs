@@ -3,6 +3,7 @@
 
 pub mod anonymize;
 pub mod cli;
+pub mod crash;
 pub mod demo;
 pub mod disk;
 pub mod generate;

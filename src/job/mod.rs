@@ -42,7 +42,7 @@ use visitflow_schemas::role::{Privacy as FieldPrivacy, Role};
 
 pub use error::{JobError, JobErrors, Place, Problem};
 pub use overrides::Override;
-pub use report::{explain, settings_as_markdown};
+pub use report::{explain, settings_as_markdown, value_text};
 pub use settings::{DefaultValue, Kind, SETTINGS, Setting, is_name};
 
 /// Everything a run needs to know. Durations are in milliseconds, sizes in bytes, paths as they

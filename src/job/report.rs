@@ -55,7 +55,7 @@ impl JobFile {
 }
 
 /// A setting's value in a job as a user would write it, without quotes; what is left out, in words.
-pub(super) fn value_text(job: &Job, name: &str) -> String {
+pub fn value_text(job: &Job, name: &str) -> String {
     let Some((setting, below)) = settings::find(name) else {
         return String::new();
     };

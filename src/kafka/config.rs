@@ -226,7 +226,7 @@ fn is_secret(property: &str) -> bool {
         || holds("key") && (holds("pem") || holds("ssl_key"))
 }
 
-fn shown<'a>(property: &str, value: &'a str) -> &'a str {
+pub(crate) fn shown<'a>(property: &str, value: &'a str) -> &'a str {
     match reference(value) {
         None if is_secret(property) => HIDDEN,
         _ => value,

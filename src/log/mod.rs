@@ -103,7 +103,7 @@ mod writer;
 pub use error::LogError;
 pub use frame::Headers;
 pub use producer::Producer;
-pub use reader::{Reader, Record, end_offset, start_offset};
+pub use reader::{Reader, Record, end_offset, last_tick, start_offset};
 pub use topic::Topic;
 pub use writer::{Writer, WriterOptions};
 

@@ -525,6 +525,18 @@ pub fn end_offset(topic: &Topic, partition: u32) -> Result<u64, LogError> {
     }
 }
 
+/// The tick of the last commit of a partition, 0 if none has one. As [`end_offset`].
+///
+/// # Errors
+/// As of [`end_offset`].
+pub fn last_tick(topic: &Topic, partition: u32) -> Result<u64, LogError> {
+    let dir = topic.partition_dir(partition)?;
+    match list_segments(&dir)?.last() {
+        None => Ok(0),
+        Some(&base) => Ok(Segment::open(&dir, base, false)?.walk(true, false)?.tick),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

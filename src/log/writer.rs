@@ -65,6 +65,8 @@ pub struct Writer {
     in_commit: bool,
     /// What was written since the last flush.
     unflushed: u64,
+    /// Whether anything was written that [`unsynced`](Writer::unsynced) has not given out.
+    changed: bool,
     /// A thread that syncs what was written some time ago.
     flush: Option<JoinHandle<io::Result<()>>>,
     /// What such a thread met, for the next sync: the system tells it only once.
@@ -156,6 +158,7 @@ impl Writer {
             dirty: false,
             in_commit: false,
             unflushed: 0,
+            changed: false,
             flush: None,
             flush_error: None,
             // Whoever created it may have died before it synced the directories.
@@ -346,6 +349,7 @@ impl Writer {
             });
         }
         self.end += bytes;
+        self.changed = true;
         self.end_offset = self.next_offset;
         self.in_commit = self.closed.take().is_some_and(|header| header.more);
         self.last_tick = self.closed_tick;
@@ -426,6 +430,26 @@ impl Writer {
             self.dir_dirty = false;
         }
         Ok(())
+    }
+
+    /// What [`sync`](Writer::sync) would make durable, for another thread to do so: files and
+    /// directories whose `sync_all` is still to be called. Empty if nothing was written since.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn unsynced(&mut self) -> Result<Vec<File>, LogError> {
+        let mut files = Vec::new();
+        if std::mem::take(&mut self.changed) {
+            let file = self.segment.file.try_clone();
+            files.push(file.map_err(LogError::io("open", &self.segment.path))?);
+        }
+        if std::mem::take(&mut self.dir_dirty) {
+            for dir in [Some(&*self.partition), self.partition.parent()] {
+                let Some(dir) = dir else { continue };
+                files.push(File::open(dir).map_err(LogError::io("open", dir))?);
+            }
+        }
+        Ok(files)
     }
 
     /// Gives the partition back, with everything committed durable. What was pushed and not

@@ -44,8 +44,17 @@ pub struct Found {
     pub journals: Cuts,
     /// The manifest from which it goes on.
     pub manifest: Option<u64>,
-    /// By sink, the ticks up to which it has committed, by partition.
-    pub progress: BTreeMap<String, Vec<u64>>,
+    /// By sink, how far each of its partitions has committed.
+    pub progress: BTreeMap<String, Vec<Committed>>,
+}
+
+/// How far a partition of a sink has committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Committed {
+    /// The last tick; 0 for none.
+    pub tick: u64,
+    /// The sum of all output up to there; 0 for a sink that keeps none.
+    pub sum: u64,
 }
 
 fn name(incarnation: u64) -> String {

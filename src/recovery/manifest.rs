@@ -38,7 +38,20 @@ pub struct Snapshot {
     pub segments: Vec<u64>,
     /// By sink, how far each partition's commits had come when it was made, for the next start to
     /// see that they are still there.
-    pub sinks: BTreeMap<String, BTreeMap<u32, Tick>>,
+    pub sinks: Vec<Position>,
+}
+
+/// How far a partition of a sink has come at a snapshot's tick.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Which sink.
+    pub sink: String,
+    /// Which of its partitions.
+    pub partition: u32,
+    /// The last tick that it has committed.
+    pub tick: Tick,
+    /// The wrapping sum of the hashes of all it was given; 0 for a sink that keeps none.
+    pub sum: u64,
 }
 
 /// What a worker has written of a snapshot.
@@ -54,22 +67,22 @@ pub struct Part {
     pub file: String,
     /// The segments of measurements which it names.
     pub segments: Vec<u64>,
-    /// How far the sinks' partitions of this worker have come: their name, number and last tick.
-    pub sinks: Vec<(String, u32, Tick)>,
+    /// How far the sinks' partitions of this worker have come.
+    pub sinks: Vec<Position>,
 }
 
-/// Brings parts together.
+/// The parts of snapshots, brought together.
 #[derive(Debug)]
-pub struct Gathering {
+pub struct Parts {
     workers: usize,
     parts: BTreeMap<Tick, Vec<Part>>,
 }
 
-impl Gathering {
+impl Parts {
     /// For so many workers.
     #[must_use]
-    pub fn of(workers: usize) -> Gathering {
-        Gathering {
+    pub fn of(workers: usize) -> Parts {
+        Parts {
             workers,
             parts: BTreeMap::new(),
         }
@@ -97,13 +110,7 @@ impl Gathering {
         for part in parts {
             snapshot.parts.push(part.file);
             snapshot.segments.extend(part.segments);
-            for (sink, partition, last) in part.sinks {
-                snapshot
-                    .sinks
-                    .entry(sink)
-                    .or_default()
-                    .insert(partition, last);
-            }
+            snapshot.sinks.extend(part.sinks);
         }
         snapshot.parts.sort_unstable();
         snapshot.segments.sort_unstable();

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use visitflow_dataflows::visit::Tick;
 
-use super::claim::{self, Claim, Found};
+use super::claim::{self, Claim, Committed, Found};
 use super::journal::{self, Entry};
 use super::manifest::{self, Chain, Snapshot};
 use super::script::{self, Resume};
 use super::{Disk, RecoveryError};
 
-/// By sink, the last tick that each of its partitions has committed; 0 for none.
-pub type Progress = BTreeMap<String, Vec<Tick>>;
+/// By sink, how far each of its partitions has committed.
+pub type Progress = BTreeMap<String, Vec<Committed>>;
 
 /// The sinks, as far as a start has to do with them.
 pub trait Sinks {
@@ -119,19 +119,17 @@ fn plan(disk: &impl Disk, claim: Claim, found: &Found) -> Result<Start, Recovery
         None => None,
     };
     let at = snapshot.as_ref().map_or(0, |snapshot| snapshot.tick);
-    for (sink, partitions) in snapshot.iter().flat_map(|snapshot| &snapshot.sinks) {
-        for (partition, expected) in partitions {
-            let own = found.progress.get(sink);
-            let own = own.and_then(|ticks| ticks.get(*partition as usize));
-            let own = own.copied().unwrap_or(0);
-            if own < *expected {
-                return Err(RecoveryError::SinkBehind {
-                    sink: format!("{sink}, partition {partition},"),
-                    found: own,
-                    expected: *expected,
-                    tick: at,
-                });
-            }
+    for expected in snapshot.iter().flat_map(|snapshot| &snapshot.sinks) {
+        let own = found.progress.get(&expected.sink);
+        let own = own.and_then(|ticks| ticks.get(expected.partition as usize));
+        let own = own.map_or(0, |own| own.tick);
+        if own < expected.tick {
+            return Err(RecoveryError::SinkBehind {
+                sink: format!("{}, partition {},", expected.sink, expected.partition),
+                found: own,
+                expected: expected.tick,
+                tick: at,
+            });
         }
     }
     let entries = journal::read(disk, &found.journals)?;
@@ -139,8 +137,8 @@ fn plan(disk: &impl Disk, claim: Claim, found: &Found) -> Result<Start, Recovery
     let ends = partitions.values().map(|resume| resume.floor);
     let journal = ends.min().unwrap_or(0);
     let mut last = 0;
-    for (sink, ticks) in &found.progress {
-        let own = ticks.iter().copied().max().unwrap_or(0);
+    for (sink, partitions) in &found.progress {
+        let own = partitions.iter().map(|own| own.tick).max().unwrap_or(0);
         if own > 0 && own >= journal {
             return Err(RecoveryError::SinkAhead {
                 sink: sink.clone(),

@@ -14,12 +14,11 @@ use timely::communication::allocator::zero_copy::initialize::initialize_networki
 use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
 
 /// What a connection begins with: a word, then three numbers.
-const GREETING: &[u8; 8] = b"visitfl1";
+const GREETING: &[u8; 8] = b"visitfl2";
 /// How long to wait between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long a stranger may take to say who they are.
 const MANNERS: Duration = Duration::from_secs(2);
-const READY: u8 = 1;
 
 /// Why processes did not find each other.
 #[derive(Debug, Error)]
@@ -182,37 +181,39 @@ impl Connections {
         })
     }
 
-    /// Waits until the first process has made the outputs ready, or, on the first, does so and tells the others.
+    /// Waits until the first process has begun, or, on the first, lets it begin and tells the others;
+    /// the number that it comes to.
     ///
     /// # Errors
-    /// Those of `prepare`; that the first process has given up.
+    /// Those of `begin`; that the first process has given up.
     pub fn in_order<E: From<ConnectError>>(
         &mut self,
-        prepare: impl FnOnce() -> Result<(), E>,
-    ) -> Result<(), E> {
+        begin: impl FnOnce() -> Result<u64, E>,
+    ) -> Result<u64, E> {
         if self.process > 0 {
+            let mut number = [0; 8];
             let first = self.sockets[0].as_mut();
-            let said = first.map_or(Ok(()), |socket| socket.read_exact(&mut [0]));
+            let said = first.map_or(Ok(()), |socket| socket.read_exact(&mut number));
             if said.is_err() {
                 return Err(ConnectError::GivenUp {
                     host: self.hosts[0].clone(),
                 }
                 .into());
             }
-            return prepare();
+            return Ok(u64::from_be_bytes(number));
         }
-        prepare()?;
+        let number = begin()?;
         for (process, socket) in self.sockets.iter_mut().enumerate() {
             let Some(socket) = socket else { continue };
             let host = || self.hosts[process].clone();
-            let told = socket.write_all(&[READY]);
+            let told = socket.write_all(&number.to_be_bytes());
             told.map_err(|source| ConnectError::Broken {
                 process,
                 host: host(),
                 source,
             })?;
         }
-        Ok(())
+        Ok(number)
     }
 
     /// What timely needs to make workers that talk over these connections.
@@ -337,28 +338,28 @@ mod tests {
             .map(|thread| thread.join().unwrap().unwrap())
             .collect();
         let mut first = all.pop().unwrap();
-        let order = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let begun = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let waiting: Vec<_> = all
             .into_iter()
             .map(|mut other| {
-                let order = order.clone();
+                let begun = begun.clone();
                 std::thread::spawn(move || {
-                    other.in_order(|| {
-                        order.lock().unwrap().push("other");
-                        Ok::<(), ConnectError>(())
-                    })
+                    let number = other.in_order(|| Err(ConnectError::GivenUp {
+                        host: "only the first begins".to_owned(),
+                    }));
+                    (number, begun.load(std::sync::atomic::Ordering::SeqCst))
                 })
             })
             .collect();
-        let done = first.in_order(|| {
-            order.lock().unwrap().push("first");
-            Ok::<(), ConnectError>(())
-        });
-        done.unwrap();
-        waiting
-            .into_iter()
-            .for_each(|thread| thread.join().unwrap().unwrap());
-        assert_eq!(order.lock().unwrap()[..], ["first", "other", "other"]);
+        let begin = || {
+            begun.store(true, std::sync::atomic::Ordering::SeqCst);
+            Ok::<u64, ConnectError>(42)
+        };
+        assert_eq!(first.in_order(begin).unwrap(), 42);
+        for thread in waiting {
+            let (number, begun) = thread.join().unwrap();
+            assert_eq!((number.unwrap(), begun), (42, true));
+        }
     }
 
     #[test]
@@ -412,7 +413,7 @@ mod tests {
             second.join().unwrap().unwrap(),
         );
         drop(first);
-        let error = second.in_order(|| Ok::<(), ConnectError>(())).unwrap_err();
+        let error = second.in_order(|| Ok::<u64, ConnectError>(0)).unwrap_err();
         assert!(matches!(error, ConnectError::GivenUp { .. }), "{error}");
     }
 

@@ -10,22 +10,33 @@ use std::time::{Duration, Instant};
 use timely::dataflow::operators::vec::Broadcast;
 use timely::dataflow::operators::{Inspect, Probe, probe};
 use timely::worker::Worker;
+use visitflow_dataflows::batch::Record;
 use visitflow_dataflows::clock::{ClockKind, PartitionClock};
-use visitflow_dataflows::complete::complete;
+use visitflow_dataflows::complete::{Measurements, NoStore, complete};
+use visitflow_dataflows::cut::Cut;
 use visitflow_dataflows::fates::fates;
 use visitflow_dataflows::intake::{Intake, Outboxes};
 use visitflow_dataflows::ledger::{Entry, Ledger, ledger};
-use visitflow_dataflows::visits::visits;
-use visitflow_schemas::records;
-use visitflow_schemas::tag;
+use visitflow_dataflows::visit::Tick;
+use visitflow_dataflows::visits::{Open, visits};
 
-use super::metrics::Newest;
-use super::outputs::identified;
-use super::{RunError, Shared};
+use super::measurements::{Around, Named, Store};
+use super::metrics::{Metrics, Newest};
+use super::outputs::{identified, kafka, with_brokers};
+use super::recover::{producer, table_sink};
+use super::snapshots::{Gathering, manifests, parts};
+use super::{RunError, Shared, partitions_of};
 use crate::job::Clock;
-use crate::log::{Reader, Topic, start_offset};
-use crate::sink::{SinkError, table, topic};
-use crate::source::{self, Cut, SourceState};
+use crate::kafka::{Consumer, Wake};
+use crate::recovery::manifest::Position;
+use crate::recovery::script::Resume;
+use crate::sink::embedded::Embedded;
+use crate::sink::kafka::{Kafka, progress_topic, topics as kafka_topics};
+use crate::sink::topics::{Destination, Settings, Streams, topics};
+use crate::sink::{SinkError, table};
+use crate::snapshot::rows::State;
+use crate::source::{self, Partition, SourceState};
+use crate::store::{self, Runs};
 use crate::wall;
 
 /// How long an idle worker parks at most.
@@ -58,6 +69,10 @@ struct Built {
     open: Rc<Cell<usize>>,
     ledger: Rc<RefCell<Ledger>>,
     versions: Rc<Cell<[(u64, u64); 2]>>,
+    /// The tick of the last snapshot that counts, for a job that keeps any.
+    saved: Option<Rc<Cell<Tick>>>,
+    /// Fetches what is read; to be dropped last.
+    _consumer: Option<Arc<Consumer>>,
 }
 
 impl Built {
@@ -77,12 +92,13 @@ impl Built {
                     to[1].store(tick, Ordering::Relaxed);
                 }
             }
-            // Stopped: the frontier stands at the tick that was agreed on, and all before it is
-            // committed. The dataflow is dropped whole, so that no visit ends by it.
+            // Stopped: the frontier stands at the tick that was agreed on, all before it is committed
+            // and kept. The dataflow is dropped whole, so that no visit ends by it.
+            let saved = |at: Tick| self.saved.as_ref().is_none_or(|saved| saved.get() >= at);
             let stopped = self
                 .stop_at
                 .get()
-                .is_some_and(|at| committed >= at && committed != u64::MAX);
+                .is_some_and(|at| committed >= at && committed != u64::MAX && saved(at));
             if stopped {
                 shared.stopped.store(true, Ordering::Relaxed);
             }
@@ -97,6 +113,79 @@ impl Built {
     }
 }
 
+/// Opens the partitions that are dealt to a worker, each where it goes on.
+fn open_partitions(
+    worker: &Worker,
+    shared: &Shared,
+) -> Result<(Vec<Partition>, Option<Arc<Consumer>>), RunError> {
+    let job = &shared.job;
+    let kind = match job.source.clock {
+        Clock::LogTime => ClockKind::LogTime,
+        Clock::EventTime => ClockKind::EventTime,
+    };
+    let (index, peers) = (worker.index(), worker.peers());
+    let own = partitions_of(&shared.input, index, peers);
+    let firsts = shared.input.first_offsets(&own)?;
+    let resume = |(partition, first): (&u32, u64)| match &shared.durable {
+        Some(durable) => durable.recovery.partition(*partition, first),
+        None => Resume {
+            offset: first,
+            ..Resume::default()
+        },
+    };
+    let resumes: Vec<Resume> = own.iter().zip(firsts).map(resume).collect();
+    let offsets = own.iter().zip(&resumes);
+    let offsets: Vec<(u32, u64)> = offsets.map(|(p, resume)| (*p, resume.offset)).collect();
+    let wake: Wake = {
+        let thread = std::thread::current();
+        Arc::new(move || thread.unpark())
+    };
+    let opened = shared
+        .input
+        .read(&offsets, shared.budget, &shared.failure, wake)?;
+    let restored = shared.durable.as_ref().map_or(0, |d| d.recovery.at());
+    let partitions = opened.readings.into_iter().zip(resumes);
+    let partitions = partitions.map(|((partition, reading), resume)| {
+        let ahead = job.time.max_ahead as i64;
+        let clock = PartitionClock::new(kind, shared.rules, ahead, job.time.tick);
+        Partition::new(partition, reading, clock, resume, restored)
+    });
+    Ok((partitions.collect(), opened.consumer))
+}
+
+/// Where a worker's topics go, if they go anywhere.
+fn open_topics(
+    worker: &Worker,
+    shared: &Shared,
+    gathering: &Gathering,
+) -> Result<Option<Box<dyn Destination>>, RunError> {
+    let job = &shared.job;
+    let (index, peers) = (worker.index(), worker.peers());
+    if let Some(log) = &job.outputs.log {
+        let embedded = Embedded::open(log, index, peers, gathering.unsynced())?;
+        return Ok(Some(Box::new(embedded)));
+    }
+    let (Some(brokers), Some(durable)) = (&job.outputs.kafka, &shared.durable) else {
+        return Ok(None);
+    };
+    let failure = shared.failure.clone();
+    let kafka = Kafka::open(crate::sink::kafka::Settings {
+        connection: kafka(job).unwrap_or_else(|| with_brokers(job, brokers)),
+        id: producer(job, index),
+        progress_topic: progress_topic(job),
+        incarnation: durable.recovery.incarnation(),
+        topics: kafka_topics(job),
+        taken: durable.recovery.kafka(job.outputs.partitions),
+        worker: (index, peers),
+        say: Arc::new(move |text| {
+            if !failure.is_set() {
+                eprintln!("waiting for Kafka: {text}");
+            }
+        }),
+    })?;
+    Ok(Some(Box::new(kafka)))
+}
+
 fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
     let Shared {
         job,
@@ -107,21 +196,10 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
     } = shared;
     let (index, peers) = (worker.index(), worker.peers());
     let local = index % job.workers;
+    let durable = shared.durable.as_ref();
+    let restored_at = durable.map_or(0, |d| d.recovery.at());
 
-    let kind = match job.source.clock {
-        Clock::LogTime => ClockKind::LogTime,
-        Clock::EventTime => ClockKind::EventTime,
-    };
-    let mut partitions = Vec::new();
-    for partition in (0..shared.topic.partitions()).filter(|p| *p as usize % peers == index) {
-        let reader = Reader::open(
-            &shared.topic,
-            partition,
-            start_offset(&shared.topic, partition)?,
-        )?;
-        let clock = PartitionClock::new(kind, *rules, job.time.max_ahead as i64, job.time.tick);
-        partitions.push((partition, reader, clock));
-    }
+    let (partitions, consumer) = open_partitions(worker, shared)?;
     let intake = Intake::new(
         shared.schemas.clone(),
         shared.reader.clone(),
@@ -129,31 +207,40 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
         job.limits.max_record as usize,
         shared.enrichment.clone(),
     );
-    let mut sinks = Vec::new();
-    if let Some(log) = &job.outputs.log {
-        for name in super::outputs::TOPICS {
-            let opened = Topic::open(log, name)
-                .and_then(|t| topic::Partitions::open(&t, name, index, peers));
-            sinks.push(Some(opened.map_err(|source| SinkError::Topic {
-                topic: name,
-                source,
-            })?));
+    let state = durable.and_then(|d| {
+        let mut restored = d.restored.lock().unwrap_or_else(PoisonError::into_inner);
+        restored[local].take()
+    });
+    let State { visits: open, kept } = state.unwrap_or_default();
+    let gathering = Gathering::new(
+        index,
+        job.outputs.files.is_some(),
+        job.outputs.log.is_some() || job.outputs.kafka.is_some(),
+        durable.map(|d| d.writing.clone()),
+    );
+    let destination = open_topics(worker, shared, &gathering)?;
+    let named = Named::default();
+    let incarnation = durable.map_or(0, |d| d.recovery.incarnation());
+    let store = match (durable, &job.outputs.files) {
+        (Some(d), Some(_)) => {
+            let dir = d.recovery.disk.path();
+            let runs = Runs::open(dir, incarnation, index as u64, store::Options::default());
+            let mut store = Store::new(runs.map_err(SinkError::Runs)?, named.clone());
+            store.adopt(&kept).map_err(SinkError::Runs)?;
+            Some(store)
         }
-    }
-    let derived = |derive| {
-        let outputs = shared
-            .output_schemas
-            .clone()
-            .expect("a job with an output log has a store for its schemas");
-        topic::Derived::new(shared.schemas.clone(), outputs, derive)
+        _ => None,
     };
+    let held = durable.map_or([0; 2], |d| [0, 1].map(|table| d.recovery.table(table)));
 
     let stop_at = Rc::new(Cell::new(None));
     let committed = probe::Handle::new();
     let taken = probe::Handle::new();
+    let in_topics = probe::Handle::new();
     let versions = Rc::new(Cell::new([(0, 0); 2]));
+    let saved = durable.map(|_| Rc::new(Cell::new(restored_at)));
     let dataflow = worker.next_dataflow_index();
-    let (open, ledger) = worker.dataflow::<u64, _, _>(|scope| {
+    let (shown, ledger) = worker.dataflow::<u64, _, _>(|scope| {
         let settings = source::Settings {
             topic: job.source.topic.clone(),
             partitions,
@@ -166,7 +253,9 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             committed: taken.clone(),
             stop: shared.stop.clone(),
             stop_at: stop_at.clone(),
-            cut_due: cut_due(shared, local),
+            cut_due: cut_due(shared, index, local),
+            journal: durable.map(|d| d.journal.of(local)),
+            worker: index as u32,
             state: metrics.sources[local].clone(),
             failure: failure.clone(),
         };
@@ -180,7 +269,14 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             }
         });
         let fates = fates(records.clone(), job.outputs.partitions);
-        let visits = visits(fates.accepted, *rules);
+        let gathered = gathering.clone();
+        let visits = visits(
+            fates.accepted,
+            cuts.clone(),
+            Open::restore(*rules, &open),
+            move |at, copied| gathered.visits(at, copied),
+        );
+        drop(open);
 
         let (counted, ledger) = ledger(
             scope,
@@ -207,43 +303,33 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             .lifecycle
             .clone()
             .inspect(move |said| seen.lifecycle(said));
-        if sinks.is_empty() {
-            tagged.probe_with(&committed);
-            lifecycle.probe_with(&committed);
-        } else {
-            let mut sink = |topic: usize| sinks[topic].take().expect("each topic is opened once");
-            let mut count = 0_u64;
-            let seen = metrics.clone();
-            let sample = move |record: &visitflow_dataflows::batch::Record<'_>| {
-                count += 1;
-                if count % SAMPLE == 1 {
-                    let logged = record.head.tick as i64 - i64::from(record.head.lag);
-                    let newest = Newest {
-                        time: record.head.at.time,
-                        visit: visitflow_dataflows::visit::bytes_of_words(record.head.visit),
-                        context: record.context.to_vec(),
-                        body: (record.head.schema, record.body.to_vec()),
-                    };
-                    seen.sample(
-                        newest,
-                        u32::try_from(wall::now() - logged).unwrap_or(u32::MAX),
-                    );
-                }
-            };
-            let written = [
-                topic::tagged(
+        match destination {
+            None => {
+                tagged.probe_with(&committed).probe_with(&in_topics);
+                lifecycle.probe_with(&committed).probe_with(&in_topics);
+            }
+            Some(destination) => {
+                let streams = Streams {
                     tagged,
-                    sink(0),
-                    derived(tag::tagged),
-                    failure.clone(),
-                    sample,
-                ),
-                topic::lifecycle(lifecycle, sink(1), failure.clone()),
-                topic::late(fates.late, sink(2), derived(tag::late), failure.clone()),
-                topic::rejected(fates.rejected, sink(3), &records::REJECTED, failure.clone()),
-            ];
-            for stream in written {
-                stream.probe_with(&taken).probe_with(&committed);
+                    lifecycle,
+                    late: fates.late,
+                    rejected: fates.rejected,
+                    cuts: cuts.clone(),
+                };
+                let gathered = gathering.clone();
+                let outputs = shared.output_schemas.clone();
+                let settings = Settings {
+                    destination,
+                    source: shared.schemas.clone(),
+                    outputs: outputs.expect("a job with topics has a store for their schemas"),
+                    sample: sample(metrics.clone()),
+                    save: Box::new(move |at, positions| gathered.topics(at, positions)),
+                    failure: failure.clone(),
+                };
+                topics(streams, settings)
+                    .probe_with(&taken)
+                    .probe_with(&committed)
+                    .probe_with(&in_topics);
             }
         }
         if let Some(files) = &job.outputs.files {
@@ -253,16 +339,57 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
                 overrides: shared.overrides.clone(),
                 schemas: shared.schemas.clone(),
                 file_size: job.outputs.file_size,
-                prefix: format!("w{index}"),
+                prefix: format!("i{incarnation}-w{index}"),
+                held,
                 uncommitted: metrics.uncommitted_bytes.clone(),
             };
-            let kept = metrics.clone();
-            let whole = complete(&visits, move |change| {
-                kept.kept_bytes.fetch_add(change as u64, Ordering::Relaxed);
-            });
-            let done = table::files(whole, cuts, settings, failure.clone()).probe_with(&taken);
+            let in_tables = Rc::new(Cell::new(held[0].min(held[1])));
+            let around = Around {
+                metrics: metrics.clone(),
+                failure: failure.clone(),
+                held: in_tables.clone(),
+                gathering: gathering.clone(),
+                named: named.clone(),
+            };
+            let whole = match store {
+                Some(store) => {
+                    // Two groups may wait to be written while a third is gathered.
+                    let share = job.state.memory as usize / job.workers / 3;
+                    let kept = Measurements::restore(store, share, &kept);
+                    complete(&visits, cuts.clone(), kept, around)
+                }
+                None => {
+                    let kept = Measurements::<NoStore>::default();
+                    complete(&visits, cuts.clone(), kept, around)
+                }
+            };
+            let done = table::files(whole, cuts.clone(), settings, failure.clone());
+            let done = done.probe_with(&taken);
             let put = table::versions(done, &identified(files), versions.clone(), failure.clone());
-            put.probe_with(&committed);
+            let (gathered, version) = (gathering.clone(), versions.clone());
+            put.probe_with(&committed)
+                .inspect(move |_| gathered.tables(positions(version.get())))
+                .broadcast()
+                .inspect(move |tick| in_tables.set(in_tables.get().max(*tick)));
+            if index == 0 {
+                gathering.tables(positions(held.map(|tick| (0, tick))));
+            }
+        }
+        if let (Some(durable), Some(saved)) = (durable, &saved) {
+            let saved = saved.clone();
+            let journal = durable.journal.clone();
+            let (first, ends) = (local == 0, durable.recovery.scripts_end);
+            let all = durable.recovery.is_first();
+            let written = parts(cuts, index, durable.writing.clone());
+            manifests(written, in_topics, durable.writing.clone())
+                .broadcast()
+                .inspect(move |tick| {
+                    saved.set(saved.get().max(*tick));
+                    named.durable(*tick);
+                    if first {
+                        journal.forget(*tick, all && *tick >= ends);
+                    }
+                });
         }
         (visits.open, ledger)
     });
@@ -270,40 +397,81 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
         dataflow,
         stop_at,
         committed,
-        open,
+        open: shown,
         ledger,
         versions,
+        saved,
+        _consumer: consumer,
     })
 }
 
-/// Whether it is time for a cut: by the size of what no version holds, or by its age. Of a
-/// process's workers the first says so that still has something to read.
-fn cut_due(shared: &Shared, local: usize) -> Box<dyn FnMut() -> bool> {
+/// How far tables have come, for a snapshot.
+fn positions(versions: [(u64, Tick); 2]) -> Vec<Position> {
+    let position = |table: usize| Position {
+        sink: table_sink(table),
+        partition: 0,
+        tick: versions[table].1,
+        sum: 0,
+    };
+    vec![position(0), position(1)]
+}
+
+/// Shows one tag in so many, and times it.
+fn sample(metrics: Arc<Metrics>) -> Box<dyn FnMut(&Record<'_>)> {
+    let mut count = 0_u64;
+    Box::new(move |record| {
+        count += 1;
+        if count % SAMPLE == 1 {
+            let logged = record.head.tick as i64 - i64::from(record.head.lag);
+            let newest = Newest {
+                time: record.head.at.time,
+                visit: visitflow_dataflows::visit::bytes_of_words(record.head.visit),
+                context: record.context.to_vec(),
+                body: (record.head.schema, record.body.to_vec()),
+            };
+            let latency = u32::try_from(wall::now() - logged).unwrap_or(u32::MAX);
+            metrics.sample(newest, latency);
+        }
+    })
+}
+
+/// Whether it is time for a cut: of tables by the size of what no version holds, or by its age, of
+/// snapshots by the time. Of a process's workers the first says so that still has something to read;
+/// of snapshots, of the first process.
+fn cut_due(shared: &Shared, index: usize, local: usize) -> Box<dyn FnMut() -> Option<Cut>> {
     let (size, age) = (
         shared.job.outputs.file_size,
         Duration::from_millis(shared.job.outputs.file_age),
     );
+    let snapshots = Duration::from_millis(shared.job.state.snapshots);
+    let snapshots = (shared.durable.is_some() && index < shared.job.workers).then_some(snapshots);
     let uncommitted: Arc<AtomicU64> = shared.metrics.uncommitted_bytes.clone();
     let before = shared.metrics.sources[..local].to_vec();
     let mut since: Option<Instant> = None;
+    let mut snapshot = Instant::now();
     Box::new(move || {
         let reads = |source: &Arc<Mutex<SourceState>>| {
             source.lock().unwrap_or_else(PoisonError::into_inner).tick != u64::MAX
         };
         if before.iter().any(reads) {
-            return false;
+            return None;
         }
+        let mut cut = Cut::default();
         let bytes = uncommitted.load(Ordering::Relaxed);
         if bytes == 0 {
             since = None;
-            return false;
+        } else {
+            let old = since.get_or_insert_with(Instant::now).elapsed() >= age;
+            // Rows take about an eighth of their bytes in a file.
+            cut.files = old || bytes / 8 >= size;
+            if cut.files {
+                since = None;
+            }
         }
-        let old = since.get_or_insert_with(Instant::now).elapsed() >= age;
-        // Rows take about an eighth of their bytes in a file.
-        let due = old || bytes / 8 >= size;
-        if due {
-            since = None;
+        if snapshots.is_some_and(|every| snapshot.elapsed() >= every) {
+            snapshot = Instant::now();
+            cut.snapshot = true;
         }
-        due
+        (cut.files || cut.snapshot).then_some(cut)
     })
 }

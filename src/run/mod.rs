@@ -7,20 +7,27 @@
 mod connect;
 mod dataflow;
 mod failure;
+mod input;
+mod journaling;
+mod measurements;
 pub mod metrics;
 pub mod outputs;
 pub mod progress;
+mod recover;
+mod snapshots;
 pub mod status;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use timely::communication::Config;
+use visitflow_dataflows::batch::worker_of;
 use visitflow_dataflows::enrich::{
     Agents, BUILT_IN_REGEXES, BUILT_IN_ROBOTS, Countries, EnrichError, Enrichment,
 };
@@ -34,14 +41,20 @@ use visitflow_schemas::schema::{Schema, SchemaError};
 use visitflow_schemas::store::{FolderStore, SchemaStore, StoreError};
 
 use crate::job::Job;
-use crate::log::{LogError, Topic};
+use crate::log::LogError;
+use crate::recovery::RecoveryError;
 use crate::sink::SinkError;
+use crate::snapshot::rows::State;
 use crate::source::{Growing, STEP_RECORDS, SourceError};
 use crate::table::TableError;
 use connect::Connections;
 pub use connect::{ConnectError, Shape};
 pub use failure::Failure;
+use input::Input;
+use journaling::Journaling;
 use metrics::Metrics;
+use recover::Recovery;
+use snapshots::Writing;
 
 /// Why a run did not start, or did not end well.
 #[derive(Debug, Error)]
@@ -55,6 +68,23 @@ pub enum RunError {
     Sink(#[from] SinkError),
     #[error(transparent)]
     Table(#[from] TableError),
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    #[error(
+        "the Kafka topic {topic} takes at most {found} bytes a message; expected {needed} (limits.max_record and \
+         what a tag adds): set its max.message.bytes"
+    )]
+    SmallTopic {
+        topic: String,
+        found: u64,
+        needed: u64,
+    },
+    #[error(
+        "the Kafka topic {topic} has message.timestamp.type=CreateTime: its times are those of whoever sent a record, \
+         which say nothing about the log. Set it to LogAppendTime (kafka-configs --alter --topic {topic} --add-config \
+         message.timestamp.type=LogAppendTime), or take source.clock=event_time"
+    )]
+    CreateTime { topic: String },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("the job's schema {path}: {source}")]
@@ -136,6 +166,8 @@ pub struct Options {
     pub step_records: usize,
     /// How long the processes may take to find each other.
     pub patience: Duration,
+    /// Whether to go on although something that is not in the log has changed.
+    pub accept_other_rules: bool,
 }
 
 impl Options {
@@ -147,6 +179,7 @@ impl Options {
             budget: 64 << 20,
             step_records: STEP_RECORDS,
             patience: Duration::from_secs(60),
+            accept_other_rules: false,
         }
     }
 }
@@ -243,7 +276,7 @@ struct Shared {
     rules: Rules,
     reader: Schema,
     overrides: Overrides,
-    topic: Topic,
+    input: Input,
     schemas: Arc<dyn SchemaStore>,
     output_schemas: Option<Arc<dyn SchemaStore>>,
     enrichment: Enrichment,
@@ -256,6 +289,17 @@ struct Shared {
     step_records: usize,
     /// Whether there are other processes.
     shares: bool,
+    /// What the job goes on from, if it can.
+    durable: Option<Durable>,
+}
+
+/// What workers need to go on where others were, and to let others go on.
+struct Durable {
+    recovery: Recovery,
+    journal: Arc<Journaling>,
+    writing: Arc<Writing>,
+    /// Where each of this process's workers goes on, by local worker, until it has taken it.
+    restored: Mutex<Vec<Option<State>>>,
 }
 
 /// The rules of a job, as the dataflow takes them.
@@ -378,11 +422,13 @@ pub fn run(
         budget,
         step_records,
         patience,
+        accept_other_rules,
     } = options;
     refuse_salts(&job)?;
-    let topic = Topic::open(&job.source.log, &job.source.topic)?;
+    let input = Input::open(&job)?;
     let (reader, overrides, enrichment) = needs(&job)?;
-    let schemas: Arc<dyn SchemaStore> = Arc::new(Growing(FolderStore::open(job.schema_store())?));
+    let store = job.schema_store().unwrap_or_default();
+    let schemas: Arc<dyn SchemaStore> = Arc::new(Growing(FolderStore::open(store)?));
     let notes = unfit_schemas(&*schemas, &reader, &overrides)?;
 
     let count = processes.as_ref().map_or(1, |(_, hosts)| hosts.len());
@@ -404,15 +450,34 @@ pub fn run(
     } else {
         Vec::new()
     };
-    let prepare = || outputs::prepare(&job, &reader, process == 0);
-    match &mut connections {
-        Some(connections) => connections.in_order(prepare)?,
-        None => prepare()?,
-    }
-    let output_schemas = match &job.outputs.log {
-        Some(log) => {
-            Some(Arc::new(FolderStore::open(outputs::schemas(log))?) as Arc<dyn SchemaStore>)
+    let mut recovery = None;
+    let mut begin = || -> Result<u64, RunError> {
+        outputs::prepare(&job, &reader, true)?;
+        let Some(dir) = &job.state.dir else {
+            return Ok(0);
+        };
+        let began = Recovery::start(&job, dir, workers, count, accept_other_rules)?;
+        let incarnation = began.incarnation();
+        recovery = Some(began);
+        Ok(incarnation)
+    };
+    let incarnation = match &mut connections {
+        Some(connections) => connections.in_order(begin)?,
+        None => begin()?,
+    };
+    if process > 0 {
+        outputs::prepare(&job, &reader, false)?;
+        if let Some(dir) = &job.state.dir {
+            recovery = Some(Recovery::join(dir, incarnation)?);
         }
+    }
+    let failure = Failure::default();
+    let durable = match recovery {
+        Some(recovery) => Some(recover(&job, &input, process, count, recovery, &failure)?),
+        None => None,
+    };
+    let output_schemas = match job.output_schemas() {
+        Some(dir) => Some(Arc::new(FolderStore::open(dir)?) as Arc<dyn SchemaStore>),
         None => None,
     };
 
@@ -436,17 +501,18 @@ pub fn run(
         rules: rules(&job),
         reader,
         overrides,
-        topic,
+        input,
         schemas,
         output_schemas,
         enrichment,
         metrics: metrics.clone(),
-        failure: Failure::default(),
+        failure,
         stop: handle.stop.clone(),
         stopped: AtomicBool::new(false),
         budget,
         step_records,
         shares: count > 1,
+        durable,
         job,
     });
     let status = status::Writer::start(&shared.job, process, handle.clone(), shared.rules)?;
@@ -480,6 +546,10 @@ pub fn run(
         },
     }
     let stopped = shared.stopped.load(Ordering::Relaxed);
+    let ended = !stopped && panicked.is_none() && !shared.failure.is_set();
+    if let Some(durable) = &shared.durable {
+        durable.finish(ended);
+    }
     handle.ended.store(true, Ordering::Release);
     status.finish(shared.failure.is_set() || panicked.is_some());
     if let Ok(watcher) = watcher {
@@ -513,6 +583,59 @@ pub fn run(
         took: began.elapsed(),
         stopped,
     })
+}
+
+/// Loads what this process's workers go on from, and begins its journal.
+fn recover(
+    job: &Job,
+    input: &Input,
+    process: usize,
+    count: usize,
+    recovery: Recovery,
+    failure: &Failure,
+) -> Result<Durable, RunError> {
+    let peers = job.workers * count;
+    let restored = (0..job.workers).map(|local| {
+        let worker = process * job.workers + local;
+        let mine = |shard: u8| worker_of(shard, job.outputs.partitions, peers) == worker;
+        Ok(Some(recovery.state(mine)?))
+    });
+    let restored = restored.collect::<Result<Vec<_>, RunError>>()?;
+    let mut partitions = BTreeMap::new();
+    for local in 0..job.workers {
+        let worker = process * job.workers + local;
+        let own = partitions_of(input, worker, peers);
+        let firsts = input.first_offsets(&own)?;
+        let resume = own.iter().zip(firsts);
+        let resume = resume.map(|(partition, first)| recovery.partition(*partition, first));
+        partitions.insert(worker, resume.collect());
+    }
+    Ok(Durable {
+        journal: recovery.journal(process, partitions, failure.clone(), job.workers)?,
+        writing: recovery.writing(failure.clone())?,
+        restored: Mutex::new(restored),
+        recovery,
+    })
+}
+
+/// The partitions that are dealt to a worker.
+fn partitions_of(input: &Input, worker: usize, peers: usize) -> Vec<u32> {
+    let own = |partition: &u32| *partition as usize % peers == worker;
+    (0..input.partitions()).filter(own).collect()
+}
+
+impl Durable {
+    /// Ends the threads; at the end of input nothing of the state is needed any more.
+    fn finish(&self, ended: bool) {
+        if ended {
+            self.writing.end();
+        }
+        self.writing.finish();
+        if ended {
+            self.journal.forget(u64::MAX, self.recovery.is_first());
+        }
+        self.journal.finish();
+    }
 }
 
 /// Says which known schemas the job cannot read; their messages will be rejected.

@@ -1,8 +1,10 @@
 //! Sinks: where a job's outputs go. Each takes whole ticks and says, by the frontier of its own
 //! output, which ticks it has committed.
 
+pub mod embedded;
+pub mod kafka;
 pub mod table;
-pub mod topic;
+pub mod topics;
 
 use visitflow_dataflows::visit::{self, bytes_of_words};
 use visitflow_dataflows::visits::{Change, Lifecycle};
@@ -11,6 +13,7 @@ use visitflow_schemas::records::{EndReason, VisitEnded, VisitRevised, VisitStart
 use visitflow_schemas::store::StoreError;
 
 use crate::log::LogError;
+pub use crate::recovery::manifest::Position;
 use crate::table::TableError;
 
 /// What goes wrong in a sink; the job stops with it, and everything committed stays.
@@ -35,6 +38,27 @@ pub enum SinkError {
     /// A schema store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The measurements of open visits on disk.
+    #[error("the measurements of open visits: {0}")]
+    Runs(#[from] crate::store::StoreError),
+    /// Kafka.
+    #[error(transparent)]
+    Kafka(#[from] crate::kafka::KafkaError),
+    /// What was made again is not what was committed.
+    #[error(
+        "the output of partition {partition} up to tick {tick}, made again, is not what was committed (sum {again:016x}, \
+         expected {committed:016x}): something that is not in the log has changed, or this is a fault of the program"
+    )]
+    OtherOutput {
+        /// Of the output topics.
+        partition: usize,
+        /// Up to where.
+        tick: u64,
+        /// The sum that was committed.
+        committed: u64,
+        /// The sum now.
+        again: u64,
+    },
     /// A measurement that was accepted and cannot be read after all.
     #[error("a measurement of schema {schema:016x} was accepted and cannot be written: {detail}")]
     Unreadable {

@@ -18,6 +18,7 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::{Operator, OutputBuilder};
 use visitflow_dataflows::complete::Complete;
+use visitflow_dataflows::cut::Cut;
 use visitflow_dataflows::visit::Tick;
 use visitflow_schemas::columns::{Columns, Ids, Program};
 use visitflow_schemas::encode;
@@ -31,8 +32,8 @@ use visitflow_schemas::tag::{self, Tag};
 use visitflow_schemas::walk::{Found, Walk};
 
 use super::SinkError;
+use crate::crash;
 use crate::run::Failure;
-use crate::source::Cut;
 use crate::table::{AddFile, Options, Table, TableError, TableWriter};
 
 /// Rows that are encoded at once.
@@ -67,6 +68,8 @@ pub struct Settings {
     pub file_size: u64,
     /// What makes this worker's file names unique.
     pub prefix: String,
+    /// The last tick whose seals each of the tables holds: what comes again is passed over.
+    pub held: [Tick; 2],
     /// How many bytes of rows all workers of this process have that no version holds.
     pub uncommitted: Arc<AtomicU64>,
 }
@@ -160,8 +163,12 @@ impl Files {
         Ok(())
     }
 
-    /// Adds the rows of a visit.
+    /// Adds the rows of a visit, to those tables that do not hold it.
     fn add(&mut self, visit: &Complete) -> Result<(), SinkError> {
+        let [measurements, visits] = self.settings.held.map(|held| visit.tick > held);
+        if !measurements && !visits {
+            return Ok(());
+        }
         // What is known of the sender is what its first measurement with a country says.
         let placed = visit
             .measurements()
@@ -184,6 +191,9 @@ impl Files {
                     customer = Some(records::browser_text(&id).into_owned());
                 }
             }
+            if !measurements {
+                continue;
+            }
             self.scratch.clear();
             let tag = Tag {
                 visit_id: visit.visit,
@@ -197,23 +207,8 @@ impl Files {
                 self.flush(0)?;
             }
         }
-        self.scratch.clear();
-        Visit {
-            visit_id: visit.visit,
-            browser_id: &records::browser_text(&visit.browser_id),
-            started: visit.started,
-            last_seen: visit.last_seen,
-            measurements: visit.len() as i64,
-            end_reason: super::end_reason(visit.reason),
-            context: sender,
-            customer_id: customer.as_deref(),
-            sealed_tick: visit.tick as i64,
-        }
-        .encode_body(&mut self.scratch);
-        let appended = self.rows[1].append(&self.visit_program, &self.scratch);
-        appended.map_err(|e| unreadable(records::VISIT.fingerprint())(&e))?;
-        if self.rows[1].len() >= BATCH_ROWS {
-            self.flush(1)?;
+        if visits {
+            self.add_visit(visit, sender, customer.as_deref())?;
         }
         self.last = self.last.max(visit.tick);
         self.bytes += visit.bytes() as u64;
@@ -226,6 +221,33 @@ impl Files {
             if self.open[table].as_ref().is_some_and(full) {
                 self.close(table)?;
             }
+        }
+        Ok(())
+    }
+
+    fn add_visit(
+        &mut self,
+        visit: &Complete,
+        sender: &[u8],
+        customer: Option<&str>,
+    ) -> Result<(), SinkError> {
+        self.scratch.clear();
+        Visit {
+            visit_id: visit.visit,
+            browser_id: &records::browser_text(&visit.browser_id),
+            started: visit.started,
+            last_seen: visit.last_seen,
+            measurements: visit.len() as i64,
+            end_reason: super::end_reason(visit.reason),
+            context: sender,
+            customer_id: customer,
+            sealed_tick: visit.tick as i64,
+        }
+        .encode_body(&mut self.scratch);
+        let appended = self.rows[1].append(&self.visit_program, &self.scratch);
+        appended.map_err(|e| unreadable(records::VISIT.fingerprint())(&e))?;
+        if self.rows[1].len() >= BATCH_ROWS {
+            self.flush(1)?;
         }
         Ok(())
     }
@@ -254,6 +276,7 @@ impl Files {
         if let Some(writer) = self.open[table].take() {
             self.closed
                 .push((table as u8, writer.finish().map_err(failed(table))?));
+            crash::point("file-finished");
         }
         Ok(())
     }
@@ -344,7 +367,10 @@ pub fn files<'s>(
         let mut at: BTreeSet<Tick> = BTreeSet::new();
         move |frontiers| {
             visits.for_each(|_, data| pending.extend(data.drain(..)));
-            cuts.for_each(|_, data| at.extend(data.drain(..).map(|cut| cut.tick)));
+            cuts.for_each(|_, data| {
+                let files = data.drain(..).filter(|cut| cut.files);
+                at.extend(files.map(|cut| cut.tick));
+            });
             let (Some(held), Some(files)) = (cap.as_mut(), files.as_mut()) else {
                 return;
             };
@@ -352,7 +378,10 @@ pub fn files<'s>(
                 f.frontier().first().copied()
             };
             let until = frontiers.iter().filter_map(first).min().unwrap_or(u64::MAX);
-            if until <= *held.time() || failure.is_set() {
+            // Visits come in the order of their seals, so what lies before the cuts that may still
+            // be said need not wait for those behind it.
+            let known = first(&frontiers[1]).unwrap_or(u64::MAX);
+            if failure.is_set() {
                 return;
             }
             let mut advance = || -> Result<(), SinkError> {
@@ -364,7 +393,7 @@ pub fn files<'s>(
                         .give_iterator(done.into_iter());
                     Ok(())
                 };
-                while pending.front().is_some_and(|visit| visit.tick < until) {
+                while pending.front().is_some_and(|visit| visit.tick < known || known == u64::MAX) {
                     let visit = pending.pop_front().expect("looked at above");
                     while let Some(cut) = at.first().copied().filter(|cut| *cut <= visit.tick) {
                         at.pop_first();
@@ -388,7 +417,7 @@ pub fn files<'s>(
             }
             if until == u64::MAX {
                 cap = None
-            } else {
+            } else if until > *held.time() {
                 held.downgrade(&until)
             }
         }
@@ -397,22 +426,23 @@ pub fn files<'s>(
 }
 
 /// Puts a version of each table once all workers have passed a cut; on the first worker. The
-/// stream that comes back carries nothing but its frontier: the cuts before it are committed.
+/// stream that comes back says up to which tick both tables hold all seals; the cuts before its
+/// frontier are committed.
 pub fn versions<'s>(
     done: StreamVec<'s, u64, Done>,
     dir: &Path,
     committed: Rc<Cell<[(u64, u64); 2]>>,
     failure: Failure,
-) -> StreamVec<'s, u64, ()> {
+) -> StreamVec<'s, u64, Tick> {
     let dir = dir.to_owned();
-    done.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(
+    done.unary_frontier::<CapacityContainerBuilder<Vec<Tick>>, _, _, _>(
         Exchange::new(|_: &Done| 0),
         "Versions",
         move |cap, _| {
             let mut cap = Some(cap);
             let mut cuts: BTreeMap<Tick, Vec<Done>> = BTreeMap::new();
             let tables: RefCell<Option<[Table; 2]>> = RefCell::new(None);
-            move |(input, frontier), _| {
+            move |(input, frontier), output| {
                 input.for_each(|_, data| {
                     data.drain(..)
                         .for_each(|d| cuts.entry(d.cut).or_default().push(d))
@@ -443,6 +473,7 @@ pub fn versions<'s>(
                             };
                             let files: Vec<AddFile> = own.map(parse).collect();
                             if !files.is_empty() {
+                                crash::point(if number == 0 { "version" } else { "versions-between" });
                                 now[number] =
                                     (table.append(&files, tick).map_err(failed(number))?, tick);
                             }
@@ -454,6 +485,7 @@ pub fn versions<'s>(
                         failure.set(error);
                         return;
                     }
+                    output.session(&*held).give(tick);
                 }
                 if until == u64::MAX {
                     cap = None

@@ -37,6 +37,7 @@ use visitflow_dataflows::intake::{Intake, Outboxes};
 use visitflow_dataflows::visit::Tick;
 use visitflow_schemas::store::StoreError;
 
+use crate::kafka::KafkaError;
 use crate::log::LogError;
 use crate::recovery::RecoveryError;
 use crate::recovery::journal::Entry;
@@ -86,6 +87,9 @@ pub enum SourceError {
     /// The schema store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Kafka.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
     /// A replay does not find what was read before.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),

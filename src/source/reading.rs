@@ -1,7 +1,7 @@
 //! A partition as a source reads it, of whichever log.
 
 use super::SourceError;
-use crate::log;
+use crate::{kafka, log};
 
 /// A record.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +18,8 @@ pub struct Record<'a> {
 pub enum Reading {
     /// Of the embedded log, which answers at once.
     Embedded(log::Reader),
+    /// Of Kafka, where a broker must answer.
+    Kafka(Box<kafka::Reader>),
 }
 
 impl Reading {
@@ -33,6 +35,11 @@ impl Reading {
                 log_time: record.log_time,
                 value: record.value,
             })),
+            Reading::Kafka(reader) => Ok(reader.peek()?.map(|record| Record {
+                offset: record.offset as u64,
+                log_time: record.log_time,
+                value: record.value.unwrap_or_default(),
+            })),
         }
     }
 
@@ -41,6 +48,7 @@ impl Reading {
     pub fn advance(&mut self) {
         match self {
             Reading::Embedded(reader) => reader.advance(),
+            Reading::Kafka(reader) => reader.advance(),
         }
     }
 
@@ -48,6 +56,7 @@ impl Reading {
     pub fn offset(&self) -> u64 {
         match self {
             Reading::Embedded(reader) => reader.offset(),
+            Reading::Kafka(reader) => reader.offset() as u64,
         }
     }
 
@@ -57,11 +66,24 @@ impl Reading {
     pub fn answered(&mut self, wall: i64) -> Option<i64> {
         match self {
             Reading::Embedded(_) => Some(wall),
+            Reading::Kafka(reader) => reader.answered(),
         }
     }
 
     /// Whether its records have to be there at once when they are there at all.
     pub fn is_immediate(&self) -> bool {
         matches!(self, Reading::Embedded(_))
+    }
+
+    /// Since when nobody has answered, in ms of wall time, and the last that was heard; `None` for a
+    /// log that answers at once.
+    pub fn silence(&self) -> Option<(i64, Option<String>)> {
+        match self {
+            Reading::Embedded(_) => None,
+            Reading::Kafka(reader) => {
+                let silence = reader.silence();
+                Some((silence.since, silence.error))
+            }
+        }
     }
 }

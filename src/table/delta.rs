@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 
 /// Versions between checkpoints: opening reads at most so many small files, and most readers take 0.3 ms for each.
 const CHECKPOINT_EVERY: u64 = 100;
+/// The operation of a version that changes nothing.
+const FENCE: &str = "FENCE";
 
 /// A table at one version, and the right to add the next unless somebody else does. Holds about 1 KB a live file.
 #[derive(Debug)]
@@ -270,6 +272,15 @@ impl Table {
         self.commit(tick, None, remove, add, "REPLACE")
     }
 
+    /// Puts a version that changes nothing, so that a writer who opened the table before cannot put
+    /// another.
+    ///
+    /// # Errors
+    /// As for [`append`](Table::append).
+    pub fn fence(&mut self) -> Result<u64, TableError> {
+        self.commit(self.last_tick().unwrap_or(0), None, &[], &[], FENCE)
+    }
+
     fn commit(
         &mut self,
         tick: u64,
@@ -366,7 +377,7 @@ impl Table {
         })?;
         let replaces = operation == "REPLACE";
         if let Some(last) = state.last_tick()
-            && (tick < last || tick == last && !replaces)
+            && (tick < last || tick == last && !replaces && operation != FENCE)
         {
             return Err(TableError::Tick {
                 dir: self.dir.clone(),

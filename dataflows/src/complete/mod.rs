@@ -27,14 +27,14 @@ const ENOUGH: usize = 32 << 20;
 const TOGETHER: usize = 4_096;
 
 /// What surrounds [`complete`].
-pub trait Surroundings<E> {
+pub trait Surroundings<P: Payloads> {
     /// The bytes kept have grown, or shrunk, by so many.
     fn kept(&mut self, change: i64);
     /// The store has met an error; nothing more is given out.
-    fn failed(&mut self, error: E);
-    /// The state as of a snapshot's tick.
-    fn save(&mut self, at: Tick, rows: Vec<ShardRows>);
-    /// The tick up to which tables hold all sealed visits for sure.
+    fn failed(&mut self, error: P::Error);
+    /// The state as of a snapshot's tick, all of it in the store.
+    fn save(&mut self, at: Tick, rows: Vec<ShardRows>, store: &mut P);
+    /// The last tick whose sealed visits tables hold for sure.
     fn committed(&self) -> Tick;
 }
 
@@ -47,7 +47,7 @@ pub fn complete<'s, P: Payloads + 'static>(
     visits: &Visits<'s>,
     cuts: StreamVec<'s, u64, Cut>,
     measurements: Measurements<P>,
-    mut around: impl Surroundings<P::Error> + 'static,
+    mut around: impl Surroundings<P> + 'static,
 ) -> StreamVec<'s, u64, Complete> {
     let mut builder = OperatorBuilder::new("Complete".to_owned(), visits.tagged.scope());
     let mut tagged = builder.new_input(visits.tagged.clone(), Pipeline);
@@ -116,7 +116,12 @@ pub fn complete<'s, P: Payloads + 'static>(
                         give(&mut visits);
                     }
                     match cut.and_then(|cut| cuts.next(cut)) {
-                        Some(cut) if cut.snapshot => around.save(cut.tick, kept.save()?),
+                        Some(cut) if cut.snapshot => {
+                            let rows = kept.save()?;
+                            if let Some(store) = kept.store() {
+                                around.save(cut.tick, rows, store);
+                            }
+                        }
                         Some(_) => {}
                         None => break,
                     }

@@ -1,0 +1,351 @@
+//! A process's part in recovery: the start, in its order, and what the workers need of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use visitflow_dataflows::visit::Tick;
+
+use super::journaling::Journaling;
+use super::outputs::{TOPICS, identified};
+use super::snapshots::Writing;
+use super::{Failure, RunError};
+use crate::job::Job;
+use crate::kafka;
+use crate::log::{self, Topic};
+use crate::recovery::claim::{self, Claim, Committed};
+use crate::recovery::journal::{Closed, Entry, Journal};
+use crate::recovery::manifest::{Chain, Position};
+use crate::recovery::script::Resume;
+use crate::recovery::start::{Progress, Sinks, Start, join, start};
+use crate::recovery::Folder;
+use crate::sink::SinkError;
+use crate::sink::kafka::{SINK, Taken, progress_topic};
+use crate::sink::table::TABLES;
+use crate::snapshot::rows::{self, State};
+use crate::table::Table;
+use crate::wall;
+
+/// What a process knows of where its job goes on.
+pub struct Recovery {
+    /// The state's folder.
+    pub disk: Folder,
+    /// Where the job goes on.
+    pub start: Start,
+    /// Where this process's manifests go, until the thread that puts them has it.
+    chain: std::sync::Mutex<Option<Chain>>,
+    /// All entries of earlier incarnations lie before this tick.
+    pub scripts_end: Tick,
+    first: bool,
+}
+
+/// The transactional IDs of a job's workers.
+pub fn producers(job: &Job, workers: usize) -> Vec<String> {
+    if job.outputs.kafka.is_none() {
+        return Vec::new();
+    }
+    (0..workers).map(|n| producer(job, n)).collect()
+}
+
+/// The transactional ID of a worker.
+pub fn producer(job: &Job, worker: usize) -> String {
+    format!("{}-{worker}", job.name)
+}
+
+/// The sink's name of a table.
+pub fn table_sink(table: usize) -> String {
+    format!("table {}", TABLES[table])
+}
+
+impl Recovery {
+    /// Starts the job, on its first process.
+    ///
+    /// # Errors
+    /// Whatever is wrong, each with what to do.
+    pub fn start(
+        job: &Job,
+        dir: &Path,
+        workers: usize,
+        processes: usize,
+        accept_other_rules: bool,
+    ) -> Result<Recovery, RunError> {
+        let disk = Folder::open(dir)?;
+        let claim = Claim {
+            format: claim::FORMAT,
+            incarnation: 0,
+            job: job.name.clone(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            workers,
+            processes,
+            inputs: inputs(job)?,
+            producers: producers(job, workers),
+            at: wall::now(),
+        };
+        let mut sinks = JobSinks {
+            job,
+            kafka: Progress::new(),
+        };
+        let (start, chain) = start(&disk, claim, &mut sinks, accept_other_rules)?;
+        Ok(Recovery::of(disk, start, Some(chain)))
+    }
+
+    /// Joins the job that the first process has started.
+    ///
+    /// # Errors
+    /// The state's folder is another one, or damaged.
+    pub fn join(dir: &Path, incarnation: u64) -> Result<Recovery, RunError> {
+        let disk = Folder::open(dir)?;
+        let start = join(&disk, incarnation)?;
+        Ok(Recovery::of(disk, start, None))
+    }
+
+    fn of(disk: Folder, start: Start, chain: Option<Chain>) -> Recovery {
+        let floors = start.partitions.values().map(|resume| resume.floor);
+        let first = chain.is_some();
+        let scripts_end = floors.filter(|floor| *floor < u64::MAX).max().unwrap_or(0);
+        Recovery {
+            disk,
+            start,
+            chain: std::sync::Mutex::new(chain),
+            scripts_end,
+            first,
+        }
+    }
+
+    /// The incarnation.
+    pub fn incarnation(&self) -> u64 {
+        self.start.claim.incarnation
+    }
+
+    /// The tick of the snapshot from which the job goes on; 0 for none.
+    pub fn at(&self) -> Tick {
+        let snapshot = self.start.snapshot.as_ref();
+        snapshot.map_or(0, |snapshot| snapshot.tick)
+    }
+
+    /// Where a partition goes on; one that the journal does not know begins at `first`.
+    pub fn partition(&self, partition: u32, first: u64) -> Resume {
+        let known = self.start.partitions.get(&partition).cloned();
+        known.unwrap_or_else(|| Resume {
+            offset: first,
+            floor: self.start.floor,
+            behind: Closed {
+                partition,
+                next: first,
+                ..Closed::default()
+            },
+            ..Resume::default()
+        })
+    }
+
+    /// Whether this is the first process, which puts manifests.
+    pub fn is_first(&self) -> bool {
+        self.first
+    }
+
+    /// What the snapshot holds of these shards.
+    ///
+    /// # Errors
+    /// A part that is not there, or damaged.
+    pub fn state(&self, mine: impl Fn(u8) -> bool + Copy) -> Result<State, RunError> {
+        let parts = self.start.snapshot.iter().flat_map(|snapshot| &snapshot.parts);
+        let paths: Vec<_> = parts.map(|part| self.disk.path_of(part)).collect();
+        Ok(rows::read(paths, mine)?)
+    }
+
+    /// How many records are to be read again.
+    pub fn to_read_again(&self) -> u64 {
+        let scripts = self.start.partitions.values();
+        scripts.map(|resume| resume.script.left()).sum()
+    }
+
+    /// Begins this process's journal, with where the partitions of each of its workers stand.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn journal(
+        &self,
+        process: usize,
+        partitions: BTreeMap<usize, Vec<Resume>>,
+        failure: Failure,
+        workers: usize,
+    ) -> Result<Arc<Journaling>, RunError> {
+        let mut bases = Vec::new();
+        for (worker, resumes) in partitions {
+            // One entry for each partition: each has a floor of its own.
+            bases.extend(resumes.into_iter().map(|resume| Entry {
+                worker: worker as u32,
+                until: resume.floor,
+                partitions: vec![Closed {
+                    closed: resume.closed,
+                    ..resume.behind
+                }],
+            }));
+        }
+        let journal = Journal::begin(self.disk.clone(), self.incarnation(), process, bases)?;
+        let incarnation = self.incarnation();
+        let disk = self.disk.clone();
+        Ok(Arc::new(Journaling::start(
+            journal,
+            disk,
+            incarnation,
+            workers,
+            failure,
+        )?))
+    }
+
+    /// Starts the thread that writes snapshots.
+    ///
+    /// # Errors
+    /// No thread can be had.
+    pub fn writing(&self, failure: Failure) -> Result<Arc<Writing>, RunError> {
+        let chain = self
+            .chain
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
+        let (disk, incarnation) = (self.disk.clone(), self.incarnation());
+        Ok(Arc::new(Writing::start(disk, incarnation, chain, failure)?))
+    }
+
+    /// The last tick whose seals a table holds.
+    pub fn table(&self, table: usize) -> Tick {
+        self.progress(&table_sink(table), 0).tick
+    }
+
+    /// How far a partition of a sink has committed.
+    pub fn progress(&self, sink: &str, partition: usize) -> Committed {
+        let partitions = self.start.progress.get(sink);
+        let own = partitions.and_then(|partitions| partitions.get(partition));
+        own.copied().unwrap_or_default()
+    }
+
+    /// Where each partition of the topics in Kafka stood.
+    pub fn kafka(&self, partitions: u32) -> Vec<Taken> {
+        let snapshot = self.start.snapshot.as_ref();
+        let before = |partition: u32| {
+            let sinks = snapshot.map_or(&[][..], |snapshot| &snapshot.sinks);
+            let own = |at: &&Position| at.sink == SINK && at.partition == partition;
+            sinks.iter().find(own).map_or(0, |at| at.sum)
+        };
+        let taken = |partition: u32| {
+            let Committed { tick, sum } = self.progress(SINK, partition as usize);
+            // At the end of input nothing comes again.
+            let before = if self.at() == u64::MAX {
+                sum
+            } else {
+                before(partition)
+            };
+            Taken { tick, sum, before }
+        };
+        (0..partitions).map(taken).collect()
+    }
+}
+
+/// The sinks of a job, for its start.
+struct JobSinks<'a> {
+    job: &'a Job,
+    /// What was found in Kafka when it was fenced.
+    kafka: Progress,
+}
+
+impl Sinks for JobSinks<'_> {
+    type Error = RunError;
+
+    /// The embedded log's partitions are locked by whoever writes them, tables and Kafka are fenced.
+    fn fence(&mut self, claim: &Claim, older: &BTreeSet<String>) -> Result<(), RunError> {
+        if let Some(connection) = super::outputs::kafka(self.job) {
+            let mut ids = older.clone();
+            ids.extend(claim.producers.iter().cloned());
+            let ids: Vec<String> = ids.into_iter().collect();
+            let patience = super::outputs::patience();
+            let topic = progress_topic(self.job);
+            let incarnation = claim.incarnation;
+            let found = kafka::fence(&connection, &ids, &topic, incarnation, &patience);
+            let found = found.map_err(SinkError::Kafka)?;
+            let mut committed = vec![Committed::default(); self.job.outputs.partitions as usize];
+            for (shard, done) in &found.shards {
+                if let Some(own) = committed.get_mut(usize::from(*shard)) {
+                    own.tick = done.until.saturating_sub(1);
+                    own.sum = done.sum;
+                }
+            }
+            self.kafka.insert(SINK.to_owned(), committed);
+        }
+        if let Some(files) = &self.job.outputs.files {
+            for name in TABLES {
+                Table::open(&identified(files).join(name))?.fence()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn progress(&mut self) -> Result<Progress, RunError> {
+        let mut progress = std::mem::take(&mut self.kafka);
+        let of = |tick| Committed { tick, sum: 0 };
+        if let Some(log) = &self.job.outputs.log {
+            for name in TOPICS {
+                let topic = Topic::open(log, name)?;
+                let last = |partition| Ok(of(log::last_tick(&topic, partition)?));
+                let ticks = (0..topic.partitions()).map(last);
+                progress.insert(name.to_owned(), ticks.collect::<Result<_, RunError>>()?);
+            }
+        }
+        if let Some(files) = &self.job.outputs.files {
+            for (n, name) in TABLES.iter().enumerate() {
+                let table = Table::open(&identified(files).join(name))?;
+                progress.insert(table_sink(n), vec![of(table.last_tick().unwrap_or(0))]);
+            }
+        }
+        Ok(progress)
+    }
+}
+
+/// What decides over results and is not in the log: values where they are short, else fingerprints.
+fn inputs(job: &Job) -> Result<BTreeMap<String, String>, RunError> {
+    let mut inputs = BTreeMap::new();
+    let mut add = |name: &str, value: String| {
+        inputs.insert(name.to_owned(), value);
+    };
+    add("the program", env!("CARGO_PKG_VERSION").to_owned());
+    for name in [
+        "source.topic",
+        "source.clock",
+        "visits.inactivity",
+        "visits.max_length",
+        "visits.max_size",
+        "visits.max_delay",
+        "time.tick",
+        "time.max_lag",
+        "time.max_ahead",
+        "limits.max_record",
+        "outputs.partitions",
+    ] {
+        add(name, crate::job::value_text(job, name));
+    }
+    let files = [
+        ("schemas.reader", &job.schemas.reader),
+        ("enrich.geoip", &job.enrich.geoip),
+        ("enrich.user_agents", &job.enrich.user_agents),
+        ("enrich.robots", &job.enrich.robots),
+    ];
+    for (name, path) in files {
+        let text = match path {
+            None => "none".to_owned(),
+            Some(path) => {
+                let bytes = std::fs::read(path).map_err(RunError::io("read", path))?;
+                fingerprint(&bytes)
+            }
+        };
+        add(name, text);
+    }
+    let by_path = format!("{:?} {:?}", job.schemas.roles, job.schemas.privacy);
+    add("schemas.roles and schemas.privacy", fingerprint(by_path.as_bytes()));
+    Ok(inputs)
+}
+
+fn fingerprint(bytes: &[u8]) -> String {
+    let hash = Sha256::digest(bytes);
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
