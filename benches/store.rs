@@ -3,7 +3,7 @@
 //!
 //! A gigabyte of records of 500 bytes, of 30,000 visits at a time, each of 15 to 20 records; what
 //! is in memory is written as a group when it is 64 MB; each visit's chunks are read back when it
-//! ends, those of 64 visits at once, and freed. Nothing is made durable. "Cold": the page cache
+//! ends, those of 256 visits at once, and freed. Nothing is made durable. "Cold": the page cache
 //! holds none of it, so that every chunk is read from the disk.
 //!
 //! `cargo bench --bench store`; `-- quick` for a tenth of the records.
@@ -23,7 +23,7 @@ const RECORDS: u64 = 2_000_000;
 const OPEN_VISITS: u64 = 30_000;
 const BUFFER: usize = 64 << 20;
 /// How many visits end together.
-const ENDING: usize = 64;
+const ENDING: usize = 256;
 const PIECE: usize = 1 << 20;
 const ROUNDS: usize = 3;
 

@@ -194,7 +194,7 @@ impl Job<'_> {
         let mut ends: HashMap<u64, u64> = HashMap::new();
         for chunk in self.model.named.keys() {
             let end = ends.entry(chunk.segment()).or_default();
-            *end = (*end).max(u64::from(chunk.end()));
+            *end = (*end).max(chunk.end());
         }
         for (segment, length) in files(self.dir) {
             let end = ends.get(&segment).copied().unwrap_or(0);
