@@ -62,16 +62,19 @@ fn path(dir: &Path, chunk: &Chunk) -> PathBuf {
     dir.join(DIR).join(file_name(chunk.segment()))
 }
 
+/// Chunks, whose they are, and what is in them.
+type State = HashMap<Chunk, (Key, Vec<u8>)>;
+
 /// What a job has: the chunks of all workers, and those of its newest manifest.
 #[derive(Default)]
 struct Model {
-    live: HashMap<Chunk, (Key, Vec<u8>)>,
-    sealed: Option<(Vec<Ticket>, HashMap<Chunk, (Key, Vec<u8>)>)>,
-    named: HashMap<Chunk, (Key, Vec<u8>)>,
+    live: State,
+    sealed: Option<(Vec<Ticket>, State)>,
+    named: State,
     numbers: u64,
 }
 
-fn segments_of(chunks: &HashMap<Chunk, (Key, Vec<u8>)>) -> HashSet<u64> {
+fn segments_of(chunks: &State) -> HashSet<u64> {
     chunks.keys().map(Chunk::segment).collect()
 }
 
