@@ -3,7 +3,7 @@
 //!
 //! One thread that asks ahead, measured with `benches/store.rs` on two cores: of what is not in the
 //! page cache it reads 310 to 380 MB/s, four reading threads 120 to 280, sixteen 200 to 230, and one
-//! that does not ask 120 to 170; of what is, as much as any of them.
+//! that does not ask 120 to 170; of what is, up to a seventh less than that one.
 
 use std::ops::Range;
 use std::path::Path;
