@@ -22,7 +22,7 @@ impl Block {
     /// The byte behind it.
     pub fn end(&self) -> u64 {
         match self.chunks.last() {
-            Some(last) => u64::from(last.end()),
+            Some(last) => last.end(),
             None => self.at,
         }
     }

@@ -94,9 +94,9 @@ impl Chunk {
         self.crc
     }
 
-    /// The byte behind it. A segment never exceeds what an offset can say.
-    pub(super) fn end(&self) -> u32 {
-        self.offset + self.length
+    /// The byte behind it.
+    pub(super) fn end(&self) -> u64 {
+        u64::from(self.offset) + u64::from(self.length)
     }
 }
 

@@ -68,7 +68,7 @@ impl Live {
         account.size = size;
         account.live += weight(chunk);
         account.whole += weight(chunk);
-        account.end = account.end.max(u64::from(chunk.end()));
+        account.end = account.end.max(chunk.end());
     }
 
     /// Nothing more is written to a segment.

@@ -167,8 +167,8 @@ impl Runs {
     }
 
     /// Reads chunks, and calls `each` with every one's index and bytes, in any order, on this
-    /// thread. Many are read by four threads; a few megabytes are held, and the longest chunk.
-    /// Costs, for each chunk, 32 bytes while it runs.
+    /// thread. However many they are, a megabyte of them is held, or one chunk that is longer, and
+    /// 32 bytes for each. The disk is asked for those to come while some are read.
     ///
     /// # Errors
     /// If a file is not there, cannot be read, or does not hold what was written to it; some chunks
@@ -271,8 +271,7 @@ impl Runs {
                 Some(size) => *size,
                 None => *sizes.entry(id).or_insert(self.size_of_earlier(id)?),
             };
-            let end = u64::from(chunk.offset()) + u64::from(chunk.length());
-            if end > size {
+            if chunk.end() > size {
                 return Err(StoreError::Damaged {
                     file: self.dir.join(file_name(id)),
                     at: u64::from(chunk.offset()),

@@ -177,6 +177,17 @@ impl Segment {
         }
     }
 
+    /// Has the disk bring these bytes into the page cache, where that can be asked for.
+    pub fn ask_for(&self, at: u64, bytes: u64) {
+        // It is no more than advice: what comes of it is seen by the read.
+        #[cfg(target_os = "linux")]
+        if let Some(bytes) = std::num::NonZeroU64::new(bytes) {
+            let _ = rustix::fs::fadvise(&self.file, at, Some(bytes), rustix::fs::Advice::WillNeed);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (at, bytes);
+    }
+
     pub fn damaged(&self, at: u64, found: String, expected: &str) -> StoreError {
         StoreError::Damaged {
             file: self.path.clone(),
