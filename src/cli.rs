@@ -195,6 +195,10 @@ pub struct Run {
     /// Replaced settings.
     #[command(flatten)]
     pub settings: Settings,
+    /// Go on although settings, lists or the program have changed since a run that was not stopped:
+    /// what it had not committed may then come out otherwise
+    #[arg(long)]
+    pub accept_other_rules: bool,
     /// Which of several processes this is, from 0
     #[arg(long, value_name = "I", requires_all = ["of", "hosts"])]
     pub process: Option<usize>,

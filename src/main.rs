@@ -57,6 +57,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
 fn run(args: &cli::Run) -> anyhow::Result<()> {
     let file = JobFile::load_to_start(&args.job, &args.overrides())?;
     let mut options = run::Options::of(file.job);
+    options.accept_other_rules = args.accept_other_rules;
     options.processes = args.processes().map(|p| (p.process, p.hosts));
     let outputs = options.job.outputs.clone();
     let summary = run::run(options, |handle| {

@@ -183,6 +183,8 @@ fn word(hold: Hold) -> &'static str {
     match hold {
         Hold::Wall => "the wall clock",
         Hold::Unread => "unread records",
+        Hold::Fetching => "records on their way",
+        Hold::Silent => "no answer",
         Hold::Paused => "its budget",
         Hold::Closed => "nothing: it is closed",
     }
@@ -202,6 +204,19 @@ fn reason(p: &PartitionStatus, status: &Status) -> String {
             "there is more to read from offset {} on, {since}",
             grouped(p.offset)
         ),
+        Hold::Fetching => format!(
+            "there is more from offset {} on, which has not come yet, {since}",
+            grouped(p.offset)
+        ),
+        Hold::Silent => {
+            let (from, error) = p.silence.clone().unwrap_or((p.since, None));
+            format!(
+                "no broker has answered since {} ({}){}; so time stands, and no visit ends",
+                time(from),
+                duration(status.at - from),
+                error.map_or(String::new(), |error| format!(": {error}"))
+            )
+        }
         Hold::Paused => {
             format!("paused: what was read and is not written yet exceeds the budget, {since}")
         }
@@ -239,6 +254,7 @@ mod tests {
             offset: 7,
             clock: None,
             since: 1_000,
+            silence: None,
         };
         Status {
             job: "shop".into(),

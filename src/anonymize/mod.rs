@@ -216,7 +216,7 @@ impl Tagged {
         let (reader, overrides) = run::reader(job)?;
         let mut writers = vec![reader.clone()];
         // Another user's folder, perhaps; the outputs have what is needed.
-        if let Ok(store) = FolderStore::open(job.schema_store()) {
+        if let Ok(store) = FolderStore::open(job.schema_store().unwrap_or_default()) {
             writers.extend(store.all()?);
         }
         let fits = |writer: &Schema| {
@@ -301,7 +301,7 @@ pub fn anonymize(
 ) -> Result<Summary, AnonymizeError> {
     let path = job.privacy.salts.as_ref().ok_or(AnonymizeError::NoSalts)?;
     let outputs_of = [
-        job.outputs.log.as_deref().map(outputs::schemas),
+        job.output_schemas(),
         job.outputs.files.as_deref().map(outputs::identified),
     ];
     if let Some(dir) = outputs_of.into_iter().flatten().find(|dir| !dir.exists()) {
@@ -310,7 +310,7 @@ pub fn anonymize(
     let mut salts = SaltFile::open(path)?;
     let mut tagged = Tagged::of(job)?;
     let store = match &job.outputs.log {
-        Some(log) => Some(FolderStore::open(outputs::schemas(log))?),
+        Some(_) => job.output_schemas().map(FolderStore::open).transpose()?,
         None => None,
     };
     if let Some(store) = &store {

@@ -249,6 +249,8 @@ fn held(now: &Now) -> String {
     match p.hold {
         Hold::Wall => "the wall clock: everything there is has been read".into(),
         Hold::Unread => format!("partition {}: there is more to read", p.partition),
+        Hold::Fetching => format!("partition {}: more is on its way", p.partition),
+        Hold::Silent => format!("partition {}: no broker answers", p.partition),
         Hold::Paused => format!(
             "partition {}: paused until what was read is written",
             p.partition

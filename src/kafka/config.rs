@@ -226,7 +226,8 @@ fn is_secret(property: &str) -> bool {
         || holds("key") && (holds("pem") || holds("ssl_key"))
 }
 
-pub(crate) fn shown<'a>(property: &str, value: &'a str) -> &'a str {
+/// A property's value as it may be shown: hidden, if it may be secret.
+pub fn shown<'a>(property: &str, value: &'a str) -> &'a str {
     match reference(value) {
         None if is_secret(property) => HIDDEN,
         _ => value,

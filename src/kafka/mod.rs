@@ -30,7 +30,7 @@ mod watched;
 
 pub use admin::{Topic, create, describe};
 pub use batch::{Batch, Progress};
-pub use config::Connection;
+pub use config::{Connection, shown};
 pub use consumer::{Consumer, Options, Wake};
 pub use error::KafkaError;
 pub use fence::fence;

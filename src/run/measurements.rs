@@ -170,7 +170,7 @@ impl Surroundings<Store> for Around {
                 self.named.0.borrow_mut().push_back(pending);
                 self.gathering.kept(at, rows, ticket, segments);
             }
-            Err(error) => self.failed(error),
+            Err(error) => Surroundings::<Store>::failed(self, error),
         }
     }
 

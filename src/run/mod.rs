@@ -429,7 +429,7 @@ pub fn run(
     let (reader, overrides, enrichment) = needs(&job)?;
     let store = job.schema_store().unwrap_or_default();
     let schemas: Arc<dyn SchemaStore> = Arc::new(Growing(FolderStore::open(store)?));
-    let notes = unfit_schemas(&*schemas, &reader, &overrides)?;
+    let mut notes = unfit_schemas(&*schemas, &reader, &overrides)?;
 
     let count = processes.as_ref().map_or(1, |(_, hosts)| hosts.len());
     let process = processes.as_ref().map_or(0, |(process, _)| *process);
@@ -472,6 +472,9 @@ pub fn run(
         }
     }
     let failure = Failure::default();
+    if let Some(recovery) = &recovery {
+        notes.extend(recovery.note());
+    }
     let durable = match recovery {
         Some(recovery) => Some(recover(&job, &input, process, count, recovery, &failure)?),
         None => None,

@@ -154,10 +154,27 @@ impl Recovery {
         Ok(rows::read(paths, mine)?)
     }
 
-    /// How many records are to be read again.
-    pub fn to_read_again(&self) -> u64 {
+    /// What a user should hear of where the job goes on; nothing at its first start.
+    pub fn note(&self) -> Option<String> {
+        if self.incarnation() == 1 || !self.is_first() {
+            return None;
+        }
+        let incarnation = self.incarnation();
+        if self.at() == u64::MAX {
+            return Some(format!(
+                "start {incarnation}: an earlier one has come to the end of the input; there is nothing left to do"
+            ));
+        }
         let scripts = self.start.partitions.values();
-        scripts.map(|resume| resume.script.left()).sum()
+        let again: u64 = scripts.map(|resume| resume.script.left()).sum();
+        let from = match self.at() {
+            0 => "from the beginning".to_owned(),
+            at => format!("behind the snapshot of {}", crate::why::time(at as i64)),
+        };
+        Some(format!(
+            "start {incarnation}: goes on {from}; {} records are read again",
+            super::grouped(again)
+        ))
     }
 
     /// Begins this process's journal, with where the partitions of each of its workers stand.

@@ -66,6 +66,10 @@ pub struct PartitionStatus {
     pub clock: Option<i64>,
     /// Since when its worker's tick has stood, wall time in ms.
     pub since: i64,
+    /// When a broker last answered for it, wall time in ms, and the last error since; `None` for a
+    /// log that answers at once.
+    #[serde(default)]
+    pub silence: Option<(i64, Option<String>)>,
 }
 
 /// The file in which a process of this job says it.
@@ -91,20 +95,21 @@ impl Status {
         let mut partitions = Vec::new();
         for (local, source) in metrics.sources.iter().enumerate() {
             let source = source.lock().unwrap_or_else(PoisonError::into_inner);
-            for (partition, tick, hold, offset, clock) in &source.partitions {
-                let hold = if source.paused && *hold == Hold::Unread {
+            for own in &source.partitions {
+                let hold = if source.paused && own.hold == Hold::Unread {
                     Hold::Paused
                 } else {
-                    *hold
+                    own.hold
                 };
                 partitions.push(PartitionStatus {
-                    partition: *partition,
+                    partition: own.partition,
                     worker: process * job.workers + local,
-                    tick: (*tick != u64::MAX).then_some(*tick),
+                    tick: (own.tick != u64::MAX).then_some(own.tick),
                     hold,
-                    offset: *offset,
-                    clock: (*clock != i64::MIN).then_some(*clock),
+                    offset: own.offset,
+                    clock: (own.clock != i64::MIN).then_some(own.clock),
                     since: source.since,
+                    silence: own.silence.clone(),
                 });
             }
         }

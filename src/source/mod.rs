@@ -63,9 +63,8 @@ const CUT_ASKED: i64 = 100;
 /// What a source tells of itself, for `why`.
 #[derive(Clone, Debug, Default)]
 pub struct SourceState {
-    /// For each partition: its number, its tick, what holds it, the offset of what comes next and
-    /// its clock.
-    pub partitions: Vec<(u32, Tick, Hold, u64, i64)>,
+    /// Each partition.
+    pub partitions: Vec<PartitionState>,
     /// The worker's capability; `u64::MAX` once it is given up.
     pub tick: Tick,
     /// Whether the budget is spent.
@@ -76,6 +75,23 @@ pub struct SourceState {
     pub bytes: u64,
     /// When it last changed its capability, wall time in ms.
     pub since: i64,
+}
+
+/// What a source tells of a partition.
+#[derive(Clone, Debug)]
+pub struct PartitionState {
+    /// Its number.
+    pub partition: u32,
+    /// Its tick; `u64::MAX` once it is closed.
+    pub tick: Tick,
+    /// What holds it.
+    pub hold: Hold,
+    /// The offset of what comes next.
+    pub offset: u64,
+    /// Its clock; `i64::MIN` before the first record.
+    pub clock: i64,
+    /// When a broker last answered for it, in ms of wall time, and the last error since.
+    pub silence: Option<(i64, Option<String>)>,
 }
 
 /// What goes wrong in a source; the worker stops with it.
@@ -417,7 +433,14 @@ pub fn source<'s>(
                 let mut state = source.tell();
                 (state.tick, state.since) = (next, wall);
             }
-            let tell = |p: &Partition| (p.index, p.next, p.hold, p.reading.offset(), p.clock.now());
+            let tell = |p: &Partition| PartitionState {
+                partition: p.index,
+                tick: p.next,
+                hold: p.hold,
+                offset: p.reading.offset(),
+                clock: p.clock.now(),
+                silence: p.reading.silence(),
+            };
             let told = source.partitions.iter().map(tell).collect();
             source.tell().partitions = told;
             let unread = source.partitions.iter().any(|p| p.hold == Hold::Unread);

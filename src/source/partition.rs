@@ -17,6 +17,9 @@ use crate::recovery::RecoveryError;
 use crate::recovery::journal::{Closed, hash};
 use crate::recovery::script::{Resume, Script};
 
+/// After so long without an answer a partition's brokers are silent, in ms.
+const SILENT: i64 = 3_000;
+
 /// Which term of the minimum holds a partition's tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -98,18 +101,16 @@ impl Partition {
         }
         if let Some(tick) = self.script.tick() {
             self.next = tick;
-            self.hold = match self.reading.peek()? {
-                Some(_) => Hold::Unread,
-                None if self.reading.is_immediate() => {
-                    return Err(RecoveryError::OtherRecords {
-                        partition: self.index,
-                        offset: self.reading.offset(),
-                        detail: format!("{} more were there", self.script.left()),
-                    }
-                    .into());
+            let there = self.reading.peek()?.is_some();
+            if !there && self.reading.is_immediate() {
+                return Err(RecoveryError::OtherRecords {
+                    partition: self.index,
+                    offset: self.reading.offset(),
+                    detail: format!("{} more were there", self.script.left()),
                 }
-                None => Hold::Fetching,
-            };
+                .into());
+            }
+            self.hold = if there { Hold::Unread } else { Hold::Fetching };
             return Ok(());
         }
         if self.closed {
@@ -133,7 +134,9 @@ impl Partition {
                     // More is known to be unread, or nobody has answered: time is the records' own.
                     self.next = self.clock.tick_of(self.clock.now(), wall);
                     self.clock.advance(self.next);
-                    self.hold = Hold::Fetching;
+                    let silent = self.reading.silence();
+                    let silent = silent.is_some_and(|(since, _)| wall - since > SILENT);
+                    self.hold = if silent { Hold::Silent } else { Hold::Fetching };
                 }
             },
         }
