@@ -103,7 +103,8 @@ impl Recovery {
     fn of(disk: Folder, start: Start, chain: Option<Chain>) -> Recovery {
         let floors = start.partitions.values().map(|resume| resume.floor);
         let first = chain.is_some();
-        let scripts_end = floors.filter(|floor| *floor < u64::MAX).max().unwrap_or(0);
+        let last = floors.filter(|floor| *floor < u64::MAX).max();
+        let scripts_end = last.map_or(0, |last| last + 1);
         Recovery {
             disk,
             start,
