@@ -35,7 +35,7 @@ pub fn describe(
     topic: &str,
     patience: &Patience,
 ) -> Result<Topic, KafkaError> {
-    let query = connection.query()?;
+    let query = connection.query("read_uncommitted")?;
     let admin: AdminClient<Context> = connection.client(&[], Context::default())?;
     patience.retry(|| {
         Ok(Topic {
@@ -55,7 +55,7 @@ pub fn create(
     settings: &[(&str, &str)],
     patience: &Patience,
 ) -> Result<(), KafkaError> {
-    let query = connection.query()?;
+    let query = connection.query("read_uncommitted")?;
     let admin: AdminClient<Context> = connection.client(&[], Context::default())?;
     let mut wanted = NewTopic::new(topic, partitions as i32, TopicReplication::Fixed(-1));
     for (name, value) in settings {

@@ -80,7 +80,7 @@ impl Consumer {
             ("queued.min.messages", "10000000"),
             ("queued.max.messages.kbytes", &kbytes.to_string()),
         ];
-        let query = Arc::new(connection.query()?);
+        let query = Arc::new(connection.query("read_uncommitted")?);
         let consumer: Arc<BaseConsumer<Context>> =
             Arc::new(connection.client(&ours, Context::default())?);
         let topic: Arc<str> = topic.into();

@@ -31,7 +31,7 @@ pub fn offsets(
     place: Place,
     patience: &Patience,
 ) -> Result<Vec<i64>, KafkaError> {
-    let query = connection.query()?;
+    let query = connection.query("read_uncommitted")?;
     patience.retry(|| ask(&query, topic, partitions, place))
 }
 
