@@ -11,7 +11,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, Top
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use super::context::Context;
+use super::context::{Context, outcome};
 use super::{Connection, KafkaError, Patience};
 
 /// A request waits so long for its answer.
@@ -103,6 +103,14 @@ fn not_yet(doing: String) -> KafkaError {
 
 /// The broker that leads each partition of a topic, if one does.
 pub(super) fn leaders(
+    query: &BaseConsumer<Context>,
+    topic: &str,
+    answer: Duration,
+) -> Result<Vec<Option<i32>>, KafkaError> {
+    outcome(query, look_up(query, topic, answer))
+}
+
+fn look_up(
     query: &BaseConsumer<Context>,
     topic: &str,
     answer: Duration,

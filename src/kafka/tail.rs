@@ -7,6 +7,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError as Native;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::admin::leaders;
 use super::context::Context;
@@ -94,6 +95,9 @@ fn read_from(
                 continue;
             }
             Some(Err(Native::PartitionEOF(_))) | None => {}
+            // Nobody needs the group.
+            Some(Err(error))
+                if error.rdkafka_error_code() == Some(Code::GroupAuthorizationFailed) => {}
             Some(Err(error)) => return Err(failed(&error)),
         }
         // The last offsets are marks of transactions, which show in the position only.

@@ -65,8 +65,9 @@ impl Transactions {
     }
 
     /// Commits a batch, and returns when that is certain. It never returns for brokers that are
-    /// away, only for what can never succeed: a record that is too large, a refusal, somebody
-    /// else who has taken over, a stop. Then this must not be used any more.
+    /// away, unless its patience has a limit; only for what can never succeed: a record that is
+    /// too large, a refusal, somebody else who has taken over, a stop. Then this must not be used
+    /// any more, and readers may wait for its last transaction until the ID is taken over.
     pub fn commit(&mut self, batch: &Batch) -> Result<(), KafkaError> {
         let standing = self.after(batch)?;
         let patience = self.patience.clone();
@@ -131,6 +132,13 @@ impl Transactions {
             return Err(KafkaError::Fenced {
                 id: self.id.clone(),
                 incarnation: self.standing.incarnation,
+            });
+        }
+        if was_ours && extent == Extent::Everything && standing.sequence < self.standing.sequence {
+            return Err(KafkaError::ProgressLost {
+                id: self.id.clone(),
+                expected: self.standing.sequence,
+                found: standing.sequence,
             });
         }
         Ok(standing)

@@ -21,6 +21,9 @@ use visitflow::kafka::{Connection, Consumer, KafkaError, Options, Patience, Read
 /// A test that takes longer has failed, on any machine.
 const LONG: Duration = Duration::from_secs(120);
 
+/// Transactions that took too long are looked for so often.
+const QUICK_ABORTS: &str = "transaction.abort.timed.out.transaction.cleanup.interval.ms=200";
+
 static BROKER: OnceLock<Option<Running>> = OnceLock::new();
 /// Held by all who need the broker, alone by those who kill it.
 static IN_USE: RwLock<()> = RwLock::new(());
@@ -72,7 +75,7 @@ fn running() -> Option<&'static Running> {
 fn start() -> Option<Running> {
     let dir = tempfile::tempdir().unwrap();
     let mut script = script()
-        .args(["start", "--foreground", "--dir"])
+        .args(["start", "--foreground", "--set", QUICK_ABORTS, "--dir"])
         .arg(dir.path())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -144,6 +147,15 @@ impl Alone {
     /// Starts the broker again; returns when it answers.
     pub fn restart(&self) {
         self.run("restart");
+    }
+
+    /// Stops the broker as it is: connections stay, and nobody answers.
+    pub fn pause(&self) {
+        self.run("pause");
+    }
+
+    pub fn resume(&self) {
+        self.run("resume");
     }
 
     fn run(&self, command: &str) {

@@ -106,7 +106,7 @@ fn a_value_may_lie_in_a_file_or_in_the_environment() {
     assert!(error.to_string().contains("socket.timeout.ms"));
     assert!(!format!("{connection} {connection:?}").contains("hush"));
 
-    let connection = base().with("client.id", "env:CARGO_PKG_NAME");
+    let connection = base().with("client.id", "env:PATH");
     assert_eq!(connection.check(), Ok(()));
     assert_eq!(
         refused("client.id", "env:NOT_SET_ANYWHERE"),

@@ -1,8 +1,9 @@
 //! Reading: every record once, in order, from where it was asked for and from nowhere else; and
 //! what is known of the end.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use rdkafka::producer::Producer;
@@ -10,7 +11,7 @@ use visitflow::kafka::{Consumer, KafkaError, Options};
 use visitflow::wall;
 
 use crate::broker::{
-    alone, broker, eventually, failure, open, patience, producer, read, read_all, write,
+    Alone, alone, broker, eventually, failure, open, patience, producer, read, read_all, write,
 };
 
 fn numbers(count: usize) -> impl Iterator<Item = String> {
@@ -305,25 +306,54 @@ fn a_broker_that_is_away_is_silence_and_no_error() {
     let reader = &mut readers[0];
     assert_eq!(read_all(reader).len(), 10);
 
-    broker.kill();
-    let killed = wall::now();
-    // A question may have been under way.
-    let silence = eventually("silence", || {
-        assert_eq!(reader.peek(), Ok(None));
-        let silence = reader.silence();
-        (silence.error.is_some() && wall::now() - silence.since > 4_000).then_some(silence)
-    });
-    assert!(silence.since <= killed + 2_000, "{silence:?}");
-    // What was said stands, and does not grow.
-    let last = reader.answered().unwrap();
-    assert!(last <= silence.since);
+    type Outage = (fn(&Alone), fn(&Alone));
+    let outages: [Outage; 2] = [(Alone::kill, Alone::restart), (Alone::pause, Alone::resume)];
+    for (number, (begin, end)) in outages.into_iter().enumerate() {
+        begin(&broker);
+        let gone = wall::now();
+        let silence = eventually("silence", || {
+            assert_eq!(reader.peek(), Ok(None));
+            let silence = reader.silence();
+            (silence.error.is_some() && wall::now() - silence.since > 4_000).then_some(silence)
+        });
+        // Of before, or of when it was gone already but an answer was under way.
+        assert!(silence.since < gone + 1_000, "{silence:?}");
+        // What was said stands, and does not grow.
+        let last = reader.answered().unwrap();
+        assert!(last <= silence.since);
 
-    broker.restart();
-    eventually("an answer", || {
-        assert_eq!(reader.peek(), Ok(None));
-        reader.answered().filter(|sent| *sent > last)
+        end(&broker);
+        eventually("an answer", || {
+            assert_eq!(reader.peek(), Ok(None));
+            reader.answered().filter(|sent| *sent > last)
+        });
+        assert_eq!(reader.silence().error, None);
+        write(&producer(&connection, None), &topic, 0, ["after"]);
+        let next = 10 + number as i64;
+        assert_eq!(read(reader, 1), [(next, b"after".to_vec())]);
+    }
+}
+
+#[test]
+fn a_broker_that_is_away_at_the_start_is_waited_for() {
+    let Some(broker) = alone() else { return };
+    let connection = broker.connection();
+    let topic = broker.topic("late", 1);
+    write(&producer(&connection, None), &topic, 0, numbers(10));
+    broker.kill();
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let heard = said.clone();
+    let patience = patience().saying(move |text| heard.lock().unwrap().push(text.to_owned()));
+    let opening = thread::spawn(move || {
+        let options = Options::default();
+        Consumer::open(&connection, &topic, &[(0, 4)], options, &patience)
     });
-    assert_eq!(reader.silence().error, None);
-    write(&producer(&connection, None), &topic, 0, ["after"]);
-    assert_eq!(read(reader, 1), [(10, b"after".to_vec())]);
+    eventually("a message", || {
+        (!said.lock().unwrap().is_empty()).then_some(())
+    });
+    broker.restart();
+    let (_consumer, mut readers) = opening.join().unwrap().unwrap();
+    assert_eq!(read_all(&mut readers[0]).len(), 6);
+    let said = said.lock().unwrap();
+    assert!(said[0].contains("look up topic \"late\""), "{said:?}");
 }

@@ -17,7 +17,7 @@ use visitflow::kafka::{
 };
 
 use crate::broker::{
-    alone, broker, eventually, open, patience, producer, progress_topic, read_all, write,
+    Alone, alone, broker, eventually, open, patience, producer, progress_topic, read_all, write,
 };
 
 fn ids(names: &[&str]) -> Vec<String> {
@@ -196,10 +196,12 @@ fn who_dies_between_sending_and_committing_leaves_nothing() {
     let connection = broker.connection();
     let topic = broker.topic("died", 1);
     let progress = progress_topic(&connection, "died-progress");
-    let died = producer(&connection, Some("died-0"));
+    // Its transaction stays open, as if it had been killed, for longer than this test may take.
+    let patient = connection.clone().with("transaction.timeout.ms", "900000");
+    let died = producer(&patient, Some("died-0"));
     died.begin_transaction().unwrap();
     write(&died, &topic, 0, ["half", "of", "it"]);
-    // Its transaction stays open, as if it had been killed.
+    write(&died, &progress, 0, ["and no progress"]);
     let (_consumer, mut readers) = open(&connection, &topic, &[(0, 0)], Options::default());
     eventually("known to be unread", || {
         (readers[0].behind() == Some(3)).then_some(())
@@ -351,17 +353,40 @@ fn a_stop_ends_the_wait_for_brokers() {
 #[test]
 fn through_a_broker_that_dies_and_comes_back_everything_is_written_once() {
     let Some(broker) = alone() else { return };
-    let connection = broker.connection();
-    let topic: Arc<str> = broker.topic("outage", 1).into();
-    let progress = progress_topic(&connection, "outage-progress");
+    outages(&broker, "killed", &broker.connection(), || {
+        broker.kill();
+        broker.restart();
+    });
+}
+
+#[test]
+fn an_outage_may_outlast_what_a_transaction_may_take() {
+    let Some(broker) = alone() else { return };
+    let hasty = broker.connection().with("transaction.timeout.ms", "1000");
+    outages(&broker, "outlasted", &hasty, || {
+        broker.pause();
+        thread::sleep(Duration::from_secs(3));
+        broker.resume();
+    });
+    outages(&broker, "killed-in-haste", &hasty, || {
+        broker.kill();
+        broker.restart();
+    });
+}
+
+/// Writes batches through three outages, and looks whether each is there once.
+fn outages(broker: &Alone, name: &str, connection: &Connection, outage: impl Fn()) {
     const BATCHES: u64 = 120;
+    let topic: Arc<str> = broker.topic(name, 1).into();
+    let progress = progress_topic(connection, &format!("{name}-progress"));
+    let id = format!("{name}-0");
     let committed = Arc::new(AtomicUsize::new(0));
     let writing = {
         let (connection, topic, progress) = (connection.clone(), topic.clone(), progress.clone());
-        let committed = committed.clone();
+        let (id, committed) = (id.clone(), committed.clone());
         thread::spawn(move || {
             let mut writer =
-                Transactions::open(&connection, "outage-0", &progress, 1, &patience()).unwrap();
+                Transactions::open(&connection, &id, &progress, 1, &patience()).unwrap();
             for number in 1..=BATCHES {
                 let values = [0, 1, 2].map(|part| format!("{number}.{part}"));
                 let values = values.each_ref().map(String::as_str);
@@ -376,13 +401,12 @@ fn through_a_broker_that_dies_and_comes_back_everything_is_written_once() {
         eventually("some batches", || {
             (committed.load(Ordering::Relaxed) >= some || writing.is_finished()).then_some(())
         });
-        broker.kill();
-        broker.restart();
+        outage();
     }
     writing.join().unwrap();
     let expected = (1..=BATCHES).flat_map(|n| [0, 1, 2].map(|part| format!("{n}.{part}")));
-    assert_eq!(seen(&connection, &topic), expected.collect::<Vec<_>>());
-    let found = read_progress(&connection, &progress, &ids(&["outage-0"]), &patience()).unwrap();
+    assert_eq!(seen(connection, &topic), expected.collect::<Vec<_>>());
+    let found = read_progress(connection, &progress, &[id], &patience()).unwrap();
     assert_eq!(
         found.shards,
         BTreeMap::from([(
