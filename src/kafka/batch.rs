@@ -44,6 +44,13 @@ pub(super) struct Outgoing<'a> {
     pub(super) value: &'a [u8],
 }
 
+impl Outgoing<'_> {
+    /// How many bytes its key and value have.
+    pub(super) fn bytes(&self) -> usize {
+        self.key.len() + self.value.len()
+    }
+}
+
 impl Batch {
     /// Adds a record, its value in parts. Records of one partition keep their order; `tick`
     /// becomes the header `tick`, in decimal digits.

@@ -19,6 +19,8 @@ const TURN: Duration = Duration::from_secs(1);
 const GLANCE: Duration = Duration::from_micros(500);
 /// Delivery reports are taken after so many records, so that they do not pile up.
 const REPORTS: usize = 1_000;
+/// So many events are looked at in one go; a poll looks at one.
+const EVENTS: usize = 64;
 
 /// A producer whose predecessors of the same ID cannot commit any more.
 pub(super) struct Producer {
@@ -54,6 +56,30 @@ impl Producer {
 
     /// Writes a batch and the standing that it leads to, in one transaction.
     pub(super) fn commit(
+        &self,
+        batch: &Batch,
+        progress_topic: &str,
+        standing: &Standing,
+        patience: &Patience,
+    ) -> Result<(), KafkaError> {
+        let mut done = self.write(batch, progress_topic, standing, patience);
+        // Brokers refuse pieces of several records, and do not say which was the one.
+        if let Err(KafkaError::TooLarge {
+            topic,
+            partition,
+            bytes,
+        }) = &mut done
+        {
+            let there = |record: &Outgoing<'_>| {
+                record.topic == topic.as_str() && record.partition == *partition
+            };
+            let sizes = batch.records().filter(there).map(|record| record.bytes());
+            *bytes = sizes.max().unwrap_or(*bytes);
+        }
+        done
+    }
+
+    fn write(
         &self,
         batch: &Batch,
         progress_topic: &str,
@@ -118,7 +144,7 @@ impl Producer {
                     return Err(KafkaError::TooLarge {
                         topic: record.topic.to_owned(),
                         partition: record.partition,
-                        bytes: record.key.len() + record.value.len(),
+                        bytes: record.bytes(),
                     });
                 }
                 _ => return Err(self.failed("send a record of", &error)),
@@ -156,20 +182,22 @@ impl Producer {
     ) -> Result<(), KafkaError> {
         patience.retry(|| match call() {
             Ok(()) => Ok(Ok(())),
-            Err(Native::Transaction(error)) if error.is_retriable() => Err(KafkaError::Failed {
-                doing: self.of_this(doing),
-                reason: self.why(error.code()),
-            }),
+            Err(Native::Transaction(error)) if error.is_retriable() => {
+                for _ in 0..EVENTS {
+                    self.inner.poll(Duration::ZERO);
+                }
+                Err(KafkaError::Failed {
+                    doing: self.of_this(doing),
+                    reason: self.why(error.code()),
+                })
+            }
             Err(error) => Ok(Err(self.failed(doing, &error))),
         })?
     }
 
     /// An error, with the last complaint of the client if that tells more.
     fn why(&self, code: Code) -> String {
-        match self.inner.context().said() {
-            Some(said) => format!("{code} ({said})"),
-            None => code.to_string(),
-        }
+        self.inner.context().explain(code.to_string())
     }
 
     fn failed(&self, doing: &str, error: &Native) -> KafkaError {

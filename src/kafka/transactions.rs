@@ -12,7 +12,8 @@ use super::batch::Batch;
 use super::producer::Producer;
 use super::progress::Done;
 use super::record::Standing;
-use super::{Connection, KafkaError, Patience, tail};
+use super::tail::{self, Extent};
+use super::{Connection, KafkaError, Patience};
 
 /// The transactions of one worker, under one transactional ID. A commit costs a round trip to the
 /// brokers for the records, one for the decision, and 20 ms that librdkafka waits in the next one
@@ -64,8 +65,9 @@ impl Transactions {
     }
 
     /// Commits a batch, and returns when that is certain. It never returns for brokers that are
-    /// away, only for what can never succeed: a record that is too large, a refusal, somebody
-    /// else who has taken over, a stop. Then this must not be used any more.
+    /// away, unless its patience has a limit; only for what can never succeed: a record that is
+    /// too large, a refusal, somebody else who has taken over, a stop. Then this must not be used
+    /// any more, and readers may wait for its last transaction until the ID is taken over.
     pub fn commit(&mut self, batch: &Batch) -> Result<(), KafkaError> {
         let standing = self.after(batch)?;
         let patience = self.patience.clone();
@@ -113,22 +115,30 @@ impl Transactions {
     /// long and one that was fenced look the same; only the progress topic tells them apart. It
     /// is read before too, so as not to disturb somebody who has rightly taken over.
     fn take_over(&mut self, was_ours: bool) -> Result<Standing, KafkaError> {
-        self.found(was_ours)?;
+        self.found(Extent::Decided, was_ours)?;
         let producer = Producer::start(&self.connection, &self.id, &self.patience)?;
-        let found = self.found(was_ours)?;
+        let found = self.found(Extent::Everything, was_ours)?;
         self.producer = Some(producer);
         Ok(found)
     }
 
-    fn found(&self, was_ours: bool) -> Result<Standing, KafkaError> {
+    fn found(&self, extent: Extent, was_ours: bool) -> Result<Standing, KafkaError> {
         let ids = std::slice::from_ref(&self.id);
-        let found = tail::read(&self.connection, &self.progress_topic, ids, &self.patience)?;
+        let topic = &self.progress_topic;
+        let found = tail::read(&self.connection, topic, ids, extent, &self.patience)?;
         found.check(&self.id, self.standing.incarnation)?;
         let standing = found.standing(&self.id).cloned().unwrap_or_default();
         if was_ours && standing.session != self.standing.session {
             return Err(KafkaError::Fenced {
                 id: self.id.clone(),
                 incarnation: self.standing.incarnation,
+            });
+        }
+        if was_ours && extent == Extent::Everything && standing.sequence < self.standing.sequence {
+            return Err(KafkaError::ProgressLost {
+                id: self.id.clone(),
+                expected: self.standing.sequence,
+                found: standing.sequence,
             });
         }
         Ok(standing)
