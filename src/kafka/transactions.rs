@@ -128,13 +128,15 @@ impl Transactions {
         let found = tail::read(&self.connection, topic, ids, extent, &self.patience)?;
         found.check(&self.id, self.standing.incarnation)?;
         let standing = found.standing(&self.id).cloned().unwrap_or_default();
-        if was_ours && standing.session != self.standing.session {
+        // What is decided may end before our own: others' transactions hold it back.
+        let whole = extent == Extent::Everything;
+        if was_ours && whole && standing.session != self.standing.session {
             return Err(KafkaError::Fenced {
                 id: self.id.clone(),
                 incarnation: self.standing.incarnation,
             });
         }
-        if was_ours && extent == Extent::Everything && standing.sequence < self.standing.sequence {
+        if was_ours && whole && standing.sequence < self.standing.sequence {
             return Err(KafkaError::ProgressLost {
                 id: self.id.clone(),
                 expected: self.standing.sequence,
