@@ -37,6 +37,7 @@ use crate::sink::{SinkError, table};
 use crate::snapshot::rows::State;
 use crate::source::{self, Partition, SourceState};
 use crate::store::{self, Runs};
+use crate::table::Table;
 use crate::wall;
 
 /// How long an idle worker parks at most.
@@ -237,7 +238,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
     let committed = probe::Handle::new();
     let taken = probe::Handle::new();
     let in_topics = probe::Handle::new();
-    let versions = Rc::new(Cell::new([(0, 0); 2]));
+    let versions = Rc::new(Cell::new(versions_now(shared, index)?));
     let saved = durable.map(|_| Rc::new(Cell::new(restored_at)));
     let dataflow = worker.next_dataflow_index();
     let (shown, ledger) = worker.dataflow::<u64, _, _>(|scope| {
@@ -403,6 +404,19 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
         saved,
         _consumer: consumer,
     })
+}
+
+/// The versions and ticks of the tables, on the worker that puts them.
+fn versions_now(shared: &Shared, index: usize) -> Result<[(u64, Tick); 2], RunError> {
+    let files = shared.job.outputs.files.as_ref().filter(|_| index == 0);
+    let Some(files) = files else {
+        return Ok([(0, 0); 2]);
+    };
+    let of = |table: usize| -> Result<(u64, Tick), RunError> {
+        let table = Table::open(&identified(files).join(table::TABLES[table]))?;
+        Ok((table.version(), table.last_tick().unwrap_or(0)))
+    };
+    Ok([of(0)?, of(1)?])
 }
 
 /// How far tables have come, for a snapshot.

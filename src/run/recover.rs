@@ -1,6 +1,6 @@
 //! A process's part in recovery: the start, in its order, and what the workers need of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,6 +24,7 @@ use crate::sink::SinkError;
 use crate::sink::kafka::{SINK, Taken, progress_topic};
 use crate::sink::table::TABLES;
 use crate::snapshot::rows::{self, State};
+use crate::store::Runs;
 use crate::table::Table;
 use crate::wall;
 
@@ -143,6 +144,18 @@ impl Recovery {
     /// Whether this is the first process, which puts manifests.
     pub fn is_first(&self) -> bool {
         self.first
+    }
+
+    /// Removes measurements that the snapshot does not name.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn sweep(&self) -> Result<(), RunError> {
+        let snapshot = self.start.snapshot.iter();
+        let named: HashSet<u64> = snapshot.flat_map(|s| &s.segments).copied().collect();
+        let swept = Runs::sweep(self.disk.path(), &named, self.incarnation());
+        swept.map_err(SinkError::Runs)?;
+        Ok(())
     }
 
     /// What the snapshot holds of these shards.

@@ -271,7 +271,9 @@ fn write_all(
                 chain.put(disk, snapshot)?;
                 crash::point("manifest-put");
                 manifest::sweep(disk, incarnation)?;
-                Runs::sweep(disk.path(), &named, incarnation)
+                // At the end of input not even our own are needed.
+                let older = incarnation + u64::from(tick == u64::MAX);
+                Runs::sweep(disk.path(), &named, older)
                     .map_err(crate::sink::SinkError::from)?;
                 let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
                 done.manifests.push(tick);
