@@ -20,7 +20,10 @@ type Key = [u64; 2];
 
 /// Snapshots that have become durable, for the runs to let go of what no later one names.
 #[derive(Clone, Default)]
-pub struct Named(Rc<RefCell<VecDeque<(Tick, Ticket, Vec<u64>)>>>, Rc<Cell<Tick>>);
+pub struct Named(
+    Rc<RefCell<VecDeque<(Tick, Ticket, Vec<u64>)>>>,
+    Rc<Cell<Tick>>,
+);
 
 impl Named {
     /// The snapshot of this tick counts.
@@ -125,7 +128,9 @@ impl Payloads for Store {
         if let Some((ticket, segments)) = self.named.take() {
             self.runs.named(&ticket, segments)?;
         }
-        let thin = self.runs.thin(|key, chunk| is_live(key, Place::of(chunk)))?;
+        let thin = self
+            .runs
+            .thin(|key, chunk| is_live(key, Place::of(chunk)))?;
         let place = |(key, chunk)| (key, Place::of(chunk));
         Ok(thin.map(|chunks| chunks.into_iter().map(place).collect()))
     }

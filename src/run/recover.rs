@@ -14,12 +14,12 @@ use super::{Failure, RunError};
 use crate::job::Job;
 use crate::kafka;
 use crate::log::{self, Topic};
+use crate::recovery::Folder;
 use crate::recovery::claim::{self, Claim, Committed};
 use crate::recovery::journal::{Closed, Entry, Journal};
 use crate::recovery::manifest::{Chain, Position};
 use crate::recovery::script::Resume;
 use crate::recovery::start::{Progress, Sinks, Start, join, start};
-use crate::recovery::Folder;
 use crate::sink::SinkError;
 use crate::sink::kafka::{SINK, Taken, progress_topic};
 use crate::sink::table::TABLES;
@@ -163,7 +163,11 @@ impl Recovery {
     /// # Errors
     /// A part that is not there, or damaged.
     pub fn state(&self, mine: impl Fn(u8) -> bool + Copy) -> Result<State, RunError> {
-        let parts = self.start.snapshot.iter().flat_map(|snapshot| &snapshot.parts);
+        let parts = self
+            .start
+            .snapshot
+            .iter()
+            .flat_map(|snapshot| &snapshot.parts);
         let paths: Vec<_> = parts.map(|part| self.disk.path_of(part)).collect();
         Ok(rows::read(paths, mine)?)
     }
@@ -372,11 +376,17 @@ fn inputs(job: &Job) -> Result<BTreeMap<String, String>, RunError> {
         add(name, text);
     }
     let by_path = format!("{:?} {:?}", job.schemas.roles, job.schemas.privacy);
-    add("schemas.roles and schemas.privacy", fingerprint(by_path.as_bytes()));
+    add(
+        "schemas.roles and schemas.privacy",
+        fingerprint(by_path.as_bytes()),
+    );
     Ok(inputs)
 }
 
 fn fingerprint(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
-    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hash.iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -24,7 +24,11 @@ pub struct Broker {
 fn script(dir: &Path, words: &[&str]) -> Command {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new(root.join("scripts/kafka"));
-    command.arg(words[0]).arg("--dir").arg(dir).args(&words[1..]);
+    command
+        .arg(words[0])
+        .arg("--dir")
+        .arg(dir)
+        .args(&words[1..]);
     command.stdin(Stdio::null());
     command
 }

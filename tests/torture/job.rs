@@ -160,7 +160,14 @@ impl Running {
             }
             if processes > 1 {
                 let (process, of) = (process.to_string(), processes.to_string());
-                command.args(["--process", &process, "--of", &of, "--hosts", &hosts.join(",")]);
+                command.args([
+                    "--process",
+                    &process,
+                    "--of",
+                    &of,
+                    "--hosts",
+                    &hosts.join(","),
+                ]);
             }
             if let (Some(crash), true) = (crash, process == 0) {
                 command.env("VISITFLOW_CRASH", crash);
@@ -168,7 +175,10 @@ impl Running {
             let said = place.path(&format!("said-{process}-{}.txt", std::process::id()));
             let said = said.with_extension(format!("{}.txt", visitflow::wall::now()));
             let file = std::fs::File::create(&said).unwrap();
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(file);
             all.push((command.spawn().unwrap(), said));
         }
         Running {

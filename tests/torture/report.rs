@@ -47,7 +47,12 @@ impl What {
     pub fn crash_point(self, random: &mut Random) -> Option<String> {
         match self {
             What::Crash(point) => {
-                let often = ["journal-entry", "journal-sync", "topics-commit", "topics-committed"];
+                let often = [
+                    "journal-entry",
+                    "journal-sync",
+                    "topics-commit",
+                    "topics-committed",
+                ];
                 let most = if often.contains(&point) { 60 } else { 3 };
                 Some(format!("{point}:{}", 1 + random.below(most)))
             }
