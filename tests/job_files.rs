@@ -142,7 +142,7 @@ fn an_unreadable_file_does_not_hide_wrong_options() {
 
 #[test]
 fn settings_that_do_not_exist() {
-    let sections = "the sections are source, schemas, visits, time, limits, enrich, outputs, state, kafka, privacy, observe";
+    let sections = "the sections are source, schemas, visits, time, limits, enrich, outputs, state, privacy, observe";
     for (more, seen) in [
         (
             "[visits]\ninactivty = '1h'\n",
