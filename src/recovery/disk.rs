@@ -22,6 +22,8 @@ pub trait Disk {
     fn put_if_absent(&self, name: &str, bytes: &[u8]) -> Result<bool, RecoveryError>;
     /// Creates a file to append to. It must not be there.
     fn create(&self, name: &str) -> Result<Self::File, RecoveryError>;
+    /// Makes what a file holds durable, whoever wrote it, if it is there.
+    fn sync(&self, name: &str) -> Result<(), RecoveryError>;
     /// Removes a file, if it is there.
     fn remove(&self, name: &str) -> Result<(), RecoveryError>;
 }
@@ -118,6 +120,16 @@ impl Disk for Folder {
             .map_err(failed("create", &path))?;
         durable::sync_dir(&parent).map_err(failed("sync", &parent))?;
         Ok(FolderFile { path, file })
+    }
+
+    fn sync(&self, name: &str) -> Result<(), RecoveryError> {
+        let path = self.path_of(name);
+        match File::open(&path).and_then(|file| file.sync_all()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed("sync", &path)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn remove(&self, name: &str) -> Result<(), RecoveryError> {
