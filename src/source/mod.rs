@@ -292,11 +292,12 @@ impl Source {
             None => u64::MAX,
         };
         let mut until = held;
-        while let Some((next, _)) = self
-            .closing
-            .pop_front_if(|(next, entry)| !*entry || *next <= durable)
-        {
+        while let Some((next, entry)) = self.closing.front().copied() {
+            if entry && next > durable {
+                break;
+            }
             until = until.max(next);
+            self.closing.pop_front();
         }
         until
     }
