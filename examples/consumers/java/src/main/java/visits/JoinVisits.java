@@ -5,6 +5,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.apache.avro.generic.GenericFixed;
 import org.apache.avro.generic.GenericRecord;
@@ -38,7 +39,7 @@ final class JoinVisits implements Processor<byte[], byte[], byte[], Change> {
     static final String MEASUREMENTS = "measurements";
     /** By the visit that loses, tick and offset: the message. */
     static final String REVISIONS = "revisions";
-    /** By visit: the message of an end that waits. */
+    /** By visit: how many of its measurements are missing, and the message of the end that waits for them. */
     static final String ENDS = "ends";
 
     private static final int ID = 16;
@@ -84,8 +85,8 @@ final class JoinVisits implements Processor<byte[], byte[], byte[], Change> {
                 context.forward(record.withValue(new Change.Revised()));
             }
             case "VisitEnded" -> {
-                ends.put(Bytes.wrap(id(said, "visit_id")), record.value());
-                endIfWhole(record, id(said, "visit_id"));
+                byte[] visit = id(said, "visit_id");
+                end(record, visit, (Long) said.get("measurements") - measurementsOf(visit).size(), record.value());
             }
             default -> { } // What later versions may say.
         }
@@ -105,7 +106,11 @@ final class JoinVisits implements Processor<byte[], byte[], byte[], Change> {
             after = Bytes.wrap(ByteBuffer.wrap(next.key.get().clone()).put(now).array());
         }
         measurements.put(key(now, at), tick);
-        endIfWhole(record, now);
+        byte[] waiting = ends.get(Bytes.wrap(now));
+        if (waiting != null) {
+            long missing = ByteBuffer.wrap(waiting).getLong() - 1;
+            end(record, now, missing, Arrays.copyOfRange(waiting, 8, waiting.length));
+        }
     }
 
     private record Revision(Bytes key, GenericRecord said) {}
@@ -146,28 +151,28 @@ final class JoinVisits implements Processor<byte[], byte[], byte[], Change> {
         }
     }
 
-    /** Lets a visit go if its end has come, and all of its measurements have. */
-    private void endIfWhole(Record<byte[], byte[]> record, byte[] visit) {
-        byte[] message = ends.get(Bytes.wrap(visit));
-        if (message == null) {
+    /** Lets a visit go if none of its measurements is missing, else waits for them. */
+    private void end(Record<byte[], byte[]> record, byte[] visit, long missing, byte[] end) {
+        if (missing > 0) {
+            byte[] waiting = ByteBuffer.allocate(8 + end.length).putLong(missing).put(end).array();
+            ends.put(Bytes.wrap(visit), waiting);
             return;
         }
-        GenericRecord end = messages.decode(message);
-        List<Bytes> keys = new ArrayList<>();
-        List<Position> own = new ArrayList<>();
-        try (KeyValueIterator<Bytes, Long> all = measurements.range(key(visit, 0, 0), lastOf(visit))) {
-            while (all.hasNext()) {
-                Bytes key = all.next().key;
-                keys.add(key);
-                own.add(position(key));
-            }
-        }
-        if (own.size() < (Long) end.get("measurements")) {
-            return;
-        }
-        keys.forEach(measurements::delete);
+        List<Bytes> own = measurementsOf(visit);
+        own.forEach(measurements::delete);
         ends.delete(Bytes.wrap(visit));
-        context.forward(record.withValue(new Change.Ended(visit, end.get("reason").toString(), own)));
+        String reason = messages.decode(end).get("reason").toString();
+        List<Position> positions = own.stream().map(JoinVisits::position).toList();
+        context.forward(record.withValue(new Change.Ended(visit, reason, positions)));
+    }
+
+    /** The keys of a visit's measurements, in order. */
+    private List<Bytes> measurementsOf(byte[] visit) {
+        List<Bytes> own = new ArrayList<>();
+        try (KeyValueIterator<Bytes, Long> all = measurements.range(key(visit, 0, 0), lastOf(visit))) {
+            all.forEachRemaining(next -> own.add(next.key));
+        }
+        return own;
     }
 
     /** Ticks never go back: what is older than the last tag concerns no tag any more. */
