@@ -88,12 +88,7 @@ impl Producer {
     ) -> Result<(), KafkaError> {
         let begun = self.inner.begin_transaction();
         begun.map_err(|error| self.failed("begin a transaction of", &error))?;
-        for (at, record) in batch.records().enumerate() {
-            if at % REPORTS == REPORTS - 1 {
-                self.inner.poll(Duration::ZERO);
-            }
-            self.send(record, Some(record.tick), patience)?;
-        }
+        // First, so that a transaction that hangs shows there too.
         let progress = Outgoing {
             topic: progress_topic,
             partition: 0,
@@ -102,6 +97,12 @@ impl Producer {
             value: &standing.encode(),
         };
         self.send(progress, None, patience)?;
+        for (at, record) in batch.records().enumerate() {
+            if at % REPORTS == REPORTS - 1 {
+                self.inner.poll(Duration::ZERO);
+            }
+            self.send(record, Some(record.tick), patience)?;
+        }
         // By ourselves: `commit_transaction` would look for reports every 100 ms only.
         while self.inner.in_flight_count() > 0 {
             self.inner.poll(GLANCE);
