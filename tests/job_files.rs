@@ -627,6 +627,7 @@ ok
 setting                   value                                        from
 name                      job                                          default
 workers                   3                                            --set
+kafka                     librdkafka's own                             default
 source.log                log                                          job.toml:2
 source.kafka              no Kafka                                     default
 source.topic              measurements                                 default
@@ -658,7 +659,6 @@ outputs.replace           false                                        default
 state.dir                 none: a run cannot go on where another was   default
 state.memory              1GB                                          default
 state.snapshots           1min                                         default
-kafka                     librdkafka's own                             default
 privacy.salts             no anonymized twins                          default
 observe.frontier_log      not written                                  default
 ";
