@@ -358,7 +358,10 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
                 overrides: shared.overrides.clone(),
                 schemas: shared.schemas.clone(),
                 file_size: job.outputs.file_size,
-                prefix: format!("i{incarnation}-w{index}"),
+                prefix: match incarnation {
+                    0 => format!("w{index}"),
+                    _ => format!("i{incarnation}-w{index}"),
+                },
                 held,
                 uncommitted: metrics.uncommitted_bytes.clone(),
             };
