@@ -142,8 +142,7 @@ fn an_unreadable_file_does_not_hide_wrong_options() {
 
 #[test]
 fn settings_that_do_not_exist() {
-    let sections =
-        "the sections are source, schemas, visits, time, limits, enrich, outputs, privacy, observe";
+    let sections = "the sections are source, schemas, visits, time, limits, enrich, outputs, state, privacy, observe";
     for (more, seen) in [
         (
             "[visits]\ninactivty = '1h'\n",
@@ -158,12 +157,12 @@ fn settings_that_do_not_exist() {
             "job.toml:6:1: unknown setting visit.max_length; did you mean visits.max_length?",
         ),
         (
-            "[kafka]\nbrokers = []\n",
-            &format!("job.toml:6:1: unknown setting kafka.brokers; {sections}"),
+            "[quux]\nquuz = []\n",
+            &format!("job.toml:6:1: unknown setting quux.quuz; {sections}"),
         ),
         (
-            "[kafka]\n",
-            &format!("job.toml:5:2: unknown setting kafka; {sections}"),
+            "[quux]\n",
+            &format!("job.toml:5:2: unknown setting quux; {sections}"),
         ),
         (
             "[visits.inactivity]\nlong = '1h'\n",
@@ -404,13 +403,28 @@ fn settings_that_disagree() {
 
 #[test]
 fn settings_that_are_missing() {
-    let log =
-        "job.toml: source.log is missing: expected the path of a folder, such as \"shop/log\"";
-    let outputs = "job.toml: outputs.files is missing: expected at least one of outputs.files and outputs.log, \
-                   each the path of a folder";
+    let log = "job.toml: source.log is missing: expected the path of a folder, such as \"shop/log\"; or \
+               source.kafka";
+    let outputs = "job.toml: outputs.files is missing: expected at least one of outputs.files, outputs.log and \
+                   outputs.kafka";
+    let store = "job.toml: schemas.store is missing: expected the path of a folder, since source.kafka is there";
+    let state = "job.toml: state.dir is missing: expected the path of a folder, since outputs.kafka is there";
     wrong("", &[], &[log, outputs]);
     wrong("[outputs]\nlog = 'results'\n", &[], &[log]);
     wrong("[source]\nlog = 'log'\n", &[], &[outputs]);
+    let kafka = "[source]\nkafka = 'b:9092'\n[outputs]\nkafka = 'b:9092'\n";
+    wrong(kafka, &[], &[store, state]);
+}
+
+#[test]
+fn a_log_and_kafka_are_not_both_there() {
+    wrong(
+        "[source]\nlog = 'log'\nkafka = 'b:9092'\n[outputs]\nfiles = 'tables'\n[schemas]\nstore = 'log'\n",
+        &[],
+        &[
+            "job.toml:3:9: source.kafka = 'b:9092': expected not both source.kafka and source.log (source.log: job.toml:2)",
+        ],
+    );
 }
 
 #[test]
@@ -610,36 +624,43 @@ fn what_is_in_force_and_where_it_comes_from() {
     let seen = "\
 ok
 
-setting                   value                     from
-name                      job                       default
-workers                   3                         --set
-source.log                log                       job.toml:2
-source.topic              measurements              default
-source.follow             false                     default
-source.clock              log_time                  default
-schemas.store             log/schemas               default
-schemas.reader            the built-in measurement  default
-schemas.roles.browser_id  browser_id                job.toml:8
-schemas.privacy           as the schemas say        default
-visits.inactivity         1h 30min                  --set
-visits.max_length         36h                       job.toml:6
-visits.max_size           100_000                   default
-visits.max_delay          2min                      default
-time.tick                 100ms                     default
-time.max_lag              5s                        default
-time.max_ahead            5min                      default
-limits.max_record         1MB                       default
-enrich.geoip              no countries              default
-enrich.user_agents        the built-in rules        default
-enrich.robots             the built-in list         default
-outputs.log               no topics                 default
-outputs.partitions        16                        default
-outputs.files             tables                    job.toml:4
-outputs.file_size         256MB                     default
-outputs.file_age          5min                      default
-outputs.replace           false                     default
-privacy.salts             no anonymized twins       default
-observe.frontier_log      not written               default
+setting                   value                                        from
+name                      job                                          default
+workers                   3                                            --set
+source.log                log                                          job.toml:2
+source.kafka              no Kafka                                     default
+source.topic              measurements                                 default
+source.follow             false                                        default
+source.clock              log_time                                     default
+schemas.store             log/schemas                                  default
+schemas.reader            the built-in measurement                     default
+schemas.roles.browser_id  browser_id                                   job.toml:8
+schemas.privacy           as the schemas say                           default
+visits.inactivity         1h 30min                                     --set
+visits.max_length         36h                                          job.toml:6
+visits.max_size           100_000                                      default
+visits.max_delay          2min                                         default
+time.tick                 100ms                                        default
+time.max_lag              5s                                           default
+time.max_ahead            5min                                         default
+limits.max_record         1MB                                          default
+enrich.geoip              no countries                                 default
+enrich.user_agents        the built-in rules                           default
+enrich.robots             the built-in list                            default
+outputs.log               no topics                                    default
+outputs.kafka             no Kafka                                     default
+outputs.schemas           `schemas` in outputs.log, else in state.dir  default
+outputs.partitions        16                                           default
+outputs.files             tables                                       job.toml:4
+outputs.file_size         256MB                                        default
+outputs.file_age          5min                                         default
+outputs.replace           false                                        default
+state.dir                 none: a run cannot go on where another was   default
+state.memory              1GB                                          default
+state.snapshots           1min                                         default
+kafka                     librdkafka's own                             default
+privacy.salts             no anonymized twins                          default
+observe.frontier_log      not written                                  default
 ";
     assert_eq!(text(&output.stdout), seen);
 }

@@ -361,7 +361,10 @@ mod tests {
             ("job", "measurements")
         );
         assert!(job.workers >= 1 && !job.source.follow && !job.outputs.replace);
-        assert_eq!(job.schema_store(), Path::new("log/schemas"));
+        assert_eq!(
+            job.schema_store().as_deref(),
+            Some(Path::new("log/schemas"))
+        );
     }
 
     #[test]

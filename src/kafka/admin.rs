@@ -11,7 +11,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, Top
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use super::context::Context;
+use super::context::{Context, outcome};
 use super::{Connection, KafkaError, Patience};
 
 /// A request waits so long for its answer.
@@ -35,7 +35,7 @@ pub fn describe(
     topic: &str,
     patience: &Patience,
 ) -> Result<Topic, KafkaError> {
-    let query = connection.query()?;
+    let query = connection.query("read_uncommitted")?;
     let admin: AdminClient<Context> = connection.client(&[], Context::default())?;
     patience.retry(|| {
         Ok(Topic {
@@ -55,7 +55,7 @@ pub fn create(
     settings: &[(&str, &str)],
     patience: &Patience,
 ) -> Result<(), KafkaError> {
-    let query = connection.query()?;
+    let query = connection.query("read_uncommitted")?;
     let admin: AdminClient<Context> = connection.client(&[], Context::default())?;
     let mut wanted = NewTopic::new(topic, partitions as i32, TopicReplication::Fixed(-1));
     for (name, value) in settings {
@@ -103,6 +103,14 @@ fn not_yet(doing: String) -> KafkaError {
 
 /// The broker that leads each partition of a topic, if one does.
 pub(super) fn leaders(
+    query: &BaseConsumer<Context>,
+    topic: &str,
+    answer: Duration,
+) -> Result<Vec<Option<i32>>, KafkaError> {
+    outcome(query, look_up(query, topic, answer))
+}
+
+fn look_up(
     query: &BaseConsumer<Context>,
     topic: &str,
     answer: Duration,

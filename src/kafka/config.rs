@@ -100,15 +100,15 @@ impl Connection {
                 reason: "is missing: expected HOST:PORT, or several with commas between".to_owned(),
             });
         }
-        self.query().map(drop)
+        self.query("read_uncommitted").map(drop)
     }
 
-    /// A client that reads nothing, and asks for ends of partitions as they are, with whatever is
-    /// not committed yet.
-    pub(super) fn query(&self) -> Result<BaseConsumer<Context>, KafkaError> {
+    /// A client that reads nothing. When it asks for the end of a partition, `read_uncommitted`
+    /// gets the high watermark, `read_committed` the last stable offset.
+    pub(super) fn query(&self, isolation: &str) -> Result<BaseConsumer<Context>, KafkaError> {
         self.client(
             &[
-                ("isolation.level", "read_uncommitted"),
+                ("isolation.level", isolation),
                 ("allow.auto.create.topics", "false"),
                 ("socket.timeout.ms", "10000"),
             ],
@@ -116,7 +116,8 @@ impl Connection {
         )
     }
 
-    /// A client with our own properties over the user's.
+    /// A client with properties of our own. Where the user has set one, that stands: those that
+    /// must not be his are refused.
     pub(super) fn client<C, T>(&self, ours: &[(&str, &str)], context: C) -> Result<T, KafkaError>
     where
         C: ClientContext,
@@ -129,7 +130,7 @@ impl Connection {
 
     fn config(&self, ours: &[(&str, &str)]) -> Result<ClientConfig, KafkaError> {
         let mut config = ClientConfig::new();
-        for (name, value) in DEFAULTS {
+        for (name, value) in DEFAULTS.iter().chain(ours) {
             config.set(*name, *value);
         }
         for (property, value) in &self.properties {
@@ -140,9 +141,6 @@ impl Connection {
                 });
             }
             config.set(property, resolve(property, value)?);
-        }
-        for (name, value) in ours {
-            config.set(*name, *value);
         }
         Ok(config)
     }
@@ -164,7 +162,7 @@ impl Connection {
                 let hidden = is_secret(&property) || reference(value).is_some();
                 let reason = match hidden {
                     true => "librdkafka does not take its value".to_owned(),
-                    false => said,
+                    false => format!("librdkafka does not take {value:?}: {said}"),
                 };
                 KafkaError::Property { property, reason }
             }

@@ -15,6 +15,10 @@ use super::watch::Watch;
 use super::watched::Watched;
 use super::{Connection, KafkaError, Patience, Place, Reader};
 
+/// What is fetched of a partition at a time, in bytes.
+const LEAST_FETCH: usize = 64 << 10;
+const MOST_FETCH: usize = 1 << 20;
+
 /// Is called by other threads, and must not block.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
@@ -22,7 +26,7 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 #[derive(Clone)]
 pub struct Options {
     /// What is fetched ahead for each partition, in bytes. A fetch that is under way may exceed it
-    /// by 1 MiB, or by one batch if that is larger.
+    /// by as much, at least 64 KiB and at most 1 MiB, or by one batch if that is larger.
     pub queue_bytes_per_partition: usize,
     /// How often the brokers are asked where the partitions end.
     pub ask_every: Duration,
@@ -62,7 +66,9 @@ impl Consumer {
         options: Options,
         patience: &Patience,
     ) -> Result<(Consumer, Vec<Reader>), KafkaError> {
-        let kbytes = (options.queue_bytes_per_partition >> 10).clamp(1, 2_097_151);
+        let queue = options.queue_bytes_per_partition;
+        let kbytes = (queue >> 10).clamp(1, 2_097_151).to_string();
+        let fetch = queue.clamp(LEAST_FETCH, MOST_FETCH).to_string();
         let ours = [
             ("group.id", "visitflow"),
             ("isolation.level", "read_committed"),
@@ -78,9 +84,10 @@ impl Consumer {
             ("topic.metadata.refresh.interval.ms", "5000"),
             ("max.poll.interval.ms", "86400000"),
             ("queued.min.messages", "10000000"),
-            ("queued.max.messages.kbytes", &kbytes.to_string()),
+            ("queued.max.messages.kbytes", &kbytes),
+            ("fetch.message.max.bytes", &fetch),
         ];
-        let query = Arc::new(connection.query()?);
+        let query = Arc::new(connection.query("read_uncommitted")?);
         let consumer: Arc<BaseConsumer<Context>> =
             Arc::new(connection.client(&ours, Context::default())?);
         let topic: Arc<str> = topic.into();

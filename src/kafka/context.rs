@@ -2,13 +2,19 @@
 //! asks why nothing comes. Nothing is printed.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError as Native;
 use rdkafka::producer::{DeliveryResult, NoCustomPartitioner, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
+
+use super::KafkaError;
+
+/// So many events are looked at in one go; a poll looks at one.
+const EVENTS: usize = 64;
 
 /// What a client was told. Cheap to clone; clones tell the same.
 #[derive(Clone, Default)]
@@ -21,16 +27,51 @@ pub(super) struct Context {
 pub(super) type Refused = (String, i32, usize);
 
 impl Context {
-    /// The last complaint, if there was one.
-    pub(super) fn said(&self) -> Option<String> {
+    /// An error's reason, with the last complaint if there was one, which tells more.
+    pub(super) fn explain(&self, reason: String) -> String {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.clone()
+        match said.as_ref() {
+            Some(said) => format!("{reason} ({said})"),
+            None => reason,
+        }
+    }
+
+    /// All is well again.
+    pub(super) fn forget(&self) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        *said = None;
     }
 
     /// The first record that could not be delivered: its topic, partition and bytes.
     pub(super) fn undelivered(&self) -> Option<(Code, Refused)> {
         let held = self.undelivered.lock();
         held.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Lets a client say what it has to say.
+pub(super) fn listen(client: &BaseConsumer<Context>) {
+    for _ in 0..EVENTS {
+        // What is read comes by queues of its own.
+        let _ = client.poll(Duration::ZERO);
+    }
+}
+
+/// What a question came to, with the client's last complaint if it failed.
+pub(super) fn outcome<T>(
+    client: &BaseConsumer<Context>,
+    outcome: Result<T, KafkaError>,
+) -> Result<T, KafkaError> {
+    match outcome {
+        Err(KafkaError::Failed { doing, reason }) => {
+            listen(client);
+            let reason = client.context().explain(reason);
+            Err(KafkaError::Failed { doing, reason })
+        }
+        done => {
+            client.context().forget();
+            done
+        }
     }
 }
 

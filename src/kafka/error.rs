@@ -158,14 +158,14 @@ pub enum KafkaError {
     /// A record of a batch is larger than the producer or the topic takes. Its batch can never
     /// be committed.
     #[error(
-        "topic {topic:?}, partition {partition}: a record of {bytes} bytes is larger than the topic's max.message.bytes or the property message.max.bytes"
+        "topic {topic:?}, partition {partition}: records of up to {bytes} bytes are too large; expected less than the topic's max.message.bytes and the property message.max.bytes, and a property batch.size that does not exceed the former"
     )]
     TooLarge {
         /// The topic.
         topic: String,
         /// The partition.
         partition: i32,
-        /// Its key and value.
+        /// Key and value of the largest there.
         bytes: usize,
     },
     /// A later incarnation of the job has taken over.
@@ -199,6 +199,18 @@ pub enum KafkaError {
         offset: i64,
         /// What is wrong with it.
         reason: &'static str,
+    },
+    /// The brokers have lost batches that they had committed.
+    #[error(
+        "transactional ID {id:?}: the brokers have lost committed batches: the last is number {found}, expected {expected}"
+    )]
+    ProgressLost {
+        /// The transactional ID.
+        id: String,
+        /// The number of the last batch that was committed.
+        expected: u64,
+        /// The one that is there.
+        found: u64,
     },
     /// A batch would take progress back. The caller has dealt a shard to two workers, or sends
     /// again what is committed.

@@ -6,7 +6,8 @@ use super::batch::Batch;
 use super::producer::Producer;
 use super::progress::Progresses;
 use super::record::Standing;
-use super::{Connection, KafkaError, Patience, tail};
+use super::tail::{self, Extent};
+use super::{Connection, KafkaError, Patience};
 
 /// Takes over all transactional IDs that any earlier incarnation used, says so in the progress
 /// topic, and returns what they have committed; nothing can be added to that but by a later
@@ -24,16 +25,17 @@ pub fn fence(
     incarnation: u64,
     patience: &Patience,
 ) -> Result<Progresses, KafkaError> {
-    let read = || {
-        let found = tail::read(connection, progress_topic, ids, patience)?;
+    let read = |extent| {
+        let found = tail::read(connection, progress_topic, ids, extent, patience)?;
         let id = ids.first().map_or("", String::as_str);
         found.check(id, incarnation)?;
         Ok(found)
     };
     patience.retry(|| {
-        read()?;
+        // First, so as not to disturb somebody who has rightly taken over.
+        read(Extent::Decided)?;
         let producers = each(ids, |id| Producer::start(connection, id, patience))?;
-        let mut found = read()?;
+        let mut found = read(Extent::Everything)?;
         let taken: Vec<(&String, &Producer)> = ids.iter().zip(&producers).collect();
         each(&taken, |(id, producer)| {
             let before = found.standing(id).cloned().unwrap_or_default();

@@ -5,7 +5,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::time::Duration;
 
-use super::context::Context;
+use super::context::{Context, outcome};
 use super::{Connection, KafkaError, Patience};
 
 /// One question waits so long for its answer.
@@ -31,12 +31,21 @@ pub fn offsets(
     place: Place,
     patience: &Patience,
 ) -> Result<Vec<i64>, KafkaError> {
-    let query = connection.query()?;
+    let query = connection.query("read_uncommitted")?;
     patience.retry(|| ask(&query, topic, partitions, place))
 }
 
 /// Asks once, and waits for the answers of all; one question to each leader.
 pub(super) fn ask(
+    query: &BaseConsumer<Context>,
+    topic: &str,
+    partitions: &[i32],
+    place: Place,
+) -> Result<Vec<i64>, KafkaError> {
+    outcome(query, answers(query, topic, partitions, place))
+}
+
+fn answers(
     query: &BaseConsumer<Context>,
     topic: &str,
     partitions: &[i32],

@@ -15,10 +15,14 @@ use super::{Connection, KafkaError, Patience};
 
 /// Blocking calls return so often, so that a stop is seen. They are made again, and go on.
 const TURN: Duration = Duration::from_secs(1);
-/// Delivery reports are looked for so often. `poll` always waits the whole of what it is given.
+/// Delivery reports are looked for so often.
 const GLANCE: Duration = Duration::from_micros(500);
 /// Delivery reports are taken after so many records, so that they do not pile up.
 const REPORTS: usize = 1_000;
+/// So many reports are taken in one go; each is of many records.
+const REPORTS_AT_ONCE: usize = 8;
+/// So many events are looked at in one go; a poll looks at one.
+const EVENTS: usize = 64;
 
 /// A producer whose predecessors of the same ID cannot commit any more.
 pub(super) struct Producer {
@@ -60,14 +64,33 @@ impl Producer {
         standing: &Standing,
         patience: &Patience,
     ) -> Result<(), KafkaError> {
+        let mut done = self.write(batch, progress_topic, standing, patience);
+        // Brokers refuse pieces of several records, and do not say which was the one.
+        if let Err(KafkaError::TooLarge {
+            topic,
+            partition,
+            bytes,
+        }) = &mut done
+        {
+            let there = |record: &Outgoing<'_>| {
+                record.topic == topic.as_str() && record.partition == *partition
+            };
+            let sizes = batch.records().filter(there).map(|record| record.bytes());
+            *bytes = sizes.max().unwrap_or(*bytes);
+        }
+        done
+    }
+
+    fn write(
+        &self,
+        batch: &Batch,
+        progress_topic: &str,
+        standing: &Standing,
+        patience: &Patience,
+    ) -> Result<(), KafkaError> {
         let begun = self.inner.begin_transaction();
         begun.map_err(|error| self.failed("begin a transaction of", &error))?;
-        for (at, record) in batch.records().enumerate() {
-            if at % REPORTS == REPORTS - 1 {
-                self.inner.poll(Duration::ZERO);
-            }
-            self.send(record, Some(record.tick), patience)?;
-        }
+        // First, so that a transaction that hangs shows there too.
         let progress = Outgoing {
             topic: progress_topic,
             partition: 0,
@@ -76,9 +99,15 @@ impl Producer {
             value: &standing.encode(),
         };
         self.send(progress, None, patience)?;
+        for (at, record) in batch.records().enumerate() {
+            if at % REPORTS == REPORTS - 1 {
+                self.inner.poll(Duration::ZERO);
+            }
+            self.send(record, Some(record.tick), patience)?;
+        }
         // By ourselves: `commit_transaction` would look for reports every 100 ms only.
         while self.inner.in_flight_count() > 0 {
-            self.inner.poll(GLANCE);
+            self.glance();
             self.check(patience)?;
         }
         self.check(patience)?;
@@ -111,19 +140,29 @@ impl Producer {
             match error.rdkafka_error_code() {
                 Some(Code::QueueFull) => {
                     base = refused;
-                    self.inner.poll(GLANCE);
+                    self.glance();
                     self.check(patience)?;
                 }
                 Some(Code::MessageSizeTooLarge) => {
                     return Err(KafkaError::TooLarge {
                         topic: record.topic.to_owned(),
                         partition: record.partition,
-                        bytes: record.key.len() + record.value.len(),
+                        bytes: record.bytes(),
                     });
                 }
                 _ => return Err(self.failed("send a record of", &error)),
             }
         }
+    }
+
+    /// Takes the delivery reports that are there, and rests. Of a time under a millisecond `poll`
+    /// makes none, and asks again and again until it is over: two workers took both cores from the
+    /// brokers which they waited for.
+    fn glance(&self) {
+        for _ in 0..REPORTS_AT_ONCE {
+            self.inner.poll(Duration::ZERO);
+        }
+        std::thread::sleep(GLANCE);
     }
 
     /// Fails when a record could not be delivered, or on a stop.
@@ -156,20 +195,22 @@ impl Producer {
     ) -> Result<(), KafkaError> {
         patience.retry(|| match call() {
             Ok(()) => Ok(Ok(())),
-            Err(Native::Transaction(error)) if error.is_retriable() => Err(KafkaError::Failed {
-                doing: self.of_this(doing),
-                reason: self.why(error.code()),
-            }),
+            Err(Native::Transaction(error)) if error.is_retriable() => {
+                for _ in 0..EVENTS {
+                    self.inner.poll(Duration::ZERO);
+                }
+                Err(KafkaError::Failed {
+                    doing: self.of_this(doing),
+                    reason: self.why(error.code()),
+                })
+            }
             Err(error) => Ok(Err(self.failed(doing, &error))),
         })?
     }
 
     /// An error, with the last complaint of the client if that tells more.
     fn why(&self, code: Code) -> String {
-        match self.inner.context().said() {
-            Some(said) => format!("{code} ({said})"),
-            None => code.to_string(),
-        }
+        self.inner.context().explain(code.to_string())
     }
 
     fn failed(&self, doing: &str, error: &Native) -> KafkaError {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::record::Standing;
-use super::tail;
+use super::tail::{self, Extent};
 use super::{Connection, KafkaError, Patience};
 
 /// What a shard has committed.
@@ -78,7 +78,7 @@ pub fn read_progress(
     ids: &[String],
     patience: &Patience,
 ) -> Result<Progresses, KafkaError> {
-    patience.retry(|| tail::read(connection, topic, ids, patience))
+    patience.retry(|| tail::read(connection, topic, ids, Extent::Everything, patience))
 }
 
 #[cfg(test)]

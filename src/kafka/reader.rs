@@ -44,6 +44,7 @@ pub struct Silence {
 /// librdkafka holds for it, at most
 /// [`queue_bytes_per_partition`](super::Options::queue_bytes_per_partition) and a fetch.
 pub struct Reader {
+    // In this order: the queue must not outlive its consumer.
     queue: PartitionQueue<Context>,
     consumer: Arc<BaseConsumer<Context>>,
     watched: Arc<Watched>,
@@ -142,11 +143,7 @@ impl Reader {
 
     /// Since when no broker has answered for this partition; a moment ago if all is well.
     pub fn silence(&self) -> Silence {
-        let mut silence = self.watched.silence();
-        if silence.error.is_none() && self.watched.is_quiet() {
-            silence.error = self.consumer.context().said();
-        }
-        silence
+        self.watched.silence()
     }
 
     /// Takes the next record from the queue, if there is one.

@@ -7,12 +7,14 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError as Native;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::admin::leaders;
 use super::context::Context;
 use super::offsets::{ANSWER, ask};
 use super::progress::Progresses;
 use super::record::Standing;
+use super::settled::held_back;
 use super::{Connection, KafkaError, Patience, Place};
 
 /// So many offsets are read first; then ten times more, and so on.
@@ -20,14 +22,27 @@ const FIRST: i64 = 1_000;
 /// Transactions that are open are waited for so long before somebody is told.
 const HELD_BACK: Duration = Duration::from_secs(5);
 
+/// How far the topic is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// To the first transaction that is still open. Waits for nobody, and may miss the newest.
+    Decided,
+    /// To the end, which waits for the transactions that are open now.
+    Everything,
+}
+
 /// Reads once; fails with a passing error when that did not go well.
 pub(super) fn read(
     connection: &Connection,
     topic: &str,
     ids: &[String],
+    extent: Extent,
     patience: &Patience,
 ) -> Result<Progresses, KafkaError> {
-    let query = connection.query()?;
+    let query = connection.query(match extent {
+        Extent::Decided => "read_committed",
+        Extent::Everything => "read_uncommitted",
+    })?;
     let partitions = leaders(&query, topic, ANSWER)?.len();
     if partitions != 1 {
         return Err(KafkaError::Partitions {
@@ -37,8 +52,7 @@ pub(super) fn read(
         });
     }
     let earliest = ask(&query, topic, &[0], Place::Earliest)?[0];
-    // Of what is not committed too: a transaction that is open now may have ended well by the
-    // time that its writer is fenced.
+    // The high watermark or the last stable offset, by the isolation of who asks.
     let end = ask(&query, topic, &[0], Place::End)?[0];
     let mut offsets = FIRST;
     loop {
@@ -82,21 +96,25 @@ fn read_from(
                 continue;
             }
             Some(Err(Native::PartitionEOF(_))) | None => {}
+            // Nobody needs the group.
+            Some(Err(error))
+                if error.rdkafka_error_code() == Some(Code::GroupAuthorizationFailed) => {}
             Some(Err(error)) => return Err(failed(&error)),
         }
         // The last offsets are marks of transactions, which show in the position only.
         let position = consumer.position().map_err(|error| failed(&error))?;
         let position = position.elements().first().map(|element| element.offset());
-        if matches!(position, Some(Offset::Offset(position)) if position >= end) {
+        let reached = match position {
+            Some(Offset::Offset(position)) => position,
+            _ => from,
+        };
+        if reached >= end {
             return Ok(found);
         }
         if moved.elapsed() >= HELD_BACK {
             return Err(KafkaError::Failed {
                 doing: doing(),
-                reason: format!(
-                    "no records up to offset {end} after {} s; a transaction may be open",
-                    HELD_BACK.as_secs()
-                ),
+                reason: held_back(reached, end),
             });
         }
     }

@@ -12,7 +12,9 @@ use super::batch::Batch;
 use super::producer::Producer;
 use super::progress::Done;
 use super::record::Standing;
-use super::{Connection, KafkaError, Patience, tail};
+use super::settled::Settled;
+use super::tail::{self, Extent};
+use super::{Connection, KafkaError, Patience};
 
 /// The transactions of one worker, under one transactional ID. A commit costs a round trip to the
 /// brokers for the records, one for the decision, and 20 ms that librdkafka waits in the next one
@@ -27,6 +29,8 @@ pub struct Transactions {
     progress_topic: String,
     patience: Patience,
     producer: Option<Producer>,
+    /// What the producer may write to.
+    settled: Settled,
     standing: Standing,
 }
 
@@ -47,6 +51,7 @@ impl Transactions {
             progress_topic: progress_topic.to_owned(),
             patience: patience.clone(),
             producer: None,
+            settled: Settled::default(),
             standing: Standing {
                 incarnation,
                 // Nobody else's; 0 is the fence's.
@@ -64,8 +69,9 @@ impl Transactions {
     }
 
     /// Commits a batch, and returns when that is certain. It never returns for brokers that are
-    /// away, only for what can never succeed: a record that is too large, a refusal, somebody
-    /// else who has taken over, a stop. Then this must not be used any more.
+    /// away, unless its patience has a limit; only for what can never succeed: a record that is
+    /// too large, a refusal, somebody else who has taken over, a stop. Then this must not be used
+    /// any more, and readers may wait for its last transaction until the ID is taken over.
     pub fn commit(&mut self, batch: &Batch) -> Result<(), KafkaError> {
         let standing = self.after(batch)?;
         let patience = self.patience.clone();
@@ -73,6 +79,7 @@ impl Transactions {
             if self.producer.is_none() && self.take_over(true)?.sequence == standing.sequence {
                 return Ok(());
             }
+            self.settled.settle(batch, &self.connection)?;
             self.send(batch, &standing)
         })?;
         self.standing = standing;
@@ -113,22 +120,33 @@ impl Transactions {
     /// long and one that was fenced look the same; only the progress topic tells them apart. It
     /// is read before too, so as not to disturb somebody who has rightly taken over.
     fn take_over(&mut self, was_ours: bool) -> Result<Standing, KafkaError> {
-        self.found(was_ours)?;
+        self.found(Extent::Decided, was_ours)?;
         let producer = Producer::start(&self.connection, &self.id, &self.patience)?;
-        let found = self.found(was_ours)?;
+        let found = self.found(Extent::Everything, was_ours)?;
         self.producer = Some(producer);
+        self.settled = Settled::default();
         Ok(found)
     }
 
-    fn found(&self, was_ours: bool) -> Result<Standing, KafkaError> {
+    fn found(&self, extent: Extent, was_ours: bool) -> Result<Standing, KafkaError> {
         let ids = std::slice::from_ref(&self.id);
-        let found = tail::read(&self.connection, &self.progress_topic, ids, &self.patience)?;
+        let topic = &self.progress_topic;
+        let found = tail::read(&self.connection, topic, ids, extent, &self.patience)?;
         found.check(&self.id, self.standing.incarnation)?;
         let standing = found.standing(&self.id).cloned().unwrap_or_default();
-        if was_ours && standing.session != self.standing.session {
+        // What is decided may end before our own: others' transactions hold it back.
+        let whole = extent == Extent::Everything;
+        if was_ours && whole && standing.session != self.standing.session {
             return Err(KafkaError::Fenced {
                 id: self.id.clone(),
                 incarnation: self.standing.incarnation,
+            });
+        }
+        if was_ours && whole && standing.sequence < self.standing.sequence {
+            return Err(KafkaError::ProgressLost {
+                id: self.id.clone(),
+                expected: self.standing.sequence,
+                found: standing.sequence,
             });
         }
         Ok(standing)

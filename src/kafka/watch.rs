@@ -15,7 +15,7 @@ use rdkafka::consumer::BaseConsumer;
 
 use super::admin::leaders;
 use super::consumer::{Options, Wake};
-use super::context::Context;
+use super::context::{Context, listen};
 use super::offsets::{ANSWER, ask};
 use super::watched::{BELIEVED, Watched};
 use super::{KafkaError, Place};
@@ -111,9 +111,8 @@ impl Asker {
     fn run(mut self, every: Duration) {
         while !self.shared.stop.load(Ordering::Relaxed) {
             let start = Instant::now();
-            // Nothing is read there, but what librdkafka has to say comes by it.
-            while self.consumer.poll(Duration::ZERO).is_some() {}
-            while self.query.poll(Duration::ZERO).is_some() {}
+            listen(&self.consumer);
+            listen(&self.query);
             if self.looked.elapsed() >= LOOK_UP {
                 self.look_up();
                 self.looked = Instant::now();

@@ -10,8 +10,6 @@ use crate::wall;
 /// A leader that is deposed, or a broker that has just started, may be behind: only so many
 /// answers in a row are believed that take back what was said before.
 pub(super) const BELIEVED: u32 = 3;
-/// Without an answer for so long, in milliseconds, a partition is quiet.
-const QUIET: i64 = 2_000;
 
 /// What a leader answered.
 #[derive(Clone, Copy)]
@@ -77,10 +75,6 @@ impl Watched {
             since: known.heard,
             error: known.error.clone(),
         }
-    }
-
-    pub(super) fn is_quiet(&self) -> bool {
-        wall::now() - self.known().heard > QUIET
     }
 
     /// Fails if the partition has.

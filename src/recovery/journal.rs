@@ -62,6 +62,17 @@ pub struct Closed {
     pub schemas: Vec<(u64, u64)>,
 }
 
+impl Entry {
+    /// The tick behind all that it says. Records may lie at `until` already, though the tick goes on
+    /// in the next entry.
+    #[must_use]
+    pub fn behind(&self) -> Tick {
+        let ticks = self.partitions.iter().filter_map(|p| p.ticks.last());
+        let last = ticks.map(|(tick, _)| tick + 1).max().unwrap_or(0);
+        self.until.max(last)
+    }
+}
+
 /// Goes on with a hash over what was read: records are told apart by offset and length, which costs
 /// no look at their bytes.
 #[inline]
@@ -96,9 +107,9 @@ pub struct Journal<D: Disk> {
     number: u64,
     file: D::File,
     bytes: u64,
-    /// The latest `until` in the open file.
+    /// No tick of the open file lies at or behind this.
     until: Tick,
-    /// Closed files that are still needed, with the latest `until` in each.
+    /// Closed files that are still needed, with the same of each.
     older: Vec<(String, Tick)>,
     /// By worker and partition: where each stands, and up to where it is closed.
     bases: BTreeMap<(u32, u32), (Tick, Closed)>,
@@ -140,7 +151,7 @@ impl<D: Disk> Journal<D> {
     /// What the disk says; the journal must not be used any more then.
     pub fn append(&mut self, entry: &Entry) -> Result<(), RecoveryError> {
         self.keep(entry);
-        self.until = self.until.max(entry.until);
+        self.until = self.until.max(entry.behind());
         let bytes = frame(entry);
         self.bytes += bytes.len() as u64;
         self.file.append(&bytes)

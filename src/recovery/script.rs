@@ -167,7 +167,8 @@ pub fn resume(entries: &[Entry], at: Tick) -> Result<BTreeMap<u32, Resume>, Reco
             if resume.script.parts.is_empty() {
                 (resume.offset, resume.clock) = (closed.next, closed.clock);
             }
-            resume.floor = resume.floor.max(entry.until);
+            let last = closed.ticks.last().map_or(0, |(tick, _)| *tick);
+            resume.floor = resume.floor.max(entry.until).max(last);
             resume.closed = closed.closed;
         }
     }

@@ -123,7 +123,8 @@ fn plan(disk: &impl Disk, claim: Claim, found: &Found) -> Result<Start, Recovery
                 file: format!("manifests/{n}"),
                 at: 0,
                 found: "none, or none with a snapshot".to_owned(),
-                expected: "the one that this start has found; was the job started again?".to_owned(),
+                expected:
+                    "the one that this start has found; was the job started again?".to_owned(),
             })?)
         }
         None => None,

@@ -344,9 +344,11 @@ mod tests {
             .map(|mut other| {
                 let begun = begun.clone();
                 std::thread::spawn(move || {
-                    let number = other.in_order(|| Err(ConnectError::GivenUp {
-                        host: "only the first begins".to_owned(),
-                    }));
+                    let number = other.in_order(|| {
+                        Err(ConnectError::GivenUp {
+                            host: "only the first begins".to_owned(),
+                        })
+                    });
                     (number, begun.load(std::sync::atomic::Ordering::SeqCst))
                 })
             })

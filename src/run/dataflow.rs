@@ -35,8 +35,9 @@ use crate::sink::kafka::{Kafka, progress_topic, topics as kafka_topics};
 use crate::sink::topics::{Destination, Settings, Streams, topics};
 use crate::sink::{SinkError, table};
 use crate::snapshot::rows::State;
-use crate::source::{self, Partition, SourceState};
+use crate::source::{self, Adopting, Partition, SourceState};
 use crate::store::{self, Runs};
+use crate::table::Table;
 use crate::wall;
 
 /// How long an idle worker parks at most.
@@ -118,11 +119,6 @@ fn open_partitions(
     worker: &Worker,
     shared: &Shared,
 ) -> Result<(Vec<Partition>, Option<Arc<Consumer>>), RunError> {
-    let job = &shared.job;
-    let kind = match job.source.clock {
-        Clock::LogTime => ClockKind::LogTime,
-        Clock::EventTime => ClockKind::EventTime,
-    };
     let (index, peers) = (worker.index(), worker.peers());
     let own = partitions_of(&shared.input, index, peers);
     let firsts = shared.input.first_offsets(&own)?;
@@ -146,11 +142,33 @@ fn open_partitions(
     let restored = shared.durable.as_ref().map_or(0, |d| d.recovery.at());
     let partitions = opened.readings.into_iter().zip(resumes);
     let partitions = partitions.map(|((partition, reading), resume)| {
-        let ahead = job.time.max_ahead as i64;
-        let clock = PartitionClock::new(kind, shared.rules, ahead, job.time.tick);
-        Partition::new(partition, reading, clock, resume, restored)
+        Partition::new(partition, reading, clock(shared), resume, restored)
     });
     Ok((partitions.collect(), opened.consumer))
+}
+
+/// The clock of a partition that has seen nothing.
+fn clock(shared: &Shared) -> PartitionClock {
+    let job = &shared.job;
+    let kind = match job.source.clock {
+        Clock::LogTime => ClockKind::LogTime,
+        Clock::EventTime => ClockKind::EventTime,
+    };
+    let ahead = job.time.max_ahead as i64;
+    PartitionClock::new(kind, shared.rules, ahead, job.time.tick)
+}
+
+/// What finds new partitions for a worker, if there can be any.
+fn adopting(
+    shared: &Shared,
+    index: usize,
+    peers: usize,
+    consumer: Option<&Arc<Consumer>>,
+) -> Option<(Adopting, PartitionClock)> {
+    let consumer = consumer.filter(|_| shared.job.source.follow)?;
+    let known = shared.input.partitions();
+    let adopting = Adopting::new(consumer.clone(), known, index as u32, peers as u32);
+    Some((adopting, clock(shared)))
 }
 
 /// Where a worker's topics go, if they go anywhere.
@@ -237,7 +255,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
     let committed = probe::Handle::new();
     let taken = probe::Handle::new();
     let in_topics = probe::Handle::new();
-    let versions = Rc::new(Cell::new([(0, 0); 2]));
+    let versions = Rc::new(Cell::new(versions_now(shared, index)?));
     let saved = durable.map(|_| Rc::new(Cell::new(restored_at)));
     let dataflow = worker.next_dataflow_index();
     let (shown, ledger) = worker.dataflow::<u64, _, _>(|scope| {
@@ -254,6 +272,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             stop: shared.stop.clone(),
             stop_at: stop_at.clone(),
             cut_due: cut_due(shared, index, local),
+            adopting: adopting(shared, index, peers, consumer.as_ref()),
             journal: durable.map(|d| d.journal.of(local)),
             worker: index as u32,
             state: metrics.sources[local].clone(),
@@ -403,6 +422,19 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
         saved,
         _consumer: consumer,
     })
+}
+
+/// The versions and ticks of the tables, on the worker that puts them.
+fn versions_now(shared: &Shared, index: usize) -> Result<[(u64, Tick); 2], RunError> {
+    let files = shared.job.outputs.files.as_ref().filter(|_| index == 0);
+    let Some(files) = files else {
+        return Ok([(0, 0); 2]);
+    };
+    let of = |table: usize| -> Result<(u64, Tick), RunError> {
+        let table = Table::open(&identified(files).join(table::TABLES[table]))?;
+        Ok((table.version(), table.last_tick().unwrap_or(0)))
+    };
+    Ok([of(0)?, of(1)?])
 }
 
 /// How far tables have come, for a snapshot.

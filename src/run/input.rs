@@ -83,8 +83,7 @@ impl Input {
             } => {
                 let partitions: Vec<i32> = partitions.iter().map(|p| *p as i32).collect();
                 let place = Place::Earliest;
-                let found =
-                    kafka::offsets(connection, topic, &partitions, place, &patience());
+                let found = kafka::offsets(connection, topic, &partitions, place, &patience());
                 Ok(found
                     .map_err(failed)?
                     .into_iter()
@@ -112,7 +111,10 @@ impl Input {
                     let reader = log::Reader::open(topic, *partition, *offset)?;
                     Ok((*partition, Reading::Embedded(reader)))
                 };
-                let readings = partitions.iter().map(open).collect::<Result<_, RunError>>()?;
+                let readings = partitions
+                    .iter()
+                    .map(open)
+                    .collect::<Result<_, RunError>>()?;
                 Ok(Opened {
                     readings,
                     consumer: None,
@@ -147,7 +149,7 @@ impl Input {
                 let (consumer, readers) = opened.map_err(failed)?;
                 let reading = |reader: kafka::Reader| {
                     let partition = reader.partition() as u32;
-                    (partition, Reading::Kafka(Box::new(reader)))
+                    (partition, Reading::Kafka(reader))
                 };
                 Ok(Opened {
                     readings: readers.into_iter().map(reading).collect(),

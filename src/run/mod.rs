@@ -598,6 +598,9 @@ fn recover(
     failure: &Failure,
 ) -> Result<Durable, RunError> {
     let peers = job.workers * count;
+    if recovery.is_first() {
+        recovery.sweep()?;
+    }
     let restored = (0..job.workers).map(|local| {
         let worker = process * job.workers + local;
         let mine = |shard: u8| worker_of(shard, job.outputs.partitions, peers) == worker;

@@ -1,6 +1,6 @@
 //! A process's part in recovery: the start, in its order, and what the workers need of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,16 +14,17 @@ use super::{Failure, RunError};
 use crate::job::Job;
 use crate::kafka;
 use crate::log::{self, Topic};
+use crate::recovery::Folder;
 use crate::recovery::claim::{self, Claim, Committed};
 use crate::recovery::journal::{Closed, Entry, Journal};
 use crate::recovery::manifest::{Chain, Position};
 use crate::recovery::script::Resume;
 use crate::recovery::start::{Progress, Sinks, Start, join, start};
-use crate::recovery::Folder;
 use crate::sink::SinkError;
 use crate::sink::kafka::{SINK, Taken, progress_topic};
 use crate::sink::table::TABLES;
 use crate::snapshot::rows::{self, State};
+use crate::store::Runs;
 use crate::table::Table;
 use crate::wall;
 
@@ -82,6 +83,7 @@ impl Recovery {
             producers: producers(job, workers),
             at: wall::now(),
         };
+        disk.reserve()?;
         let mut sinks = JobSinks {
             job,
             kafka: Progress::new(),
@@ -103,7 +105,8 @@ impl Recovery {
     fn of(disk: Folder, start: Start, chain: Option<Chain>) -> Recovery {
         let floors = start.partitions.values().map(|resume| resume.floor);
         let first = chain.is_some();
-        let scripts_end = floors.filter(|floor| *floor < u64::MAX).max().unwrap_or(0);
+        let last = floors.filter(|floor| *floor < u64::MAX).max();
+        let scripts_end = last.map_or(0, |last| last + 1);
         Recovery {
             disk,
             start,
@@ -144,12 +147,28 @@ impl Recovery {
         self.first
     }
 
+    /// Removes measurements that the snapshot does not name.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn sweep(&self) -> Result<(), RunError> {
+        let snapshot = self.start.snapshot.iter();
+        let named: HashSet<u64> = snapshot.flat_map(|s| &s.segments).copied().collect();
+        let swept = Runs::sweep(self.disk.path(), &named, self.incarnation());
+        swept.map_err(SinkError::Runs)?;
+        Ok(())
+    }
+
     /// What the snapshot holds of these shards.
     ///
     /// # Errors
     /// A part that is not there, or damaged.
     pub fn state(&self, mine: impl Fn(u8) -> bool + Copy) -> Result<State, RunError> {
-        let parts = self.start.snapshot.iter().flat_map(|snapshot| &snapshot.parts);
+        let parts = self
+            .start
+            .snapshot
+            .iter()
+            .flat_map(|snapshot| &snapshot.parts);
         let paths: Vec<_> = parts.map(|part| self.disk.path_of(part)).collect();
         Ok(rows::read(paths, mine)?)
     }
@@ -358,11 +377,17 @@ fn inputs(job: &Job) -> Result<BTreeMap<String, String>, RunError> {
         add(name, text);
     }
     let by_path = format!("{:?} {:?}", job.schemas.roles, job.schemas.privacy);
-    add("schemas.roles and schemas.privacy", fingerprint(by_path.as_bytes()));
+    add(
+        "schemas.roles and schemas.privacy",
+        fingerprint(by_path.as_bytes()),
+    );
     Ok(inputs)
 }
 
 fn fingerprint(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
-    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hash.iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

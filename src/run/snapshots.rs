@@ -90,13 +90,7 @@ impl Gathering {
     }
 
     /// Takes what is kept of measurements.
-    pub fn kept(
-        &self,
-        at: Tick,
-        rows: Vec<kept::ShardRows>,
-        ticket: Ticket,
-        segments: Vec<u64>,
-    ) {
+    pub fn kept(&self, at: Tick, rows: Vec<kept::ShardRows>, ticket: Ticket, segments: Vec<u64>) {
         let kept = (rows, ticket, segments);
         self.0.borrow_mut().add(at, |all| all.kept = Some(kept));
     }
@@ -129,12 +123,8 @@ impl Inner {
         };
         let mut sinks = gathered.topics.unwrap_or_default();
         sinks.extend(self.tables.iter().cloned());
-        let unsynced = std::mem::take(
-            &mut *self
-                .unsynced
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let unsynced =
+            std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));
         writing.send(Work::Part(PartWork {
             tick: at,
             worker: self.worker,
@@ -271,8 +261,9 @@ fn write_all(
                 chain.put(disk, snapshot)?;
                 crash::point("manifest-put");
                 manifest::sweep(disk, incarnation)?;
-                Runs::sweep(disk.path(), &named, incarnation)
-                    .map_err(crate::sink::SinkError::from)?;
+                // At the end of input not even our own are needed.
+                let older = incarnation + u64::from(tick == u64::MAX);
+                Runs::sweep(disk.path(), &named, older).map_err(crate::sink::SinkError::from)?;
                 let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
                 done.manifests.push(tick);
             }

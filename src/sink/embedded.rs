@@ -70,8 +70,7 @@ impl Embedded {
     fn writers(&mut self) -> impl Iterator<Item = (usize, u32, &mut Writer)> {
         self.topics.iter_mut().enumerate().flat_map(|(n, topic)| {
             let writers = topic.iter_mut().enumerate();
-            writers
-                .filter_map(move |(p, writer)| Some((n, p as u32, &mut writer.as_mut()?.0)))
+            writers.filter_map(move |(p, writer)| Some((n, p as u32, &mut writer.as_mut()?.0)))
         })
     }
 }

@@ -63,8 +63,11 @@ pub struct Settings {
 struct Partition {
     own: bool,
     taken: Taken,
+    /// The sum of all output.
     sum: u64,
-    /// Whether the sum was found to be that of what is committed.
+    /// The sum of that which comes again.
+    again: u64,
+    /// Whether that was found to be what is committed.
     met: bool,
 }
 
@@ -97,6 +100,7 @@ impl Kafka {
             own: n % workers == worker,
             taken: *taken,
             sum: taken.before,
+            again: taken.before,
             met: false,
         };
         let partitions = settings.taken.iter().enumerate().map(partition).collect();
@@ -189,12 +193,12 @@ impl Partition {
     /// Checks that what was made again is what was committed.
     fn meet(&mut self, number: usize) -> Result<(), SinkError> {
         self.met = true;
-        if self.taken.tick > 0 && self.sum != self.taken.sum {
+        if self.taken.tick > 0 && self.again != self.taken.sum {
             return Err(SinkError::OtherOutput {
                 partition: number,
                 tick: self.taken.tick,
                 committed: self.taken.sum,
-                again: self.sum,
+                again: self.again,
             });
         }
         Ok(())
@@ -222,18 +226,19 @@ impl Destination for Kafka {
     ) -> Result<(), SinkError> {
         let number = Shard(shard).partition(self.partitions.len() as u32) as usize;
         let partition = &mut self.partitions[number];
+        let hash = hash(topic, key, parts);
+        partition.sum = partition.sum.wrapping_add(hash);
         if tick > partition.taken.tick {
-            if !partition.met {
-                partition.meet(number)?;
-            }
-            self.filling
-                .push(&self.topics[topic], number as i32, tick, key, parts);
+            let topic = &self.topics[topic];
+            self.filling.push(topic, number as i32, tick, key, parts);
+        } else {
+            partition.again = partition.again.wrapping_add(hash);
         }
-        partition.sum = partition.sum.wrapping_add(hash(topic, key, parts));
         Ok(())
     }
 
     fn commit(&mut self, until: Tick, _: Tick, always: bool) -> Result<(), SinkError> {
+        // Topics are given one after the other: only now is all there that comes again.
         for (number, partition) in self.partitions.iter_mut().enumerate() {
             if partition.own && !partition.met && until > partition.taken.tick {
                 partition.meet(number)?;

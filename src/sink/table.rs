@@ -393,7 +393,10 @@ pub fn files<'s>(
                         .give_iterator(done.into_iter());
                     Ok(())
                 };
-                while pending.front().is_some_and(|visit| visit.tick < known || known == u64::MAX) {
+                while pending
+                    .front()
+                    .is_some_and(|visit| visit.tick < known || known == u64::MAX)
+                {
                     let visit = pending.pop_front().expect("looked at above");
                     while let Some(cut) = at.first().copied().filter(|cut| *cut <= visit.tick) {
                         at.pop_first();
@@ -473,7 +476,11 @@ pub fn versions<'s>(
                             };
                             let files: Vec<AddFile> = own.map(parse).collect();
                             if !files.is_empty() {
-                                crash::point(if number == 0 { "version" } else { "versions-between" });
+                                crash::point(if number == 0 {
+                                    "version"
+                                } else {
+                                    "versions-between"
+                                });
                                 now[number] =
                                     (table.append(&files, tick).map_err(failed(number))?, tick);
                             }

@@ -154,9 +154,8 @@ struct Messages<D> {
 
 impl<D: Destination> Messages<D> {
     fn new(settings: Settings<D>) -> Messages<D> {
-        let derived = |derive| {
-            Derived::new(settings.source.clone(), settings.outputs.clone(), derive)
-        };
+        let derived =
+            |derive| Derived::new(settings.source.clone(), settings.outputs.clone(), derive);
         let mut rejected = Vec::new();
         message::write_header(records::REJECTED.fingerprint(), &mut rejected);
         Messages {
@@ -192,7 +191,13 @@ impl<D: Destination> Messages<D> {
             last = last.max(said.tick);
             scratch.clear();
             super::encode_lifecycle(&said, scratch);
-            to.push(LIFECYCLE, said.tick, said.shard, &said.browser_id, &[scratch])?;
+            to.push(
+                LIFECYCLE,
+                said.tick,
+                said.shard,
+                &said.browser_id,
+                &[scratch],
+            )?;
         }
         for record in held.late.complete(until).in_order() {
             last = last.max(record.head.tick);

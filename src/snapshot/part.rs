@@ -106,7 +106,11 @@ impl PartWriter {
         }
         self.sections += 1;
         let crc = crc32fast::hash(bytes);
-        self.section([kind, version, shard.into(), crc], bytes.len() as u64, bytes)
+        self.section(
+            [kind, version, shard.into(), crc],
+            bytes.len() as u64,
+            bytes,
+        )
     }
 
     fn section(&mut self, words: [u32; 4], length: u64, bytes: &[u8]) -> Result<(), RecoveryError> {
@@ -252,9 +256,8 @@ pub fn read(
     loop {
         let mut header = [0; SECTION];
         exact(&mut file, &mut header, at)?;
-        let word = |n: usize| {
-            u32::from_le_bytes(header[4 * n..4 * n + 4].try_into().expect("four bytes"))
-        };
+        let word =
+            |n: usize| u32::from_le_bytes(header[4 * n..4 * n + 4].try_into().expect("four bytes"));
         let length = u64::from_le_bytes(header[16..].try_into().expect("eight bytes"));
         let [kind, version, shard, crc] = [0, 1, 2, 3].map(word);
         if kind == END {

@@ -1,0 +1,14 @@
+//! What is promised of Kafka, against a real one: a broker for this program, a topic or a few for
+//! each test. Where none can be had, the tests say SKIPPED. Tests that kill the broker are alone
+//! while they do.
+
+#[path = "kafka/broker.rs"]
+mod broker;
+#[path = "kafka/connecting.rs"]
+mod connecting;
+#[path = "kafka/reading.rs"]
+mod reading;
+#[path = "kafka/topics.rs"]
+mod topics;
+#[path = "kafka/writing.rs"]
+mod writing;

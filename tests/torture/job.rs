@@ -1,0 +1,279 @@
+//! The job under torture: its place, its processes, and what it says of itself.
+
+use std::io::Read;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::broker::Broker;
+use crate::traffic::{LIMITS, PARTITIONS};
+
+/// How long a process may take for anything.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Where everything lies.
+pub struct Place {
+    dir: PathBuf,
+    keep: bool,
+    /// The broker, with Kafka.
+    pub broker: Option<Broker>,
+}
+
+impl Place {
+    /// Makes one; with Kafka, with a broker.
+    pub fn new(kafka: bool, keep: bool) -> Result<Place, String> {
+        let dir = tempfile::tempdir().unwrap().keep();
+        let broker = if kafka {
+            let broker = Broker::start(&dir.join("kafka"))?;
+            let partitions = PARTITIONS.to_string();
+            broker.run(&[
+                "topic",
+                "measurements",
+                "--partitions",
+                &partitions,
+                "--config",
+                "message.timestamp.type=LogAppendTime",
+                "--config",
+                "max.message.bytes=2000000",
+            ]);
+            Some(broker)
+        } else {
+            None
+        };
+        let place = Place { dir, keep, broker };
+        std::fs::write(place.path("job.toml"), place.job()).unwrap();
+        if keep {
+            eprintln!("torture: everything is kept in {}", place.dir.display());
+        }
+        Ok(place)
+    }
+
+    /// A path in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Where Kafka answers.
+    pub fn bootstrap(&self) -> Option<&str> {
+        self.broker.as_ref().map(|broker| &*broker.bootstrap)
+    }
+
+    fn job(&self) -> String {
+        let path = |name: &str| self.path(name).display().to_string();
+        let (source, outputs, kafka) = match self.bootstrap() {
+            None => (
+                format!("log = '{}'", path("log")),
+                format!("log = '{}'", path("topics")),
+                "",
+            ),
+            Some(bootstrap) => (
+                format!("kafka = '{bootstrap}'"),
+                format!("kafka = '{bootstrap}'"),
+                "[kafka]\n'transaction.timeout.ms' = '6000'\n",
+            ),
+        };
+        let (schemas, files, state) = (path("schemas"), path("files"), path("state"));
+        format!(
+            "name = 'shop'\n[source]\n{source}\nfollow = true\n[schemas]\nstore = '{schemas}'\n\
+             [visits]\ninactivity = '{} ms'\nmax_length = '{} ms'\nmax_size = {}\nmax_delay = '{} ms'\n\
+             [time]\nmax_lag = '4s'\nmax_ahead = '{} ms'\n[limits]\nmax_record = {}\n\
+             [outputs]\n{outputs}\npartitions = 4\nfiles = '{files}'\nfile_age = '2s'\n\
+             [state]\ndir = '{state}'\nmemory = '3MB'\nsnapshots = '700ms'\n{kafka}",
+            LIMITS.inactivity,
+            LIMITS.max_length,
+            LIMITS.max_size,
+            LIMITS.max_delay,
+            LIMITS.max_ahead,
+            LIMITS.max_record,
+        )
+    }
+
+    /// Says what processes have said, when something is wrong.
+    pub fn tell(&self, running: &Running) {
+        for said in running.said() {
+            eprintln!("torture: a process said:\n{said}");
+        }
+        eprintln!("torture: everything is in {}", self.dir.display());
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.keep && !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+/// The processes of one start.
+pub struct Running {
+    status: PathBuf,
+    processes: Vec<(Child, PathBuf)>,
+    since: Instant,
+    before: u64,
+}
+
+fn free() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+/// What the job says is committed.
+fn committed(status: &Path) -> u64 {
+    let text = std::fs::read(status).unwrap_or_default();
+    let status: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    status["committed"].as_u64().unwrap_or(0)
+}
+
+impl Running {
+    /// Starts it.
+    pub fn start(place: &Place, workers: usize, processes: usize, crash: Option<&str>) -> Running {
+        let each = workers.div_ceil(processes).min(4 / processes);
+        Running::with(place, each, processes, crash, &[])
+    }
+
+    fn with(
+        place: &Place,
+        workers: usize,
+        processes: usize,
+        crash: Option<&str>,
+        settings: &[&str],
+    ) -> Running {
+        let root = if place.bootstrap().is_some() {
+            place.path("files")
+        } else {
+            place.path("topics")
+        };
+        let status = root.join(".status/shop-0.json");
+        let before = committed(&status);
+        let hosts: Vec<String> = (0..processes).map(|_| free()).collect();
+        let mut all = Vec::new();
+        for process in 0..processes {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_visitflow"));
+            command.arg("run").arg(place.path("job.toml"));
+            command.args(["--workers", &workers.to_string()]);
+            for setting in settings {
+                command.args(["--set", setting]);
+            }
+            if processes > 1 {
+                let (process, of) = (process.to_string(), processes.to_string());
+                command.args([
+                    "--process",
+                    &process,
+                    "--of",
+                    &of,
+                    "--hosts",
+                    &hosts.join(","),
+                ]);
+            }
+            if let (Some(crash), true) = (crash, process == 0) {
+                command.env("VISITFLOW_CRASH", crash);
+            }
+            let said = place.path(&format!("said-{process}-{}.txt", std::process::id()));
+            let said = said.with_extension(format!("{}.txt", visitflow::wall::now()));
+            let file = std::fs::File::create(&said).unwrap();
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(file);
+            all.push((command.spawn().unwrap(), said));
+        }
+        Running {
+            status,
+            processes: all,
+            since: Instant::now(),
+            before,
+        }
+    }
+
+    /// Waits until more is committed than before it was started, or it has died; how long that took.
+    pub fn wait_for_progress(&mut self) -> Duration {
+        while committed(&self.status) <= self.before
+            && self.since.elapsed() < PATIENCE
+            && !self.has_died()
+        {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.since.elapsed()
+    }
+
+    /// What the job says is committed.
+    pub fn progress(&self) -> u64 {
+        committed(&self.status)
+    }
+
+    /// Whether any process has ended.
+    pub fn has_died(&mut self) -> bool {
+        let ended = |(child, _): &mut (Child, PathBuf)| child.try_wait().unwrap().is_some();
+        self.processes.iter_mut().any(ended)
+    }
+
+    /// Sends a signal to a process.
+    pub fn signal(&self, process: usize, signal: Signal) {
+        let child = &self.processes[process % self.processes.len()].0;
+        let _ = kill_process(Pid::from_child(child), signal);
+    }
+
+    /// Sends a signal to all.
+    pub fn signal_all(&self, signal: Signal) {
+        (0..self.processes.len()).for_each(|process| self.signal(process, signal));
+    }
+
+    /// Waits until all have ended.
+    ///
+    /// # Errors
+    /// One that does not end.
+    pub fn wait(&mut self) -> Result<Vec<ExitStatus>, String> {
+        let began = Instant::now();
+        loop {
+            let ended = |(child, _): &mut (Child, PathBuf)| child.try_wait().unwrap();
+            let ended: Vec<_> = self.processes.iter_mut().filter_map(ended).collect();
+            if ended.len() == self.processes.len() {
+                return Ok(ended);
+            }
+            if began.elapsed() > PATIENCE {
+                self.signal_all(Signal::KILL);
+                return Err("a process has not ended".to_owned());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What they have said on standard error.
+    pub fn said(&self) -> Vec<String> {
+        let read = |(_, said): &(Child, PathBuf)| {
+            let mut text = String::new();
+            let file = std::fs::File::open(said);
+            let _ = file.and_then(|mut file| file.read_to_string(&mut text));
+            text
+        };
+        self.processes.iter().map(read).collect()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.signal_all(Signal::CONT);
+        self.signal_all(Signal::KILL);
+        for (child, said) in &mut self.processes {
+            let _ = child.wait();
+            let _ = std::fs::remove_file(said);
+        }
+    }
+}
+
+/// Runs the job to the end of its input, which ends every visit.
+///
+/// # Errors
+/// It fails, or does not end.
+pub fn run_to_end(place: &Place) -> Result<(), String> {
+    let mut running = Running::with(place, 2, 1, None, &["source.follow=false"]);
+    let ended = running.wait()?;
+    if ended.iter().all(ExitStatus::success) {
+        return Ok(());
+    }
+    Err(running.said().join("\n"))
+}
