@@ -76,6 +76,8 @@ pub struct Part {
 pub struct Parts {
     workers: usize,
     parts: BTreeMap<Tick, Vec<Part>>,
+    /// The last snapshot that was ready: an earlier one would take the job back.
+    last: Tick,
 }
 
 impl Parts {
@@ -85,12 +87,15 @@ impl Parts {
         Parts {
             workers,
             parts: BTreeMap::new(),
+            last: 0,
         }
     }
 
-    /// Takes a part.
+    /// Takes a part, in any order. One of a snapshot before the last that was ready is passed over.
     pub fn add(&mut self, part: Part) {
-        self.parts.entry(part.tick).or_default().push(part);
+        if part.tick > self.last {
+            self.parts.entry(part.tick).or_default().push(part);
+        }
     }
 
     /// The snapshot that may be put, the latest if there are several: all workers' parts are there,
@@ -100,6 +105,7 @@ impl Parts {
             (parts.len() == self.workers && *tick <= committed).then_some(*tick)
         };
         let tick = self.parts.iter().rev().find_map(whole)?;
+        self.last = tick;
         let later = self.parts.split_off(&(tick + 1));
         let parts = std::mem::replace(&mut self.parts, later).remove(&tick)?;
         let mut snapshot = Snapshot {
