@@ -19,7 +19,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use visitflow::kafka::{Connection, Consumer, KafkaError, Options, Patience, Reader, create};
 
 /// A test that takes longer has failed, on any machine.
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_secs(300);
 
 /// Transactions that took too long are looked for so often.
 const QUICK_ABORTS: &str = "transaction.abort.timed.out.transaction.cleanup.interval.ms=200";
