@@ -64,6 +64,11 @@ impl Folder {
         Ok(Folder(path.to_owned()))
     }
 
+    /// A folder as it is; one that is not there holds nothing.
+    pub fn at(path: &Path) -> Folder {
+        Folder(path.to_owned())
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0
