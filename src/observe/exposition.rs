@@ -360,7 +360,8 @@ fn traffic(text: &mut Text, handle: &Handle) {
         }
     });
     text.say("visitflow_tag_latency_seconds", |put| {
-        if let Some((half, most)) = metrics.latency() {
+        // In a replay it says how old the log is, and not even that in the end.
+        if let Some((half, most)) = metrics.latency().filter(|(_, most)| *most < u32::MAX) {
             put(&[("quantile", "0.5")], seconds(half.into()));
             put(&[("quantile", "0.99")], seconds(most.into()));
         }

@@ -150,7 +150,7 @@ fn start_text(start: &Start) -> String {
 
 fn claim_text(n: u64, claim: &Claim) -> String {
     let mut text = format!(
-        "start {n}: {}, {} of {}, {} in {}\n",
+        "start {n}: {}, {} by visitflow {}, {} in {}\n",
         time(claim.at),
         claim.job,
         claim.program,
@@ -189,20 +189,28 @@ fn found_text(found: &Found) -> String {
     text
 }
 
-/// How far a sink's partitions have come: one line, whether they have come equally far or not.
-fn sink_text(sink: &str, ticks: impl Iterator<Item = Tick> + Clone) -> String {
-    let (least, most) = (ticks.clone().min().unwrap_or(0), ticks.clone().max());
-    let most = most.unwrap_or(0);
-    let count = many(ticks.count() as u64, "partition");
-    if most == 0 {
-        return format!("    {sink}: nothing committed\n");
+/// How far a sink's partitions have come, in a line.
+fn sink_text(sink: &str, ticks: impl Iterator<Item = Tick>) -> String {
+    let (mut all, mut some) = (0, Vec::new());
+    for tick in ticks {
+        all += 1;
+        some.extend((tick > 0).then_some(tick));
     }
-    let range = if least == most {
-        at(most)
-    } else {
-        format!("{} to {}", at(least), at(most))
+    let (Some(least), Some(most)) = (some.iter().min(), some.iter().max()) else {
+        return format!("    {sink}: nothing committed\n");
     };
-    format!("    {sink}: committed up to {range}, {count}\n")
+    let range = if least == most {
+        at(*most)
+    } else {
+        format!("{} to {}", at(*least), at(*most))
+    };
+    let of = if some.len() < all {
+        format!("{} of ", some.len())
+    } else {
+        String::new()
+    };
+    let all = many(all as u64, "partition");
+    format!("    {sink}: committed up to {range}, {of}{all}\n")
 }
 
 fn manifest_json(n: u64, manifest: &Manifest) -> Value {
