@@ -3,11 +3,13 @@
 //! together are there together, and none is there that its command would ignore. It runs nothing.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::job::Override;
+use crate::job::quantity::parse_duration;
 
 /// The program's arguments.
 #[derive(Debug, Parser)]
@@ -49,6 +51,12 @@ pub enum Command {
     Show(Show),
     /// Say what a job's time stands on, and since when
     Why(Why),
+    /// Say how far a job has come: processes, partitions, records, visits, tables, snapshots
+    Status(Status),
+    /// Ask a running job to stop, and wait until it has
+    Stop(Stop),
+    /// Print what a job has kept to go on from: its starts, snapshots, and what it has read
+    Journal(Journal),
 }
 
 /// `visitflow demo`
@@ -291,6 +299,66 @@ pub struct Why {
     pub settings: Settings,
 }
 
+/// `visitflow status`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    visitflow status job.toml\n  \
+    visitflow status job.toml --json | jq .frontier_behind\n\n\
+    Works while the job runs, and after it. Times in JSON are in ms since 1970 (UTC), durations in ms.")]
+pub struct Status {
+    /// The job file
+    #[arg(value_name = "JOB.toml")]
+    pub job: PathBuf,
+    /// As one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Replaced settings.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// `visitflow stop`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    visitflow stop job.toml\n  \
+    visitflow stop job.toml --timeout 10min\n\n\
+    The job stops as with Ctrl-C: it commits what is complete and keeps all state; no visit ends by it. All of its \
+    processes stop, on whichever hosts they are.\n\n\
+    Exit code: 0 if it has stopped, 1 if it does not run or has not stopped in time, 2 if the job file is wrong.")]
+pub struct Stop {
+    /// The job file
+    #[arg(value_name = "JOB.toml")]
+    pub job: PathBuf,
+    /// How long to wait
+    #[arg(long, value_name = "TIME", default_value = "2min", value_parser = duration)]
+    pub timeout: Duration,
+    /// Replaced settings.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// `visitflow journal`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    visitflow journal job.toml\n  \
+    visitflow journal job.toml --entries | less\n  \
+    visitflow journal job.toml --entries --json | jq .kind\n\n\
+    Reads state.dir, also while the job runs, and says where files are torn or damaged.")]
+pub struct Journal {
+    /// The job file
+    #[arg(value_name = "JOB.toml")]
+    pub job: PathBuf,
+    /// Print each entry of the journals too: what was read at which tick
+    #[arg(long)]
+    pub entries: bool,
+    /// As JSON lines
+    #[arg(long)]
+    pub json: bool,
+    /// Replaced settings.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
 impl Cli {
     /// Parses the program's arguments; prints help, versions and wrong usage itself, and then ends
     /// the process, with exit code 2 for wrong usage.
@@ -381,6 +449,13 @@ fn topic(text: &str) -> Result<String, String> {
     }
 }
 
+/// A duration, such as `2min`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let ms = parse_duration(text)
+        .map_err(|error| format!("expected a duration, such as 2min; {error}"))?;
+    Ok(Duration::from_millis(ms))
+}
+
 /// `host:port`.
 fn host(text: &str) -> Result<String, String> {
     let right = text
@@ -428,7 +503,7 @@ mod tests {
         let mut helps: Vec<String> = helps
             .filter(|help| !help.contains("of the given subcommand"))
             .collect();
-        assert_eq!(helps.len(), 8);
+        assert_eq!(helps.len(), 11);
         helps.push(Cli::command().render_long_help().to_string());
         for help in helps {
             let examples = help
@@ -480,6 +555,7 @@ mod tests {
                 "expected a time, such as 2026-01-31",
             ),
             ("show d --topic a/b", "expected a name of letters"),
+            ("stop j --timeout soon", "expected a duration, such as 2min"),
         ] {
             let error = parse(&format!("visitflow {line}")).expect_err(line);
             assert!(error.contains(expected), "{line}: {error}");

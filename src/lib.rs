@@ -12,6 +12,7 @@ pub mod interrupt;
 pub mod job;
 pub mod kafka;
 pub mod log;
+pub mod observe;
 pub mod progress;
 pub mod recovery;
 pub mod run;

@@ -12,7 +12,7 @@ use visitflow::cli::{self, Check, Cli, Command};
 use visitflow::interrupt::{Asked, Interrupt, Interrupted, Interruptible};
 use visitflow::job::{self, JobErrors, JobFile};
 use visitflow::log::{Producer, Topic, WriterOptions};
-use visitflow::{demo, generate, import, run, show};
+use visitflow::{demo, generate, import, observe, run, show};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -51,6 +51,17 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
             let job = JobFile::load(&args.job, &args.settings.overrides())?.job;
             print(&visitflow::why::why(&job)?)
         }
+        Command::Status(args) => {
+            let job = JobFile::load(&args.job, &args.settings.overrides())?.job;
+            let report = observe::status::Report::read(&job)?;
+            print(&if args.json {
+                report.json()
+            } else {
+                report.to_string()
+            })
+        }
+        Command::Stop(args) => stop(&args),
+        Command::Journal(args) => journal(&args),
     }
 }
 
@@ -83,6 +94,25 @@ fn run(args: &cli::Run) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn stop(args: &cli::Stop) -> anyhow::Result<()> {
+    let job = JobFile::load(&args.job, &args.settings.overrides())?.job;
+    let mut progress = visitflow::progress::Progress::new();
+    let stopped = observe::stop::stop(&job, args.timeout, |line| progress.say(line));
+    progress.end();
+    print(&format!("{}: {}\n", job.name, stopped?))
+}
+
+fn journal(args: &cli::Journal) -> anyhow::Result<()> {
+    let job = JobFile::load(&args.job, &args.settings.overrides())?.job;
+    let options = observe::journal::Options {
+        entries: args.entries,
+        json: args.json,
+    };
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let printed = observe::journal::journal(&job, options, &mut out);
+    unless_broken_pipe(printed.map_err(Into::into).and_then(|()| Ok(out.flush()?)))
+}
+
 fn anonymize(args: &cli::Anonymize) -> anyhow::Result<()> {
     let job = JobFile::load(&args.job, &args.settings.overrides())?.job;
     let stop = Arc::new(AtomicBool::new(false));
@@ -104,10 +134,12 @@ fn anonymize(args: &cli::Anonymize) -> anyhow::Result<()> {
 
 /// The first signal asks to stop; whoever sends a second wants it at once.
 fn stop_on_signal(stop: Arc<AtomicBool>) {
+    let asked = AtomicBool::new(false);
     let handler = move || {
-        if stop.swap(true, Ordering::Relaxed) {
+        if asked.swap(true, Ordering::Relaxed) {
             std::process::exit(INTERRUPTED.into());
         }
+        stop.store(true, Ordering::Relaxed);
         let _ = writeln!(
             io::stderr(),
             "\nstopping: what is complete is being committed (again to leave at once)"
@@ -238,10 +270,11 @@ fn show(args: cli::Show) -> anyhow::Result<()> {
         },
         &mut out,
     );
-    match shown
-        .map_err(anyhow::Error::from)
-        .and_then(|_| Ok(out.flush()?))
-    {
+    unless_broken_pipe(shown.map_err(Into::into).and_then(|_| Ok(out.flush()?)))
+}
+
+fn unless_broken_pipe(printed: anyhow::Result<()>) -> anyhow::Result<()> {
+    match printed {
         Err(error) if broken_pipe(&error) => Ok(()),
         other => other,
     }

@@ -13,7 +13,7 @@ use crate::source::Hold;
 use crate::wall;
 
 /// A status older than this is one of a process that is gone, in ms.
-const STALE: i64 = 5_000;
+pub const STALE: i64 = 5_000;
 
 /// Why nothing can be said.
 #[derive(Debug, Error)]
@@ -40,7 +40,9 @@ pub enum WhyError {
 pub fn statuses(job: &Job) -> Result<Vec<Status>, WhyError> {
     let mut found = Vec::new();
     for process in 0.. {
-        let Some(path) = file(job, process) else {
+        // What lies behind the last is of a start with more processes.
+        let count = found.first().map_or(0, |first: &Status| first.processes);
+        let Some(path) = file(job, process).filter(|_| count == 0 || process < count) else {
             break;
         };
         let bytes = match fs::read(&path) {
@@ -179,7 +181,8 @@ pub fn explain(statuses: &[Status], now: i64) -> String {
     out
 }
 
-fn word(hold: Hold) -> &'static str {
+/// What holds a partition, in a few words.
+pub fn word(hold: Hold) -> &'static str {
     match hold {
         Hold::Wall => "the wall clock",
         Hold::Unread => "unread records",
@@ -232,7 +235,8 @@ pub fn time(ms: i64) -> String {
     }
 }
 
-fn duration(ms: i64) -> String {
+/// A duration as text, rounded.
+pub fn duration(ms: i64) -> String {
     match ms {
         ..1_000 => format!("{ms} ms"),
         1_000..120_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
@@ -255,6 +259,7 @@ mod tests {
             clock: None,
             since: 1_000,
             silence: None,
+            unread: None,
         };
         Status {
             job: "shop".into(),

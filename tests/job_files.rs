@@ -237,6 +237,15 @@ fn values_of_the_wrong_form() {
             "job.toml:5:11: outputs.replace = 'yes': expected true or false".to_owned(),
         ),
         (
+            "[observe]\nmetrics = 9464\n",
+            "job.toml:6:11: observe.metrics = 9464: expected HOST:PORT, such as \"127.0.0.1:9464\"".to_owned(),
+        ),
+        (
+            "[observe]\nmetrics = 'localhost:http'\n",
+            "job.toml:6:11: observe.metrics = 'localhost:http': expected HOST:PORT, such as \"127.0.0.1:9464\""
+                .to_owned(),
+        ),
+        (
             "log = 7\n",
             "job.toml:5:7: outputs.log = 7: expected the path of a folder, such as \"shop/log\"".to_owned(),
         ),
@@ -661,6 +670,7 @@ state.memory              1GB                                          default
 state.snapshots           1min                                         default
 privacy.salts             no anonymized twins                          default
 observe.frontier_log      not written                                  default
+observe.metrics           not served                                   default
 ";
     assert_eq!(text(&output.stdout), seen);
 }

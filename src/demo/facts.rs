@@ -16,7 +16,6 @@ use crate::job::Job;
 use crate::run::Handle;
 use crate::run::metrics::Newest;
 use crate::run::status::Status;
-use crate::wall;
 
 /// How many seconds of rates are kept.
 pub const SECONDS: usize = 120;
@@ -32,7 +31,6 @@ pub struct Facts {
     second: Instant,
     before: u64,
     rates: VecDeque<u64>,
-    committed: (u64, i64),
 }
 
 /// What is shown at one moment.
@@ -94,7 +92,6 @@ impl Facts {
             second: now,
             before: 0,
             rates: VecDeque::new(),
-            committed: (0, wall::now()),
         }
     }
 
@@ -116,10 +113,6 @@ impl Facts {
             }
             (self.second, self.before) = (Instant::now(), read);
         }
-        let committed = metrics.committed.load(Ordering::Relaxed);
-        if committed != self.committed.0 {
-            self.committed = (committed, wall::now());
-        }
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         Now {
             seconds: self.began.elapsed().as_secs(),
@@ -139,7 +132,7 @@ impl Facts {
                 .rev()
                 .map(|newest| self.tag(newest))
                 .collect(),
-            status: Status::of(&self.job, 0, &self.handle, self.rules, self.committed.1),
+            status: Status::of(&self.job, 0, &self.handle, self.rules),
         }
     }
 

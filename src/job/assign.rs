@@ -77,6 +77,10 @@ pub(super) fn assign(
             let brokers = value.as_str().filter(|text| are_brokers(text));
             *slot(job) = Some(brokers.ok_or_else(form)?.to_owned());
         }
+        Kind::Address { slot } => {
+            let address = value.as_str().filter(|text| is_address(text));
+            *slot(job) = Some(address.ok_or_else(form)?.to_owned());
+        }
         Kind::Properties { slot } => {
             let name = below
                 .filter(|name| !name.is_empty())
@@ -98,6 +102,12 @@ pub(super) fn assign(
         }
     }
     Ok(())
+}
+
+/// Whether a text is `HOST:PORT`.
+fn is_address(text: &str) -> bool {
+    let parts = text.rsplit_once(':');
+    parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 /// Whether a text is `HOST:PORT`, or several.

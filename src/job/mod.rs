@@ -213,6 +213,8 @@ pub struct Privacy {
 pub struct Observe {
     /// The file that is told what moved the frontier and what held it.
     pub frontier_log: Option<PathBuf>,
+    /// Where metrics are served, `HOST:PORT`; other processes than the first take higher ports.
+    pub metrics: Option<String>,
 }
 
 impl Job {
@@ -290,7 +292,10 @@ impl Job {
             },
             kafka: BTreeMap::new(),
             privacy: Privacy { salts: None },
-            observe: Observe { frontier_log: None },
+            observe: Observe {
+                frontier_log: None,
+                metrics: None,
+            },
         }
     }
 }

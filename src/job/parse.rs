@@ -280,7 +280,11 @@ fn is_wrong(errors: &[JobError], name: &str) -> bool {
 fn is_text(kind: &Kind) -> bool {
     matches!(
         kind,
-        Kind::Name { .. } | Kind::Brokers { .. } | Kind::Folder { .. } | Kind::File { .. }
+        Kind::Name { .. }
+            | Kind::Brokers { .. }
+            | Kind::Address { .. }
+            | Kind::Folder { .. }
+            | Kind::File { .. }
     )
 }
 

@@ -73,7 +73,7 @@ pub fn value_text(job: &Job, name: &str) -> String {
         Kind::Flag { slot } => Some(slot(job).to_string()),
         Kind::Name { slot } => Some(slot(job).clone()),
         Kind::Clock { slot } => Some(slot(job).word().to_owned()),
-        Kind::Brokers { slot } => slot(job).clone(),
+        Kind::Brokers { slot } | Kind::Address { slot } => slot(job).clone(),
         Kind::Properties { slot } => below.and_then(|name| {
             let value = slot(job).get(name)?;
             Some(kafka::shown(name, value).to_owned())

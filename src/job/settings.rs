@@ -101,6 +101,11 @@ pub enum Kind {
         /// Its place.
         slot: Slot<Option<String>>,
     },
+    /// An address to listen at.
+    Address {
+        /// Its place.
+        slot: Slot<Option<String>>,
+    },
     /// A section of its own: properties of Kafka's clients.
     Properties {
         /// Its place.
@@ -159,6 +164,7 @@ impl Kind {
             Kind::Clock { .. } => format!("one of {}", Clock::ALL.map(Clock::word).join(", ")),
             Kind::Folder { .. } => "the path of a folder".to_owned(),
             Kind::Brokers { .. } => "HOST:PORT, or several with commas between".to_owned(),
+            Kind::Address { .. } => "HOST:PORT".to_owned(),
             Kind::Properties { .. } => {
                 "a section of librdkafka's properties, each with a text".to_owned()
             }
@@ -198,6 +204,7 @@ impl Kind {
             Kind::Clock { .. } => "\"log_time\"",
             Kind::Folder { .. } => "\"shop/log\"",
             Kind::Brokers { .. } => "\"broker-1:9092,broker-2:9092\"",
+            Kind::Address { .. } => "\"127.0.0.1:9464\"",
             Kind::Properties { .. } => "\"security.protocol\" = \"ssl\"",
             Kind::File { .. } => "\"data/countries.mmdb\"",
             Kind::Roles { .. } => "\"visitor.id\" = \"browser_id\"",
@@ -573,6 +580,15 @@ pub static SETTINGS: &[Setting] = &[
         },
         default: DefaultValue::Derived("not written"),
         meaning: "A file that is told, as JSON lines, what moved time on and what held it.",
+    },
+    Setting {
+        name: "observe.metrics",
+        kind: Kind::Address {
+            slot: |job| &mut job.observe.metrics,
+        },
+        default: DefaultValue::Derived("not served"),
+        meaning: "Where metrics are served for Prometheus, at `/metrics`. Of several processes, process I takes the \
+                  port that is higher by I. Port 0 is any free one; `visitflow status` says which.",
     },
 ];
 

@@ -71,17 +71,27 @@ fn found_name(incarnation: u64) -> String {
 /// What the disk says; a file that is no claim.
 pub fn all(disk: &impl Disk) -> Result<Vec<Claim>, RecoveryError> {
     let numbers = incarnations(disk)?;
-    let read = |n: &u64| {
-        let name = name(*n);
-        let claim: Option<Claim> = json(disk, &name)?;
-        claim
-            .map(|claim| check_format(claim.format, &name).map(|()| claim))
-            .transpose()
-    };
-    numbers.iter().filter_map(|n| read(n).transpose()).collect()
+    let read = |n: &u64| read(disk, *n).transpose();
+    numbers.iter().filter_map(read).collect()
 }
 
-fn incarnations(disk: &impl Disk) -> Result<Vec<u64>, RecoveryError> {
+/// The claim of an incarnation.
+///
+/// # Errors
+/// What the disk says; damage; another version.
+pub fn read(disk: &impl Disk, incarnation: u64) -> Result<Option<Claim>, RecoveryError> {
+    let name = name(incarnation);
+    let claim: Option<Claim> = json(disk, &name)?;
+    claim
+        .map(|claim| check_format(claim.format, &name).map(|()| claim))
+        .transpose()
+}
+
+/// The incarnations that have been claimed, in order.
+///
+/// # Errors
+/// What the disk says.
+pub fn incarnations(disk: &impl Disk) -> Result<Vec<u64>, RecoveryError> {
     let names = disk.list("claims")?;
     Ok(names
         .iter()

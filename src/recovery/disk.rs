@@ -83,6 +83,11 @@ impl Folder {
         durable::put(&self.0, RESERVE, &vec![0; RESERVED]).map_err(failed("reserve room in", &path))
     }
 
+    /// A folder as it is; one that is not there holds nothing.
+    pub fn at(path: &Path) -> Folder {
+        Folder(path.to_owned())
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0

@@ -95,7 +95,7 @@ pub fn file_name(incarnation: u64, process: usize, n: u64) -> String {
 }
 
 /// The incarnation that a file's name says.
-fn incarnation_of(name: &str) -> Option<u64> {
+pub(super) fn incarnation_of(name: &str) -> Option<u64> {
     name.rsplit('/').next()?.split('-').next()?.parse().ok()
 }
 
@@ -269,16 +269,24 @@ fn unframe(bytes: &[u8]) -> Option<(Entry, usize)> {
     Some((entry, ENTRY_HEADER + body.len()))
 }
 
-/// The entries of a file, of which the first `length` bytes count.
+/// What lies in a journal file behind its header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// A whole entry, which begins at this byte.
+    Entry(u64, Entry),
+    /// Bytes from one to another that are no whole entry: at the end of the file they are torn, before
+    /// it damaged.
+    Broken(u64, u64),
+}
+
+/// What lies in a file, whole or not.
 ///
 /// # Errors
-/// Another format; a torn middle.
-pub fn entries(name: &str, bytes: &[u8], length: u64) -> Result<Vec<Entry>, RecoveryError> {
-    let bytes = &bytes[..bytes
-        .len()
-        .min(usize::try_from(length).unwrap_or(usize::MAX))];
+/// Another format.
+pub fn pieces(name: &str, bytes: &[u8]) -> Result<Vec<Piece>, RecoveryError> {
     if bytes.len() < FILE_HEADER {
-        return Ok(Vec::new());
+        let broken = Piece::Broken(0, bytes.len() as u64);
+        return Ok(Vec::from_iter((!bytes.is_empty()).then_some(broken)));
     }
     let format = u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes"));
     if bytes[..8] != MAGIC[..] || format != FORMAT {
@@ -292,26 +300,46 @@ pub fn entries(name: &str, bytes: &[u8], length: u64) -> Result<Vec<Entry>, Reco
             expected: FORMAT.to_string(),
         });
     }
-    let mut entries = Vec::new();
+    let mut pieces = Vec::new();
     let mut at = FILE_HEADER;
     while at < bytes.len() {
         match unframe(&bytes[at..]) {
             Some((entry, length)) => {
-                entries.push(entry);
+                pieces.push(Piece::Entry(at as u64, entry));
                 at += length;
             }
             None => {
-                // Torn, if nothing whole comes behind it.
                 let later = (at + 1..bytes.len()).find(|at| unframe(&bytes[*at..]).is_some());
-                return match later {
-                    None => Ok(entries),
-                    Some(later) => Err(RecoveryError::Damaged {
-                        file: name.to_owned(),
-                        at: at as u64,
-                        found: format!("no whole entry, and one at byte {later}"),
-                        expected: "whole entries up to the end".to_owned(),
-                    }),
-                };
+                let end = later.unwrap_or(bytes.len());
+                pieces.push(Piece::Broken(at as u64, end as u64));
+                at = end;
+            }
+        }
+    }
+    Ok(pieces)
+}
+
+/// The entries of a file, of which the first `length` bytes count.
+///
+/// # Errors
+/// Another format; a torn middle.
+pub fn entries(name: &str, bytes: &[u8], length: u64) -> Result<Vec<Entry>, RecoveryError> {
+    let bytes = &bytes[..bytes
+        .len()
+        .min(usize::try_from(length).unwrap_or(usize::MAX))];
+    let mut entries = Vec::new();
+    for piece in pieces(name, bytes)? {
+        match piece {
+            Piece::Entry(_, entry) => entries.push(entry),
+            // Torn: nothing whole comes behind it.
+            Piece::Broken(_, end) if end == bytes.len() as u64 => {}
+            Piece::Broken(at, later) => {
+                return Err(RecoveryError::Damaged {
+                    file: name.to_owned(),
+                    at,
+                    found: format!("no whole entry, and one at byte {later}"),
+                    expected: "whole entries up to the end".to_owned(),
+                });
             }
         }
     }

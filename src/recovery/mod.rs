@@ -11,6 +11,7 @@
 //! - [`claim`]: who runs. Each start claims the next incarnation; whoever finds a higher one than its
 //!   own exits.
 //! - [`start`]: the order of a start.
+//! - [`look`]: all of these as they lie there, for people.
 //! - [`script`]: what a partition must read again, and at which ticks.
 //!
 //! # Files
@@ -28,6 +29,7 @@
 pub mod claim;
 pub mod disk;
 pub mod journal;
+pub mod look;
 pub mod manifest;
 pub mod script;
 pub mod start;

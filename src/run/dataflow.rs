@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use timely::dataflow::Stream;
 use timely::dataflow::operators::vec::Broadcast;
 use timely::dataflow::operators::{Inspect, Probe, probe};
 use timely::worker::Worker;
-use visitflow_dataflows::batch::Record;
+use visitflow_dataflows::batch::{Batch, Record};
 use visitflow_dataflows::clock::{ClockKind, PartitionClock};
 use visitflow_dataflows::complete::{Measurements, NoStore, complete};
 use visitflow_dataflows::cut::Cut;
@@ -25,6 +26,7 @@ use super::metrics::{Metrics, Newest};
 use super::outputs::{identified, kafka, with_brokers};
 use super::recover::{producer, table_sink};
 use super::snapshots::{Gathering, manifests, parts};
+use super::timed::Timed;
 use super::{RunError, Shared, partitions_of};
 use crate::job::Clock;
 use crate::kafka::{Consumer, Wake};
@@ -87,7 +89,7 @@ impl Built {
                 .committed
                 .with_frontier(|f| f.first().copied().unwrap_or(u64::MAX));
             if worker.index() == 0 {
-                metrics.committed.store(committed, Ordering::Relaxed);
+                metrics.committed(committed);
                 for (to, (version, tick)) in metrics.versions.iter().zip(self.versions.get()) {
                     to[0].store(version, Ordering::Relaxed);
                     to[1].store(tick, Ordering::Relaxed);
@@ -243,7 +245,8 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
         (Some(d), Some(_)) => {
             let dir = d.recovery.disk.path();
             let runs = Runs::open(dir, incarnation, index as u64, store::Options::default());
-            let mut store = Store::new(runs.map_err(SinkError::Runs)?, named.clone());
+            let shown = (metrics.clone(), local);
+            let mut store = Store::new(runs.map_err(SinkError::Runs)?, named.clone(), shown);
             store.adopt(&kept).map_err(SinkError::Runs)?;
             Some(store)
         }
@@ -310,13 +313,10 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
         counted.probe_with(&committed);
         cuts.clone().probe_with(&committed);
 
-        let seen = metrics.clone();
-        let tagged = visits.tagged.clone().inspect_core(move |event| {
-            if let Ok((_, batch)) = event {
-                seen.tagged
-                    .fetch_add(batch.heads().len() as u64, Ordering::Relaxed);
-            }
-        });
+        let tagged = count(visits.tagged.clone(), metrics, |seen| &seen.tagged);
+        let late = count(fates.late, metrics, |seen| &seen.late);
+        let rejected = count(fates.rejected, metrics, |seen| &seen.rejected);
+        count(visits.repeated.clone(), metrics, |seen| &seen.repeated);
         let seen = metrics.clone();
         let lifecycle = visits
             .lifecycle
@@ -331,14 +331,14 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
                 let streams = Streams {
                     tagged,
                     lifecycle,
-                    late: fates.late,
-                    rejected: fates.rejected,
+                    late,
+                    rejected,
                     cuts: cuts.clone(),
                 };
                 let gathered = gathering.clone();
                 let outputs = shared.output_schemas.clone();
                 let settings = Settings {
-                    destination,
+                    destination: Timed::new(destination, metrics.clone()),
                     source: shared.schemas.clone(),
                     outputs: outputs.expect("a job with topics has a store for their schemas"),
                     sample: sample(metrics.clone()),
@@ -387,7 +387,14 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             };
             let done = table::files(whole, cuts.clone(), settings, failure.clone());
             let done = done.probe_with(&taken);
-            let put = table::versions(done, &identified(files), versions.clone(), failure.clone());
+            let seen = metrics.clone();
+            let put = table::versions(
+                done,
+                &identified(files),
+                versions.clone(),
+                move |time| seen.tables.took(time),
+                failure.clone(),
+            );
             let (gathered, version) = (gathering.clone(), versions.clone());
             put.probe_with(&committed)
                 .inspect(move |_| gathered.tables(positions(version.get())))
@@ -400,6 +407,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
         if let (Some(durable), Some(saved)) = (durable, &saved) {
             let saved = saved.clone();
             let journal = durable.journal.clone();
+            let seen = metrics.clone();
             let (first, ends) = (local == 0, durable.recovery.scripts_end);
             let all = durable.recovery.is_first();
             let written = parts(cuts, index, durable.writing.clone());
@@ -409,6 +417,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
                     saved.set(saved.get().max(*tick));
                     named.durable(*tick);
                     if first {
+                        seen.snapshot(*tick);
                         journal.forget(*tick, all && *tick >= ends);
                     }
                 });
@@ -424,6 +433,20 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
         versions,
         saved,
         _consumer: consumer,
+    })
+}
+
+/// Counts the records that pass.
+fn count<'s>(
+    stream: Stream<'s, u64, Batch>,
+    metrics: &Arc<Metrics>,
+    counter: fn(&Metrics) -> &AtomicU64,
+) -> Stream<'s, u64, Batch> {
+    let metrics = metrics.clone();
+    stream.inspect_core(move |event| {
+        if let Ok((_, batch)) = event {
+            counter(&metrics).fetch_add(batch.heads().len() as u64, Ordering::Relaxed);
+        }
     })
 }
 

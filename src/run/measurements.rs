@@ -52,12 +52,20 @@ impl Named {
 pub struct Store {
     runs: Runs,
     named: Named,
+    /// Where their bytes are shown, and as those of which worker of the process.
+    shown: (Arc<Metrics>, usize),
 }
 
 impl Store {
     /// Over these runs.
-    pub fn new(runs: Runs, named: Named) -> Store {
-        Store { runs, named }
+    pub fn new(runs: Runs, named: Named, shown: (Arc<Metrics>, usize)) -> Store {
+        Store { runs, named, shown }
+    }
+
+    fn show(&self) {
+        let (metrics, local) = &self.shown;
+        let bytes = self.runs.counters().bytes_on_disk;
+        metrics.runs_bytes[*local].store(bytes, Ordering::Relaxed);
     }
 
     /// Takes over chunks of earlier incarnations.
@@ -110,6 +118,7 @@ impl Payloads for Store {
 
     fn write(&mut self, chunks: Vec<(Key, Vec<u8>)>) -> Result<Vec<Place>, StoreError> {
         let written = self.runs.write(chunks)?;
+        self.show();
         Ok(written.into_iter().map(Place::of).collect())
     }
 
@@ -136,6 +145,7 @@ impl Payloads for Store {
         let thin = self
             .runs
             .thin(|key, chunk| is_live(key, Place::of(chunk)))?;
+        self.show();
         let place = |(key, chunk)| (key, Place::of(chunk));
         Ok(thin.map(|chunks| chunks.into_iter().map(place).collect()))
     }

@@ -1,9 +1,10 @@
 //! Counters of a run, shared by the workers of a process: for its progress line, its summary,
-//! `why` and the demo. Relaxed atomics; nothing is decided by them.
+//! `why`, `status`, Prometheus and the demo. Relaxed atomics; nothing is decided by them.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use visitflow_dataflows::visit::EndReason;
 use visitflow_dataflows::visits::{Change, Lifecycle};
@@ -18,11 +19,39 @@ const RECENT: i64 = 10_000;
 /// How many samples of latency are kept.
 const SAMPLES: usize = 4_096;
 
-/// Counters of one process.
+/// Commits of a sink.
+#[derive(Debug, Default)]
+pub struct Commits {
+    /// How many.
+    pub count: AtomicU64,
+    /// How long they took in all, in µs.
+    pub micros: AtomicU64,
+}
+
+impl Commits {
+    /// Counts one that took so long.
+    pub fn took(&self, time: Duration) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.micros.fetch_add(micros, Ordering::Relaxed);
+    }
+}
+
+/// Counters of one process, since its start.
 #[derive(Debug, Default)]
 pub struct Metrics {
+    /// The incarnation; 0 for a job that cannot go on where it was.
+    pub incarnation: u64,
+    /// When it started, wall time in ms.
+    pub began: i64,
     /// Measurements tagged.
     pub tagged: AtomicU64,
+    /// Measurements that came too late.
+    pub late: AtomicU64,
+    /// Records that are no measurements of now.
+    pub rejected: AtomicU64,
+    /// Measurements that had come before.
+    pub repeated: AtomicU64,
     /// Visits that have begun.
     pub started: AtomicU64,
     /// Visits that have ended, in the order inactivity, length, size.
@@ -33,10 +62,23 @@ pub struct Metrics {
     pub kept_bytes: AtomicU64,
     /// Bytes of rows that no version of a table holds.
     pub uncommitted_bytes: Arc<AtomicU64>,
+    /// Bytes of the runs on disk, by worker of this process; not those of earlier incarnations.
+    pub runs_bytes: Vec<AtomicU64>,
+    /// Snapshots that count, put since the start.
+    pub snapshots: AtomicU64,
+    /// The tick of the last snapshot that counts, and when it was put, wall time in ms; 0 if an
+    /// earlier start has put it.
+    pub snapshot: [AtomicU64; 2],
+    /// Commits of topics.
+    pub topics: Commits,
+    /// Commits of tables.
+    pub tables: Commits,
     /// The version and tick of each table, on the process that commits.
     pub versions: [[AtomicU64; 2]; 2],
     /// What the frontier of all sinks has come to.
     pub committed: AtomicU64,
+    /// Since when it has been there, wall time in ms.
+    pub committed_since: AtomicU64,
     /// Open visits by worker of this process.
     pub open: Vec<AtomicU64>,
     /// What each worker's source tells.
@@ -66,10 +108,18 @@ pub struct Newest {
 }
 
 impl Metrics {
-    /// For a process of so many workers.
-    pub fn new(workers: usize) -> Metrics {
+    /// For a process of so many workers, which starts now. `restored` is the tick of the snapshot
+    /// from which it goes on.
+    pub fn new(workers: usize, incarnation: u64, restored: u64) -> Metrics {
+        let began = wall::now();
+        let zeros = || (0..workers).map(|_| AtomicU64::new(0)).collect();
         Metrics {
-            open: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            incarnation,
+            began,
+            committed_since: AtomicU64::new(began as u64),
+            snapshot: [AtomicU64::new(restored), AtomicU64::new(0)],
+            open: zeros(),
+            runs_bytes: zeros(),
             sources: (0..workers).map(|_| Arc::default()).collect(),
             ..Metrics::default()
         }
@@ -94,6 +144,22 @@ impl Metrics {
             } => &self.ended[2],
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Says what the frontier of all sinks has come to.
+    pub fn committed(&self, frontier: u64) {
+        if self.committed.load(Ordering::Relaxed) != frontier {
+            self.committed_since
+                .store(wall::now() as u64, Ordering::Relaxed);
+            self.committed.store(frontier, Ordering::Relaxed);
+        }
+    }
+
+    /// Says that the snapshot of this tick counts.
+    pub fn snapshot(&self, tick: u64) {
+        self.snapshots.fetch_add(1, Ordering::Relaxed);
+        self.snapshot[0].store(tick, Ordering::Relaxed);
+        self.snapshot[1].store(wall::now() as u64, Ordering::Relaxed);
     }
 
     /// Open visits of all workers.

@@ -14,11 +14,14 @@ pub mod metrics;
 pub mod outputs;
 pub mod progress;
 mod recover;
+pub mod request;
 mod snapshots;
 pub mod status;
+mod timed;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,8 +43,10 @@ use visitflow_schemas::roles::{Overrides, Roles, RolesError};
 use visitflow_schemas::schema::{Schema, SchemaError};
 use visitflow_schemas::store::{FolderStore, SchemaStore, StoreError};
 
+use crate::disk;
 use crate::job::Job;
 use crate::log::LogError;
+use crate::observe::{self, ObserveError};
 use crate::recovery::RecoveryError;
 use crate::sink::SinkError;
 use crate::snapshot::rows::State;
@@ -70,6 +75,8 @@ pub enum RunError {
     Table(#[from] TableError),
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
     #[error(
         "the Kafka topic {topic} takes at most {found} bytes a message; expected {needed} (limits.max_record and \
          what a tag adds): set its max.message.bytes"
@@ -260,6 +267,13 @@ pub struct Handle {
     pub stop: Arc<AtomicBool>,
     /// What is known when it starts and a user should hear, one thing a line.
     pub notes: Arc<Vec<String>>,
+    /// What no other start of any process has for a name.
+    pub start: Arc<str>,
+    /// How many processes the job has.
+    pub processes: usize,
+    /// Where metrics are served, if they are.
+    pub address: Option<SocketAddr>,
+    asked: Arc<AtomicBool>,
     ended: Arc<AtomicBool>,
 }
 
@@ -267,6 +281,17 @@ impl Handle {
     /// Whether the run has ended; whoever watches it must return then.
     pub fn ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// Asks it to stop, as another program does.
+    pub fn ask(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether another program has asked it to stop.
+    pub fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
     }
 }
 
@@ -440,6 +465,7 @@ pub fn run(
             partitions: job.outputs.partitions,
         });
     }
+    let listening = observe::serve::listen(&job, process)?;
     let mut connections = match processes {
         Some((process, hosts)) => Some(Connections::find(process, hosts, job.workers, patience)?),
         None => None,
@@ -472,8 +498,10 @@ pub fn run(
         }
     }
     let failure = Failure::default();
+    let mut restored = 0;
     if let Some(recovery) = &recovery {
         notes.extend(recovery.note());
+        restored = recovery.at();
     }
     let durable = match recovery {
         Some(recovery) => Some(recover(&job, &input, process, count, recovery, &failure)?),
@@ -493,11 +521,17 @@ pub fn run(
             .try_build()
             .map_err(RunError::Start)?,
     };
-    let metrics = Arc::new(Metrics::new(job.workers));
+    let address = listening.as_ref().map(|listening| listening.address());
+    notes.extend(address.map(|address| format!("metrics are at http://{address}/metrics")));
+    let metrics = Arc::new(Metrics::new(job.workers, incarnation, restored));
     let handle = Handle {
         metrics: metrics.clone(),
         stop: Arc::default(),
         notes: Arc::new(notes),
+        start: format!("{:032x}", disk::fresh()).into(),
+        processes: count,
+        address,
+        asked: Arc::default(),
         ended: Arc::default(),
     };
     let shared = Arc::new(Shared {
@@ -519,6 +553,10 @@ pub fn run(
         job,
     });
     let status = status::Writer::start(&shared.job, process, handle.clone(), shared.rules)?;
+    let serving = match listening {
+        Some(listening) => Some(listening.serve(&shared.job, process, handle.clone())?),
+        None => None,
+    };
     let watcher = {
         let handle = handle.clone();
         std::thread::Builder::new()
@@ -554,11 +592,19 @@ pub fn run(
         durable.finish(ended);
     }
     handle.ended.store(true, Ordering::Release);
-    status.finish(shared.failure.is_set() || panicked.is_some());
+    let error = shared.failure.take().or(panicked);
+    status.finish(match &error {
+        Some(error) => status::End::Failed(error.to_string()),
+        None if stopped => status::End::Stopped,
+        None => status::End::Ended,
+    });
+    if let Some(serving) = serving {
+        serving.join();
+    }
     if let Ok(watcher) = watcher {
         let _ = watcher.join();
     }
-    if let Some(error) = shared.failure.take().or(panicked) {
+    if let Some(error) = error {
         return Err(error);
     }
     if process == 0 && !ledger.holds() {

@@ -13,9 +13,17 @@ pub fn show(handle: &Handle) {
         eprintln!("note: {note}");
     }
     let mut progress = Progress::new();
+    let mut asked = false;
     let (mut last, mut before) = (Instant::now(), 0);
     while !handle.ended() {
         std::thread::sleep(Duration::from_millis(50));
+        if handle.is_asked() && !asked {
+            asked = true;
+            progress.end();
+            eprintln!(
+                "stopping: visitflow stop has asked for it; what is complete is being committed"
+            );
+        }
         progress.say(|| {
             let (read, bytes) = handle.metrics.read();
             let rate = (read - before) as f64 / last.elapsed().as_secs_f64();

@@ -319,7 +319,9 @@ pub fn parts<'s>(
                         let Some(own) = cap.retain_least(0) else {
                             continue;
                         };
-                        held.insert(cut.tick, (cut, own.delayed(&cut.tick)));
+                        // One of the clock's may lie where the job stops.
+                        let due = (cut, own.delayed(&cut.tick));
+                        held.entry(cut.tick).or_insert(due).0.stop |= cut.stop;
                     }
                 });
                 let parts = writing.done().parts.remove(&worker).unwrap_or_default();

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -430,11 +431,12 @@ pub fn files<'s>(
 
 /// Puts a version of each table once all workers have passed a cut; on the first worker. The
 /// stream that comes back says up to which tick both tables hold all seals; the cuts before its
-/// frontier are committed.
+/// frontier are committed. `took` is told how long each put of a version took.
 pub fn versions<'s>(
     done: StreamVec<'s, u64, Done>,
     dir: &Path,
     committed: Rc<Cell<[(u64, u64); 2]>>,
+    mut took: impl FnMut(Duration) + 'static,
     failure: Failure,
 ) -> StreamVec<'s, u64, Tick> {
     let dir = dir.to_owned();
@@ -460,7 +462,7 @@ pub fn versions<'s>(
                     let last = done.iter().map(|d| d.last).max().unwrap_or(0);
                     // All seals before the cut are in; at the end of input, all there are.
                     let tick = if cut == u64::MAX { last } else { cut - 1 };
-                    let put = || -> Result<(), SinkError> {
+                    let mut put = || -> Result<(), SinkError> {
                         let mut tables = tables.borrow_mut();
                         if tables.is_none() {
                             let open =
@@ -481,8 +483,10 @@ pub fn versions<'s>(
                                 } else {
                                     "versions-between"
                                 });
+                                let began = Instant::now();
                                 now[number] =
                                     (table.append(&files, tick).map_err(failed(number))?, tick);
+                                took(began.elapsed());
                             }
                         }
                         committed.set(now);

@@ -96,6 +96,8 @@ pub struct PartitionState {
     pub clock: i64,
     /// When a broker last answered for it, in ms of wall time, and the last error since.
     pub silence: Option<(i64, Option<String>)>,
+    /// How many records are known to be unread, if a broker has said so.
+    pub unread: Option<u64>,
 }
 
 /// What goes wrong in a source; the worker stops with it.
@@ -474,15 +476,16 @@ pub fn source<'s>(
                 let mut state = source.tell();
                 (state.tick, state.since) = (next, wall);
             }
-            let tell = |p: &Partition| PartitionState {
+            let tell = |p: &mut Partition| PartitionState {
                 partition: p.index,
                 tick: p.next,
                 hold: p.hold,
                 offset: p.reading.offset(),
                 clock: p.clock.now(),
                 silence: p.reading.silence(),
+                unread: p.reading.unread(),
             };
-            let told = source.partitions.iter().map(tell).collect();
+            let told = source.partitions.iter_mut().map(tell).collect();
             source.tell().partitions = told;
             let unread = source.partitions.iter().any(|p| p.hold == Hold::Unread);
             if source.settings.journal.is_none() && next > open || read || (next > open && unread) {

@@ -70,6 +70,15 @@ impl Reading {
         }
     }
 
+    /// How many records are known to be unread, as of a broker's last answer; `None` if nobody has
+    /// said so, as in a log whose end is for anyone to see.
+    pub fn unread(&mut self) -> Option<u64> {
+        match self {
+            Reading::Embedded(_) => None,
+            Reading::Kafka(reader) => reader.behind(),
+        }
+    }
+
     /// Whether its records have to be there at once when they are there at all.
     pub fn is_immediate(&self) -> bool {
         matches!(self, Reading::Embedded(_))

@@ -299,24 +299,38 @@ impl Job {
         } = source.act(&self.world, wall, due)?;
         let all = self.workers.len();
         if let Some((time, cut)) = cut {
-            self.world.say(|| format!("{}.{worker} says {cut:?}", self.incarnation));
-            self.mail.extend((0..all).map(|to| Mail::Cut(to, time, cut)));
+            self.world
+                .say(|| format!("{}.{worker} says {cut:?}", self.incarnation));
+            self.mail
+                .extend((0..all).map(|to| Mail::Cut(to, time, cut)));
         }
         let mut boxes: Vec<Vec<Taken>> = (0..all).map(|_| Vec::new()).collect();
         for taken in records {
-            let Taken { record, offset, tick, late } = &taken;
+            let Taken {
+                record,
+                offset,
+                tick,
+                late,
+            } = &taken;
             self.world.say(|| {
-                format!("{}.{worker} reads {record:?} at {offset}, tick {tick}, late: {late}", self.incarnation)
+                format!(
+                    "{}.{worker} reads {record:?} at {offset}, tick {tick}, late: {late}",
+                    self.incarnation
+                )
             });
             let to = worker_of(shard(taken.record.browser), OUTPUTS, all);
             boxes[to].push(taken);
         }
         let filled = boxes.into_iter().enumerate();
         let filled = filled.filter(|(_, records)| !records.is_empty());
-        self.mail.extend(filled.map(|(to, records)| Mail::Records(to, open, records)));
+        self.mail
+            .extend(filled.map(|(to, records)| Mail::Records(to, open, records)));
         if let Some(entry) = entry {
-            self.world.say(|| format!("{}.{worker} closes {}", self.incarnation, entry.until));
-            self.processes[worker / self.shape.workers].queue.push_back(entry);
+            self.world
+                .say(|| format!("{}.{worker} closes {}", self.incarnation, entry.until));
+            self.processes[worker / self.shape.workers]
+                .queue
+                .push_back(entry);
         }
         Ok(())
     }
@@ -329,7 +343,12 @@ impl Job {
         } else if own.appended.is_empty()
             && let Some((at, all)) = own.forget.pop_front()
         {
-            self.world.say(|| format!("{}: process {process} forgets before {at}, {all}", self.incarnation));
+            self.world.say(|| {
+                format!(
+                    "{}: process {process} forgets before {at}, {all}",
+                    self.incarnation
+                )
+            });
             own.journal.forget(at, all)?;
         }
         Ok(())

@@ -143,7 +143,9 @@ fn topics(world: &World, expected: &Expected) -> Result<(), String> {
         if let What::Late { partition, offset } = message.what
             && !late.insert((partition, offset))
         {
-            return Err(format!("late twice: partition {partition}, offset {offset}"));
+            return Err(format!(
+                "late twice: partition {partition}, offset {offset}"
+            ));
         }
         ticks.entry(message.tick).or_default().push(message);
     }
@@ -176,7 +178,11 @@ fn topics(world: &World, expected: &Expected) -> Result<(), String> {
             _ => {}
         }
     }
-    if let Some(place) = consumer.tags.keys().find(|place| !places.contains_key(place)) {
+    if let Some(place) = consumer
+        .tags
+        .keys()
+        .find(|place| !places.contains_key(place))
+    {
         return Err(format!("tagged, and not accepted: {place:?}"));
     }
     for visit in &expected.visits {
@@ -188,7 +194,10 @@ fn topics(world: &World, expected: &Expected) -> Result<(), String> {
             reason: visit.reason,
         };
         if consumer.ended.remove(&visit.id) != Some((visit.seal, change)) {
-            return Err(format!("not ended as it should: {change:?} at {}", visit.seal));
+            return Err(format!(
+                "not ended as it should: {change:?} at {}",
+                visit.seal
+            ));
         }
     }
     match consumer.ended.values().next() {

@@ -110,7 +110,9 @@ fn produce(world: &World) {
         };
         // In coarse steps, so that positions repeat.
         let time = (log_time - back) / 50 * 50;
-        let before = brokers.input[source].last().map_or(0, |record| record.log_time);
+        let before = brokers.input[source]
+            .last()
+            .map_or(0, |record| record.log_time);
         let record = Record {
             source: source as u32,
             browser,
@@ -147,9 +149,15 @@ fn work(world: &World) {
         for at in (1..all).rev() {
             actions.swap(at, chance.below(at + 1));
         }
-        if chance.one_in(2) { all } else { chance.below(all) }
+        if chance.one_in(2) {
+            all
+        } else {
+            chance.below(all)
+        }
     };
-    let done = actions[..some].iter().try_for_each(|action| job.act(*action));
+    let done = actions[..some]
+        .iter()
+        .try_for_each(|action| job.act(*action));
     settle(world, n, job, done);
 }
 
@@ -174,8 +182,13 @@ fn settle(world: &World, n: usize, job: Job, done: Result<(), Stop>) {
 /// The highest incarnation that was claimed.
 fn newest(world: &World) -> u64 {
     let files = world.files.borrow();
-    let claims = files.names("claims/").filter_map(|name| name.strip_suffix(".json"));
-    claims.filter_map(|name| name.parse().ok()).max().unwrap_or(0)
+    let claims = files
+        .names("claims/")
+        .filter_map(|name| name.strip_suffix(".json"));
+    claims
+        .filter_map(|name| name.parse().ok())
+        .max()
+        .unwrap_or(0)
 }
 
 fn is_newest(world: &World, incarnation: u64) -> bool {
@@ -294,7 +307,12 @@ fn calm(world: &Rc<World>) {
             return;
         }
         world.pass(200);
-        let newest = world.jobs.borrow().iter().flatten().any(|job| is_newest(world, job.incarnation));
+        let newest = world
+            .jobs
+            .borrow()
+            .iter()
+            .flatten()
+            .any(|job| is_newest(world, job.incarnation));
         if !newest {
             start(world);
         }
@@ -319,7 +337,10 @@ fn calm(world: &Rc<World>) {
 
 fn is_done(world: &World, end: u64) -> bool {
     let jobs = world.jobs.borrow();
-    let newest = jobs.iter().flatten().find(|job| is_newest(world, job.incarnation));
+    let newest = jobs
+        .iter()
+        .flatten()
+        .find(|job| is_newest(world, job.incarnation));
     newest.is_some_and(|job| job.committed() >= end && job.is_written())
 }
 

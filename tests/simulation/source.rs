@@ -79,7 +79,12 @@ impl Source {
     }
 
     /// Works once. `due` are the cuts that it is to say.
-    pub fn act(&mut self, world: &World, wall: i64, due: Option<Cut>) -> Result<Sent, RecoveryError> {
+    pub fn act(
+        &mut self,
+        world: &World,
+        wall: i64,
+        due: Option<Cut>,
+    ) -> Result<Sent, RecoveryError> {
         self.give_up(world);
         let stopping = self.stop_at.is_some_and(|at| self.open >= at);
         if self.open == u64::MAX || stopping {
@@ -99,12 +104,7 @@ impl Source {
         Ok(sent)
     }
 
-    fn read(
-        &mut self,
-        world: &World,
-        wall: i64,
-        to: &mut Vec<Taken>,
-    ) -> Result<(), RecoveryError> {
+    fn read(&mut self, world: &World, wall: i64, to: &mut Vec<Taken>) -> Result<(), RecoveryError> {
         for partition in &mut self.partitions {
             partition.look(world, wall);
         }
@@ -117,7 +117,10 @@ impl Source {
             }
             let enough = self.records >= self.step_records && tick > last;
             let stopped = tick >= self.stop_at.unwrap_or(u64::MAX);
-            let unread = self.partitions.iter().position(|p| p.unread && p.next == tick);
+            let unread = self
+                .partitions
+                .iter()
+                .position(|p| p.unread && p.next == tick);
             let Some(at) = unread.filter(|_| !enough && !stopped) else {
                 return Ok(());
             };

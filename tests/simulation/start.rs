@@ -224,7 +224,11 @@ pub fn begin(world: &Rc<World>, shape: Shape) -> Result<Job, RecoveryError> {
     if first.snapshot.is_some() {
         world.count(|seen| &mut seen.from_snapshots);
     }
-    if first.partitions.values().any(|resume| resume.script.left() > 0) {
+    if first
+        .partitions
+        .values()
+        .any(|resume| resume.script.left() > 0)
+    {
         world.count(|seen| &mut seen.replayed);
     }
     let mut job = Job::new(

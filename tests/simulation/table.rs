@@ -58,7 +58,12 @@ impl Table {
     }
 
     /// Puts the next version, unless somebody else has.
-    pub fn append(&mut self, writer: &mut Writer, rows: Vec<Row>, tick: Tick) -> Result<(), Refused> {
+    pub fn append(
+        &mut self,
+        writer: &mut Writer,
+        rows: Vec<Row>,
+        tick: Tick,
+    ) -> Result<(), Refused> {
         if writer.0 != self.versions.len() {
             return Err(Refused::Fenced);
         }

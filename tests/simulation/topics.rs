@@ -93,7 +93,10 @@ impl Topics {
 
     fn release(&mut self, until: Tick) {
         let later = self.held.split_off(&until);
-        for message in std::mem::replace(&mut self.held, later).into_values().flatten() {
+        for message in std::mem::replace(&mut self.held, later)
+            .into_values()
+            .flatten()
+        {
             assert_eq!(message.partition as usize % self.workers, self.worker);
             if message.tick > self.taken[message.partition as usize] {
                 self.filling.push(message);

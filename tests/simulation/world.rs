@@ -169,7 +169,10 @@ impl World {
     pub fn cut_power(&self) {
         self.say(|| "power is cut".to_owned());
         self.power_cuts.set(self.power_cuts.get() + 1);
-        self.jobs.borrow_mut().iter_mut().for_each(|job| *job = None);
+        self.jobs
+            .borrow_mut()
+            .iter_mut()
+            .for_each(|job| *job = None);
         self.files.borrow_mut().cut_power(&mut self.chance());
     }
 

@@ -1,0 +1,540 @@
+//! How a running job is looked at and told things, as a user does it: `status`, `stop` and `journal`
+//! on jobs that run, have stopped and were killed, in one process and in two; and its metrics, as
+//! Prometheus reads them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use visitflow::observe::exposition::{METRICS, as_markdown};
+use visitflow::run::request::Request;
+
+const JOB: &str = "workers = 1\n[source]\nlog = 'log'\nfollow = true\n[outputs]\nlog = 'results'\nfiles = 'tables'\n\
+                   file_age = '1s'\n[state]\ndir = 'state'\nsnapshots = '200ms'\n[observe]\nmetrics = '127.0.0.1:0'\n";
+const RECORDS: u64 = 3_000;
+/// Longer than anyone would wait: nothing is said of how long something takes.
+const EVER: Duration = Duration::from_secs(240);
+
+/// A folder with a log of [`RECORDS`] in two partitions, and a job over it.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Place {
+        let place = Place(tempfile::tempdir().unwrap());
+        fs::write(place.path("job.toml"), JOB).unwrap();
+        let events = RECORDS.to_string();
+        let made = [
+            "generate",
+            "--log",
+            "log",
+            "--partitions",
+            "2",
+            "--events",
+            &events,
+        ];
+        assert!(place.run(&made).status.success());
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_visitflow"));
+        command
+            .args(args)
+            .current_dir(self.0.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Starts the job, or a process of it.
+    fn start(&self, args: &[&str]) -> Running {
+        let mut command = self.command(&["run", "job.toml"]);
+        command
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Running(Some(command.spawn().unwrap()))
+    }
+
+    /// What `status` says, if it can say anything.
+    fn status(&self) -> Option<Value> {
+        let output = self.run(&["status", "job.toml", "--json"]);
+        output
+            .status
+            .success()
+            .then(|| serde_json::from_slice(&output.stdout).unwrap())
+    }
+
+    /// Waits until `status` says what is wanted.
+    fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let began = Instant::now();
+        let mut last = None;
+        while began.elapsed() < EVER {
+            last = self.status();
+            if let Some(status) = last.clone().filter(&wanted) {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("{what} did not come: {last:?}");
+    }
+
+    /// Waits until all is read and committed by this start.
+    fn until_read(&self, incarnation: u64) -> Value {
+        self.until("all that is to be read", |status| {
+            let unread = |p: &Value| p["unread"] == 0 && p["held_by"] == "wall";
+            let partitions = status["partitions"].as_array().unwrap();
+            status["incarnation"] == incarnation
+                && status["state"] == "running"
+                && partitions.len() == 2
+                && partitions.iter().all(unread)
+                && status["tables"].as_array().unwrap().len() == 2
+                && status["snapshot"]["at"].is_i64()
+        })
+    }
+}
+
+/// A process that is killed when a test is over.
+struct Running(Option<Child>);
+
+impl Running {
+    fn end(mut self) -> Output {
+        self.0.take().unwrap().wait_with_output().unwrap()
+    }
+
+    fn kill(mut self) {
+        let mut child = self.0.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[track_caller]
+fn succeeds(output: &Output) -> String {
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{out}{err}");
+    out
+}
+
+#[track_caller]
+fn fails(output: &Output) -> String {
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{out}{err}");
+    err
+}
+
+#[test]
+fn status_adds_up_while_a_job_runs_and_says_that_it_was_stopped_when_it_was() {
+    let place = Place::new();
+    let running = place.start(&[]);
+    let status = place.until_read(1);
+    let of = |part: &str, name: &str| status[part][name].as_u64().unwrap();
+    let record = |name| of("records", name);
+    assert_eq!(record("read"), RECORDS);
+    let fates = ["tagged", "late", "rejected", "repeated"].map(record);
+    assert_eq!(fates.iter().sum::<u64>(), RECORDS, "{status}");
+    assert!(fates[0] > 0 && of("visits", "begun") > 0, "{status}");
+    let offsets = status["partitions"].as_array().unwrap().iter();
+    let offsets: u64 = offsets.map(|p| p["offset"].as_u64().unwrap()).sum();
+    assert_eq!(offsets, RECORDS);
+    assert!(status["frontier"].as_i64() < status["now"].as_i64());
+    let said = succeeds(&place.run(&["status", "job.toml"]));
+    assert!(said.starts_with("job: running, start 1\n"), "{said}");
+
+    let stopped = succeeds(&place.run(&["stop", "job.toml"]));
+    assert!(
+        stopped.starts_with("job: stopped; all before "),
+        "{stopped}"
+    );
+    let output = running.end();
+    let ended = succeeds(&output);
+    assert!(
+        ended.contains("stopped before the end of the input"),
+        "{ended}"
+    );
+    let told = text(&output.stderr);
+    assert!(told.contains("visitflow stop has asked for it"), "{told}");
+
+    let status = place.status().unwrap();
+    assert_eq!(status["state"], "stopped");
+    assert_eq!(status["snapshot"]["tick"], status["frontier"]);
+    let again = fails(&place.run(&["stop", "job.toml"]));
+    assert!(again.contains("does not run: it has stopped at"), "{again}");
+    let said = succeeds(&place.run(&["journal", "job.toml"]));
+    assert!(
+        said.contains(", where the job was stopped, by start 1"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_request_stops_those_it_names_and_no_later_start() {
+    let place = Place::new();
+    let request = place.path("results/.status/job.stop");
+    let running = place.start(&[]);
+    let first = place.until_read(1);
+    // Nobody waits, so it is not stopped in time; but it is asked.
+    let late = fails(&place.run(&["stop", "job.toml", "--timeout", "0"]));
+    assert!(late.contains("has not stopped within 0 ms"), "{late}");
+    succeeds(&running.end());
+    let left = Request::read(&request);
+    assert_eq!(left.stop.len(), 1);
+
+    let running = place.start(&[]);
+    let second = place.until_read(2);
+    assert!(second["processes"][0]["began"] != first["processes"][0]["began"]);
+    assert!(
+        !request.exists(),
+        "the request for an earlier start is gone"
+    );
+    left.put(&request).unwrap();
+    let asked = second["processes"][0]["at"].as_i64().unwrap();
+    place.until("several words more", |status| {
+        assert_eq!(status["state"], "running");
+        status["processes"][0]["at"].as_i64().unwrap() > asked + 1_000
+    });
+    succeeds(&place.run(&["stop", "job.toml"]));
+    succeeds(&running.end());
+    assert!(!request.exists(), "who has asked takes the request away");
+}
+
+#[test]
+fn a_job_that_is_killed_is_gone_and_the_next_start_goes_on() {
+    let place = Place::new();
+    let running = place.start(&[]);
+    place.until_read(1);
+    running.kill();
+    let told = fails(&place.run(&["stop", "job.toml"]));
+    assert!(told.contains("process 0 of the job job is gone"), "{told}");
+    place.until("that it is gone", |status| status["state"] == "gone");
+    let said = succeeds(&place.run(&["journal", "job.toml", "--entries"]));
+    assert!(
+        said.contains("start 1: ") && !said.contains("start 2: "),
+        "{said}"
+    );
+
+    let running = place.start(&[]);
+    let status = place.until_read(2);
+    assert_eq!(status["processes"].as_array().unwrap().len(), 1);
+    succeeds(&place.run(&["stop", "job.toml"]));
+    succeeds(&running.end());
+}
+
+/// Addresses that nobody listens at.
+fn free_hosts() -> String {
+    let free: Vec<_> = (0..2)
+        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect();
+    let hosts = free.iter().map(|l| l.local_addr().unwrap().to_string());
+    hosts.collect::<Vec<_>>().join(",")
+}
+
+#[test]
+fn both_processes_of_a_job_are_seen_and_stopped() {
+    let place = Place::new();
+    let hosts = free_hosts();
+    let start = |process| place.start(&["--process", process, "--of", "2", "--hosts", &hosts]);
+    let both = [start("0"), start("1")];
+    let status = place.until_read(1);
+    assert_eq!(status["records"]["read"], RECORDS);
+    let partitions = status["partitions"].as_array().unwrap();
+    let workers: Vec<_> = partitions.iter().map(|p| p["worker"].as_u64()).collect();
+    assert_eq!(workers, [Some(0), Some(1)]);
+    let addresses = status["processes"].as_array().unwrap().iter();
+    let addresses: Vec<_> = addresses.map(|p| p["metrics"].as_str().unwrap()).collect();
+    assert!(addresses.len() == 2 && addresses[0] != addresses[1]);
+    let read = addresses
+        .iter()
+        .map(|address| scrape(address)["visitflow_read_records_total"]);
+    assert_eq!(read.sum::<f64>(), RECORDS as f64);
+
+    succeeds(&place.run(&["stop", "job.toml"]));
+    for process in both {
+        succeeds(&process.end());
+    }
+    let status = place.status().unwrap();
+    let states: Vec<_> = status["processes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| &p["state"])
+        .collect();
+    assert_eq!(states, ["stopped", "stopped"]);
+
+    // What lies behind the processes of a later start is not of it.
+    let running = place.start(&[]);
+    let status = place.until_read(2);
+    assert_eq!(status["processes"].as_array().unwrap().len(), 1);
+    succeeds(&place.run(&["stop", "job.toml"]));
+    succeeds(&running.end());
+}
+
+/// What is printed as JSON lines.
+fn lines(place: &Place) -> Vec<Value> {
+    let said = succeeds(&place.run(&["journal", "job.toml", "--entries", "--json"]));
+    said.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn a_journal_is_printed_entry_by_entry_damaged_or_not() {
+    let place = Place::new();
+    // No snapshot, so that all entries stay.
+    let running = place.start(&["--set", "state.snapshots=24h"]);
+    place.until("all records", |status| status["records"]["read"] == RECORDS);
+    let whole = place.until("entries", |_| {
+        let all = lines(&place);
+        let records = all.iter().filter_map(|line| line["records"].as_u64());
+        records.sum::<u64>() == RECORDS
+    });
+    drop(whole);
+    running.kill();
+    let all = lines(&place);
+    let kinds = |kind: &str| all.iter().filter(|line| line["kind"] == kind).count();
+    assert_eq!(
+        [kinds("start"), kinds("manifest"), kinds("journal")],
+        [1, 1, 1]
+    );
+    let entries: Vec<&Value> = all.iter().filter(|line| line["kind"] == "entry").collect();
+    let counts = entries
+        .iter()
+        .flat_map(|e| e["partitions"].as_array().unwrap());
+    let counts = counts.flat_map(|p| p["ticks"].as_array().unwrap());
+    let counts: u64 = counts.map(|tick| tick[1].as_u64().unwrap()).sum();
+    assert_eq!(counts, RECORDS);
+
+    let folder = place.path("state/journal");
+    let name = fs::read_dir(&folder)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let bytes = fs::read(&name).unwrap();
+    let place_of = |n: usize| entries[n]["at"].as_u64().unwrap();
+    let problems = |bytes: &[u8]| -> Vec<Value> {
+        fs::write(&name, bytes).unwrap();
+        let all = lines(&place).into_iter();
+        all.filter(|line| ["torn", "damaged"].contains(&line["kind"].as_str().unwrap()))
+            .collect()
+    };
+    assert!(problems(&bytes).is_empty());
+    let torn = problems(&bytes[..bytes.len() - 3]);
+    let last = place_of(entries.len() - 1);
+    assert_eq!((torn.len(), &torn[0]["kind"]), (1, &Value::from("torn")));
+    assert_eq!(torn[0]["at"], last);
+    let mut damaged = bytes.clone();
+    damaged[place_of(1) as usize + 12] ^= 1;
+    let damaged = problems(&damaged);
+    assert_eq!(
+        (damaged.len(), &damaged[0]["kind"]),
+        (1, &Value::from("damaged"))
+    );
+    assert_eq!(damaged[0]["at"], place_of(1));
+    assert_eq!(damaged[0]["bytes"], place_of(2) - place_of(1));
+    let said = succeeds(&place.run(&["journal", "job.toml"]));
+    assert!(
+        said.contains("damaged: whole entries come behind it"),
+        "{said}"
+    );
+
+    fs::write(&name, b"something else").unwrap();
+    fs::write(place.path("state/claims/00000001.json"), b"{").unwrap();
+    let said = succeeds(&place.run(&["journal", "job.toml"]));
+    for part in [
+        "start 1: claims/00000001.json, byte 0:",
+        "has the format none",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+/// Asks for a path over HTTP; the whole answer.
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: here\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// The values that are served, by name and labels.
+fn scrape(address: &str) -> BTreeMap<String, f64> {
+    let answer = get(address, "/metrics");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    let values = body.lines().filter(|line| !line.starts_with('#'));
+    let value = |line: &str| {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        (name.to_owned(), value.parse().unwrap())
+    };
+    values.map(value).collect()
+}
+
+#[test]
+fn metrics_are_served_and_say_what_status_says() {
+    let place = Place::new();
+    let running = place.start(&[]);
+    let status = place.until_read(1);
+    let address = status["processes"][0]["metrics"].as_str().unwrap();
+    assert!(get(address, "/healthz").ends_with("\r\n\r\nok\n"));
+    let served = get(address, "/metrics");
+    for metric in METRICS {
+        let line = format!("\n# TYPE {} {}\n", metric.name, metric.kind);
+        assert!(served.contains(&line), "{line}{served}");
+    }
+    let values = scrape(address);
+    for (name, value) in [
+        ("visitflow_incarnation", 1.0),
+        ("visitflow_read_records_total", RECORDS as f64),
+        ("visitflow_partition_lag_records{partition=\"0\"}", 0.0),
+        ("visitflow_partition_lag_records{partition=\"1\"}", 0.0),
+        ("visitflow_partition_held{partition=\"1\",by=\"wall\"}", 1.0),
+        ("visitflow_budget_paused{worker=\"0\"}", 0.0),
+        (
+            "visitflow_build_info{name=\"job\",process=\"0\",version=\"0.1.0\"}",
+            1.0,
+        ),
+    ] {
+        assert_eq!(values.get(name), Some(&value), "{name}: {served}");
+    }
+    for fate in ["tagged", "late", "rejected", "repeated"] {
+        let name = format!("visitflow_records_total{{fate=\"{fate}\"}}");
+        assert_eq!(
+            values.get(&name).copied(),
+            status["records"][fate].as_f64(),
+            "{name}"
+        );
+    }
+    for name in [
+        "visitflow_snapshots_total",
+        "visitflow_snapshot_timestamp_seconds",
+        "visitflow_frontier_timestamp_seconds",
+        "visitflow_visits_begun_total",
+        "visitflow_table_version{table=\"visits\"}",
+        "visitflow_commits_total{sink=\"topics\"}",
+        "visitflow_commits_total{sink=\"tables\"}",
+    ] {
+        assert!(
+            values.get(name).is_some_and(|value| *value > 0.0),
+            "{name}: {served}"
+        );
+    }
+    succeeds(&place.run(&["stop", "job.toml"]));
+    succeeds(&running.end());
+    assert!(
+        TcpStream::connect(address).is_err(),
+        "nobody answers any more"
+    );
+}
+
+#[test]
+fn an_address_that_cannot_be_had_is_an_error_at_the_start_which_names_the_setting() {
+    let place = Place::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap();
+    for (address, process, said) in [
+        (&*taken.to_string(), "0", "Address already in use"),
+        ("192.0.2.1:9464", "0", "annot assign requested address"),
+        ("127.0.0.1:65535", "1", "no port is so high"),
+    ] {
+        let set = format!("observe.metrics={address}");
+        let mut args = vec!["run", "job.toml", "--set", &set];
+        if process == "1" {
+            args.extend([
+                "--process",
+                "1",
+                "--of",
+                "2",
+                "--hosts",
+                "127.0.0.1:1,127.0.0.1:2",
+            ]);
+        }
+        let told = fails(&place.run(&args));
+        assert!(
+            told.contains(&format!("error: observe.metrics: {address}")),
+            "{told}"
+        );
+        assert!(told.contains(said), "{told}");
+    }
+}
+
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+#[test]
+fn the_examples_name_only_metrics_that_are_served() {
+    let word = |c: char| c == '_' || c.is_ascii_lowercase();
+    for file in [
+        "examples/grafana/visitflow.json",
+        "examples/prometheus/alerts.yaml",
+    ] {
+        let text = fs::read_to_string(root(file)).unwrap();
+        let named = text.split(|c: char| !word(c));
+        let named: Vec<&str> = named
+            .filter(|name| name.starts_with("visitflow_"))
+            .collect();
+        assert!(named.len() >= 5, "{file}");
+        for name in named {
+            assert!(
+                METRICS.iter().any(|metric| metric.name == name),
+                "{file}: {name}"
+            );
+        }
+    }
+    let dashboard = fs::read(root("examples/grafana/visitflow.json")).unwrap();
+    let dashboard: Value = serde_json::from_slice(&dashboard).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let rows: Vec<_> = panels
+        .filter(|panel| panel["type"] == "row")
+        .map(|row| row["title"].as_str().unwrap())
+        .collect();
+    assert_eq!(rows, ["Time", "Traffic", "Visits", "State", "Outputs"]);
+}
+
+#[test]
+fn the_page_has_the_table_of_all_metrics() {
+    let path = root("docs/recovery.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let (before, rest) = page.split_once("<!-- metrics: ").unwrap();
+    let (comment, rest) = rest.split_once("-->\n").unwrap();
+    let (_, after) = rest.split_once("<!-- end of metrics -->").unwrap();
+    let table = as_markdown();
+    let right =
+        format!("{before}<!-- metrics: {comment}-->\n{table}<!-- end of metrics -->{after}");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, right).unwrap();
+    } else {
+        assert!(
+            page == right,
+            "UPDATE_DOCS=1 cargo test --test operate writes it"
+        );
+    }
+}
