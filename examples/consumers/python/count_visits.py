@@ -12,14 +12,14 @@ import io
 import json
 import pathlib
 import sys
+import time
 import uuid
 from collections import Counter, defaultdict, deque
 
 import fastavro
 import fastavro.read
 import fastavro.schema
-from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 # Times stay milliseconds since 1970: they are compared with one another, and a datetime reaches to the year 9999 only.
 fastavro.read.LOGICAL_READERS["long-timestamp-millis"] = lambda millis, *_: millis
@@ -145,8 +145,8 @@ class Visits:
         self.ended[ended["reason"]] += 1
         self.measurements += len(own)
         # A sum, so that it is the same in whatever order visits end.
-        for time, event in own:
-            hashed = hashlib.sha256(event + time.to_bytes(8, "little", signed=True) + ended["visit_id"]).digest()
+        for at, event in own:
+            hashed = hashlib.sha256(event + at.to_bytes(8, "little", signed=True) + ended["visit_id"]).digest()
             self.digest = (self.digest + int.from_bytes(hashed[:16], "little")) % 2**128
 
     def line(self):
@@ -176,18 +176,31 @@ def count(options):
         "auto.offset.reset": "error",  # what has been deleted cannot be counted
         "enable.partition.eof": True,
     })
-    admin = AdminClient({"bootstrap.servers": options.bootstrap})
+    # It reads nothing. (AdminClient.list_offsets of version 2.16 never recovers after a change of a partition's leader.)
+    watching = Consumer({
+        "bootstrap.servers": options.bootstrap,
+        "group.id": "count-visits",
+        "isolation.level": "read_uncommitted",  # so that an end is the high watermark
+    })
     topic_of = {f"{options.job}-{topic}": topic for topic in Partition.TOPICS}
     partitions = [Partition() for _ in range(partitions_of(consumer, list(topic_of)))]
     places = [TopicPartition(name, n, OFFSET_BEGINNING) for name in topic_of for n in range(len(partitions))]
     consumer.assign(places)
     schemas, visits, printed = Schemas(options.schemas), Visits(), ""
 
-    def high_watermarks():
+    def high_watermarks(attempts=60):
         """Where each topic ends, with what is written and not committed yet."""
-        asked = {TopicPartition(place.topic, place.partition): OffsetSpec.latest() for place in places}
-        answers = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=30)
-        return [(partitions[at.partition], topic_of[at.topic], answer.result().offset) for at, answer in answers.items()]
+        try:
+            ends = watching.offsets_for_times([TopicPartition(at.topic, at.partition, OFFSET_END) for at in places], 10)
+            for failed in (end.error for end in ends if end.error):
+                raise KafkaException(failed)
+            return [(partitions[end.partition], topic_of[end.topic], end.offset) for end in ends]
+        except KafkaException:
+            # A broker that is away, or a partition with another leader, of which the client hears by this error.
+            if attempts == 1:
+                raise
+            time.sleep(1)
+            return high_watermarks(attempts - 1)
 
     # A tick is written to both topics before it is committed in either. So if we ask for the high watermarks *after* we
     # have seen a tick in one topic, all that the other says of it lies before its own.
@@ -225,7 +238,7 @@ def main():
     options = argparse.ArgumentParser(description="Counts the visits of a Visitflow job from its topics in Kafka.")
     options.add_argument("--bootstrap", required=True, help="brokers, HOST:PORT,…")
     options.add_argument("--job", required=True, help="the job's name, with which its topics begin")
-    options.add_argument("--schemas", required=True, help="the job's outputs.schemas (default: schemas in its state.dir)")
+    options.add_argument("--schemas", required=True, help="the job's outputs.schemas, or schemas in its state.dir")
     options.add_argument("--until-end", action="store_true", help="stop where the topics end now; else follow them")
     try:
         count(options.parse_args())
