@@ -53,7 +53,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         }
         Command::Status(args) => {
             let job = JobFile::load(&args.job, &args.settings.overrides())?.job;
-            let report = observe::status::Report::read(&job)?;
+            let report = observe::report::Report::read(&job)?;
             print(&if args.json {
                 report.json()
             } else {

@@ -170,7 +170,7 @@ pub fn explain(statuses: &[Status], now: i64) -> String {
         sum(4)
     );
     for (name, [version, tick]) in ["measurements", "visits"].iter().zip(first.versions) {
-        if version > 0 {
+        if tick > 0 {
             let _ = writeln!(
                 out,
                 "table {name}: version {version}, every seal up to {}",

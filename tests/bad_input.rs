@@ -290,6 +290,11 @@ fn looking() {
 }
 
 #[test]
+fn watching() {
+    chapter("status, stop and journal");
+}
+
+#[test]
 fn processes() {
     chapter("Several processes");
 }

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use visitflow::observe::exposition::{METRICS, as_markdown};
+use visitflow::observe::metrics::{METRICS, as_markdown};
 use visitflow::run::request::Request;
 
 const JOB: &str = "workers = 1\n[source]\nlog = 'log'\nfollow = true\n[outputs]\nlog = 'results'\nfiles = 'tables'\n\
@@ -96,11 +96,13 @@ impl Place {
         self.until("all that is to be read", |status| {
             let unread = |p: &Value| p["unread"] == 0 && p["held_by"] == "wall";
             let partitions = status["partitions"].as_array().unwrap();
+            let tables = status["tables"].as_array().unwrap();
             status["incarnation"] == incarnation
                 && status["state"] == "running"
                 && partitions.len() == 2
                 && partitions.iter().all(unread)
-                && status["tables"].as_array().unwrap().len() == 2
+                && tables.len() == 2
+                && tables.iter().all(|table| table["tick"].is_i64())
                 && status["snapshot"]["at"].is_i64()
         })
     }

@@ -4,8 +4,10 @@
 
 pub mod exposition;
 pub mod journal;
+pub mod metrics;
+pub mod report;
 pub mod serve;
-pub mod status;
+mod status;
 pub mod stop;
 
 use std::io;

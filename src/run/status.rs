@@ -353,3 +353,34 @@ fn log_move(log: &mut File, status: &Status, from: u64, stood: i64) {
     });
     let _ = writeln!(log, "{line}");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::JobFile;
+
+    #[test]
+    fn a_job_with_nothing_but_kafka_and_a_state_says_it_beside_the_state() {
+        let text = "name = 'shop'\n[source]\nkafka = 'b:9092'\n[schemas]\nstore = 's'\n[outputs]\nkafka = 'b:9092'\n\
+                    [state]\ndir = 'state'\n";
+        let of = |more: &str| {
+            let text = text.replace("[state]", &format!("{more}[state]"));
+            let job = JobFile::parse(&text, "shop.toml".as_ref(), &[])
+                .unwrap()
+                .job;
+            file(&job, 1).unwrap()
+        };
+        assert_eq!(of(""), Path::new("state/.status/shop-1.json"));
+        let tables = Path::new("tables/.status/shop-1.json");
+        assert_eq!(of("files = 'tables'\n"), tables);
+    }
+
+    #[test]
+    fn what_an_older_program_has_written_can_be_read() {
+        let text = r#"{"job": "shop", "process": 0, "state": "ended", "at": 1, "behind": [1, 2], "committed": null,
+            "committed_since": 1, "partitions": [], "counts": [1, 1, 1, 1, 0], "bytes": [0, 0],
+            "versions": [[0, 0], [0, 0]]}"#;
+        let status: Status = serde_json::from_str(text).unwrap();
+        assert_eq!((status.processes, status.others), (0, [0; 3]));
+    }
+}
