@@ -278,7 +278,7 @@ impl Job {
             true => [6, 6],
             false => self.cuts,
         };
-        let files = worker % self.shape.workers == 0 && self.world.one_in(files);
+        let files = worker.is_multiple_of(self.shape.workers) && self.world.one_in(files);
         let snapshot = worker == 0 && self.world.one_in(snapshots);
         (files || snapshot).then_some(Cut {
             tick: 0,

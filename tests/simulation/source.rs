@@ -70,11 +70,12 @@ impl Source {
             true => u64::MAX,
             false => self.durable,
         };
-        while let Some((next, _)) = self
-            .closing
-            .pop_front_if(|(next, entry)| !*entry || *next <= durable)
-        {
+        while let Some((next, entry)) = self.closing.front().copied() {
+            if entry && next > durable {
+                break;
+            }
             self.held = self.held.max(next);
+            self.closing.pop_front();
         }
     }
 
