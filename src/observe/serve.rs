@@ -172,8 +172,8 @@ mod tests {
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let ended = AtomicBool::new(false);
+        let metrics = || "# metrics\n".to_owned();
         std::thread::scope(|scope| {
-            let metrics = || "# metrics\n".to_owned();
             scope.spawn(|| answer_all(&listener, &metrics, &|| ended.load(Ordering::Relaxed)));
             let ask = |request: &&[u8]| {
                 let mut stream = TcpStream::connect(address).unwrap();
