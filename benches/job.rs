@@ -17,7 +17,7 @@ use visitflow::run::{self, Options};
 use visitflow::table::TableWriter;
 use visitflow_dataflows::batch::Batch;
 use visitflow_dataflows::clock::{ClockKind, PartitionClock};
-use visitflow_dataflows::complete::{Complete, Measurements};
+use visitflow_dataflows::complete::{Complete, Measurements, NoStore};
 use visitflow_dataflows::enrich::{Agents, BUILT_IN_REGEXES, BUILT_IN_ROBOTS, Enrichment};
 use visitflow_dataflows::intake::{Arrived, Intake, Outboxes};
 use visitflow_dataflows::step::Steps;
@@ -258,12 +258,12 @@ fn stages(log: &Path, topic: &Topic, dir: &Path) {
     });
     let mut visits: Vec<Complete> = Vec::new();
     stage("keep, and give out whole visits", &mut || {
-        let mut kept = Measurements::default();
+        let mut kept = Measurements::<NoStore>::default();
         tagged
             .iter()
             .flat_map(Batch::records)
             .for_each(|record| kept.add(record));
-        visits = kept.complete(&said.lifecycle);
+        visits = kept.complete(&said.lifecycle).expect("no store that fails");
     });
     drop(tagged);
     let rows = tag::rows(&reader_schema).expect("rows");

@@ -342,7 +342,13 @@ fn by_fragment(load: &Arc<Load>, rules: Rules, workers: usize) -> (f64, u64) {
                     input.for_each(|cap, batch| output.session(&cap).give_container(batch))
                 }
             });
-            let visits = visits(exchanged, rules);
+            let cuts = timely::dataflow::operators::generic::operator::empty(scope);
+            let visits = visits(
+                exchanged,
+                cuts,
+                visitflow_dataflows::visits::Open::new(rules),
+                |_, _| (),
+            );
             let counted = visits.lifecycle.inspect(move |said| {
                 if matches!(said.change, Change::Ended { .. }) {
                     count.fetch_add(1, Ordering::Relaxed);

@@ -52,7 +52,7 @@ impl Shop {
     /// With made traffic, and everything that the job makes of it.
     fn of_made(events: u64, sets: &[&str]) -> Shop {
         let shop = Shop::new(sets);
-        let log = &shop.job.source.log;
+        let log = shop.job.source.log.as_ref().unwrap();
         let mut settings = generate::Settings {
             events,
             seed: 6,
@@ -76,7 +76,7 @@ impl Shop {
     /// With these measurements.
     fn of(measurements: &[Measurement]) -> Shop {
         let shop = Shop::new(&[]);
-        let log = &shop.job.source.log;
+        let log = shop.job.source.log.as_ref().unwrap();
         fs::create_dir_all(log.join("schemas")).unwrap();
         let store = FolderStore::open(log.join("schemas")).unwrap();
         store.put(&MEASUREMENT).unwrap();
@@ -173,7 +173,7 @@ fn records(topic: &Topic) -> Vec<(Vec<u8>, Vec<u8>, i64)> {
 
 /// The records of a topic as apache-avro reads them.
 fn read(shop: &Shop, topic: &str) -> Vec<serde_json::Value> {
-    let store = FolderStore::open(outputs::schemas(shop.log())).unwrap();
+    let store = FolderStore::open(shop.log().join("schemas")).unwrap();
     let all = store.all().unwrap();
     let all = all.iter().map(|schema| {
         let avro = apache_avro::Schema::parse(schema.json()).unwrap();
@@ -747,7 +747,7 @@ fn a_schema_that_says_too_little_is_refused_with_all_its_fields_before_anything_
     let mut shop = Shop::new(&[]);
     let reader = shop.dir.path().join("event.avsc");
     fs::write(&reader, &text).unwrap();
-    let log = shop.job.source.log.clone();
+    let log = shop.job.source.log.clone().unwrap();
     fs::create_dir_all(log.join("schemas")).unwrap();
     fs::write(log.join("schemas/event.avsc"), &text).unwrap();
     shop.job.schemas.reader = Some(reader);

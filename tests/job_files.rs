@@ -636,6 +636,7 @@ ok
 setting                   value                                        from
 name                      job                                          default
 workers                   3                                            --set
+kafka                     librdkafka's own                             default
 source.log                log                                          job.toml:2
 source.kafka              no Kafka                                     default
 source.topic              measurements                                 default
@@ -667,7 +668,6 @@ outputs.replace           false                                        default
 state.dir                 none: a run cannot go on where another was   default
 state.memory              1GB                                          default
 state.snapshots           1min                                         default
-kafka                     librdkafka's own                             default
 privacy.salts             no anonymized twins                          default
 observe.frontier_log      not written                                  default
 observe.metrics           not served                                   default

@@ -99,9 +99,9 @@ mod tests {
             suggestion("visits.gap"),
             "[visits] has inactivity, max_length, max_size, max_delay"
         );
-        let sections = "the sections are source, schemas, visits, time, limits, enrich, outputs, privacy, observe";
+        let sections = "the sections are source, schemas, visits, time, limits, enrich, outputs, state, privacy, observe";
         // Not `workers`, which is like it in no more than letters.
-        assert_eq!(suggestion("kafka.brokers"), sections);
+        assert_eq!(suggestion("quux.quuz"), sections);
         assert_eq!(suggestion(&"x".repeat(1_000_000)), sections);
     }
 }

@@ -479,7 +479,7 @@ mod tests {
                 .filter(written)
                 .map(|setting| format!("{}={}", setting.name, value_text(&job, setting.name)))
                 .collect();
-            let again = parse("[outputs]\nfiles = 'tables'\n", &sets).unwrap().job;
+            let again = parse("[source]\nlog = 'log'\n[outputs]\nfiles = 'tables'\n", &sets).unwrap().job;
             prop_assert_eq!(again, job);
         }
     }

@@ -268,6 +268,15 @@ pub static SETTINGS: &[Setting] = &[
                   `--workers N` replaces it.",
     },
     Setting {
+        name: "kafka",
+        kind: Kind::Properties {
+            slot: |job| &mut job.kafka,
+        },
+        default: DefaultValue::Derived("librdkafka's own"),
+        meaning: "Properties of librdkafka, for source.kafka and outputs.kafka: `\"security.protocol\" = \"ssl\"`. A \
+                  value `file:PATH` or `env:NAME` is read from there, for what is secret.",
+    },
+    Setting {
         name: "source.log",
         kind: Kind::Folder {
             slot: |job| &mut job.source.log,
@@ -554,15 +563,6 @@ pub static SETTINGS: &[Setting] = &[
         },
         default: DefaultValue::Text("1min"),
         meaning: "How often all state is kept. A start reads again what came since.",
-    },
-    Setting {
-        name: "kafka",
-        kind: Kind::Properties {
-            slot: |job| &mut job.kafka,
-        },
-        default: DefaultValue::Derived("librdkafka's own"),
-        meaning: "Properties of librdkafka, for source.kafka and outputs.kafka: `\"security.protocol\" = \"ssl\"`. A \
-                  value `file:PATH` or `env:NAME` is read from there, for what is secret.",
     },
     Setting {
         name: "privacy.salts",

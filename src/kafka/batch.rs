@@ -1,5 +1,6 @@
 //! What one transaction holds: records for any topics, and how far they take which shards.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Records that are committed together, with the progress that they make. All bytes lie in one
@@ -107,6 +108,20 @@ impl Batch {
         self.progress.shards.clear();
     }
 
+    /// The partitions that it has records for, by topic, in order.
+    pub(super) fn partitions(&self) -> impl Iterator<Item = (&str, BTreeSet<i32>)> {
+        let mut found = vec![BTreeSet::new(); self.topics.len()];
+        let mut last = None;
+        for slot in &self.records {
+            // Records mostly come in runs.
+            if last.replace((slot.topic, slot.partition)) != Some((slot.topic, slot.partition)) {
+                found[slot.topic as usize].insert(slot.partition);
+            }
+        }
+        let topics = self.topics.iter().map(|topic| &**topic);
+        topics.zip(found)
+    }
+
     /// Its records in the order in which they came.
     pub(super) fn records(&self) -> impl Iterator<Item = Outgoing<'_>> {
         self.records.iter().map(|slot| {
@@ -150,6 +165,9 @@ mod tests {
             ];
             assert!(batch.records().eq(expected));
             assert_eq!((batch.len(), batch.bytes()), (3, 11));
+            let visits = ("visits", BTreeSet::from([0, 3]));
+            let tagged = ("tagged", BTreeSet::from([1]));
+            assert!(batch.partitions().eq([visits, tagged]));
         }
     }
 }

@@ -276,7 +276,6 @@ fn is_refusal(code: Code) -> bool {
             | Code::InvalidRecord
             | Code::InvalidConfig
             | Code::InvalidPartitions
-            | Code::InvalidReplicationFactor
             | Code::InvalidRequest
             | Code::PolicyViolation
             | Code::UnsupportedVersion

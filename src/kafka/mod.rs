@@ -23,6 +23,7 @@ mod producer;
 mod progress;
 mod reader;
 mod record;
+mod settled;
 mod tail;
 mod transactions;
 mod watch;

@@ -15,10 +15,12 @@ use super::{Connection, KafkaError, Patience};
 
 /// Blocking calls return so often, so that a stop is seen. They are made again, and go on.
 const TURN: Duration = Duration::from_secs(1);
-/// Delivery reports are looked for so often. `poll` always waits the whole of what it is given.
+/// Delivery reports are looked for so often.
 const GLANCE: Duration = Duration::from_micros(500);
 /// Delivery reports are taken after so many records, so that they do not pile up.
 const REPORTS: usize = 1_000;
+/// So many reports are taken in one go; each is of many records.
+const REPORTS_AT_ONCE: usize = 8;
 /// So many events are looked at in one go; a poll looks at one.
 const EVENTS: usize = 64;
 
@@ -88,12 +90,7 @@ impl Producer {
     ) -> Result<(), KafkaError> {
         let begun = self.inner.begin_transaction();
         begun.map_err(|error| self.failed("begin a transaction of", &error))?;
-        for (at, record) in batch.records().enumerate() {
-            if at % REPORTS == REPORTS - 1 {
-                self.inner.poll(Duration::ZERO);
-            }
-            self.send(record, Some(record.tick), patience)?;
-        }
+        // First, so that a transaction that hangs shows there too.
         let progress = Outgoing {
             topic: progress_topic,
             partition: 0,
@@ -102,9 +99,15 @@ impl Producer {
             value: &standing.encode(),
         };
         self.send(progress, None, patience)?;
+        for (at, record) in batch.records().enumerate() {
+            if at % REPORTS == REPORTS - 1 {
+                self.inner.poll(Duration::ZERO);
+            }
+            self.send(record, Some(record.tick), patience)?;
+        }
         // By ourselves: `commit_transaction` would look for reports every 100 ms only.
         while self.inner.in_flight_count() > 0 {
-            self.inner.poll(GLANCE);
+            self.glance();
             self.check(patience)?;
         }
         self.check(patience)?;
@@ -137,7 +140,7 @@ impl Producer {
             match error.rdkafka_error_code() {
                 Some(Code::QueueFull) => {
                     base = refused;
-                    self.inner.poll(GLANCE);
+                    self.glance();
                     self.check(patience)?;
                 }
                 Some(Code::MessageSizeTooLarge) => {
@@ -150,6 +153,16 @@ impl Producer {
                 _ => return Err(self.failed("send a record of", &error)),
             }
         }
+    }
+
+    /// Takes the delivery reports that are there, and rests. Of a time under a millisecond `poll`
+    /// makes none, and asks again and again until it is over: two workers took both cores from the
+    /// brokers which they waited for.
+    fn glance(&self) {
+        for _ in 0..REPORTS_AT_ONCE {
+            self.inner.poll(Duration::ZERO);
+        }
+        std::thread::sleep(GLANCE);
     }
 
     /// Fails when a record could not be delivered, or on a stop.

@@ -14,6 +14,7 @@ use super::context::Context;
 use super::offsets::{ANSWER, ask};
 use super::progress::Progresses;
 use super::record::Standing;
+use super::settled::held_back;
 use super::{Connection, KafkaError, Patience, Place};
 
 /// So many offsets are read first; then ten times more, and so on.
@@ -103,16 +104,17 @@ fn read_from(
         // The last offsets are marks of transactions, which show in the position only.
         let position = consumer.position().map_err(|error| failed(&error))?;
         let position = position.elements().first().map(|element| element.offset());
-        if matches!(position, Some(Offset::Offset(position)) if position >= end) {
+        let reached = match position {
+            Some(Offset::Offset(position)) => position,
+            _ => from,
+        };
+        if reached >= end {
             return Ok(found);
         }
         if moved.elapsed() >= HELD_BACK {
             return Err(KafkaError::Failed {
                 doing: doing(),
-                reason: format!(
-                    "no records up to offset {end} after {} s; a transaction may be open",
-                    HELD_BACK.as_secs()
-                ),
+                reason: held_back(reached, end),
             });
         }
     }

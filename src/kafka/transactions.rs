@@ -12,6 +12,7 @@ use super::batch::Batch;
 use super::producer::Producer;
 use super::progress::Done;
 use super::record::Standing;
+use super::settled::Settled;
 use super::tail::{self, Extent};
 use super::{Connection, KafkaError, Patience};
 
@@ -28,6 +29,8 @@ pub struct Transactions {
     progress_topic: String,
     patience: Patience,
     producer: Option<Producer>,
+    /// What the producer may write to.
+    settled: Settled,
     standing: Standing,
 }
 
@@ -48,6 +51,7 @@ impl Transactions {
             progress_topic: progress_topic.to_owned(),
             patience: patience.clone(),
             producer: None,
+            settled: Settled::default(),
             standing: Standing {
                 incarnation,
                 // Nobody else's; 0 is the fence's.
@@ -75,6 +79,7 @@ impl Transactions {
             if self.producer.is_none() && self.take_over(true)?.sequence == standing.sequence {
                 return Ok(());
             }
+            self.settled.settle(batch, &self.connection)?;
             self.send(batch, &standing)
         })?;
         self.standing = standing;
@@ -119,6 +124,7 @@ impl Transactions {
         let producer = Producer::start(&self.connection, &self.id, &self.patience)?;
         let found = self.found(Extent::Everything, was_ours)?;
         self.producer = Some(producer);
+        self.settled = Settled::default();
         Ok(found)
     }
 

@@ -22,6 +22,8 @@ pub trait Disk {
     fn put_if_absent(&self, name: &str, bytes: &[u8]) -> Result<bool, RecoveryError>;
     /// Creates a file to append to. It must not be there.
     fn create(&self, name: &str) -> Result<Self::File, RecoveryError>;
+    /// Makes what a file holds durable, whoever wrote it, if it is there.
+    fn sync(&self, name: &str) -> Result<(), RecoveryError>;
     /// Removes a file, if it is there.
     fn remove(&self, name: &str) -> Result<(), RecoveryError>;
 }
@@ -34,9 +36,14 @@ pub trait Append {
     fn sync(&mut self) -> Result<(), RecoveryError>;
 }
 
-/// A folder of the file system.
+/// A folder of the file system. It keeps some room in reserve, so that a small file can still be put
+/// on a full disk: the manifest of a snapshot that has just fitted.
 #[derive(Clone, Debug)]
 pub struct Folder(PathBuf);
+
+/// The file that takes up the room in reserve, and its bytes.
+const RESERVE: &str = "reserve";
+const RESERVED: usize = 1 << 20;
 
 /// A file in a [`Folder`].
 #[derive(Debug)]
@@ -62,6 +69,18 @@ impl Folder {
     pub fn open(path: &Path) -> Result<Folder, RecoveryError> {
         durable::create_dir(path).map_err(failed("create", path))?;
         Ok(Folder(path.to_owned()))
+    }
+
+    /// Takes up the room that is kept in reserve, unless it is.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn reserve(&self) -> Result<(), RecoveryError> {
+        let path = self.path_of(RESERVE);
+        if path.is_file() {
+            return Ok(());
+        }
+        durable::put(&self.0, RESERVE, &vec![0; RESERVED]).map_err(failed("reserve room in", &path))
     }
 
     /// A folder as it is; one that is not there holds nothing.
@@ -110,7 +129,16 @@ impl Disk for Folder {
     fn put_if_absent(&self, name: &str, bytes: &[u8]) -> Result<bool, RecoveryError> {
         let parent = self.parent(name)?;
         let file = name.rsplit('/').next().unwrap_or(name);
-        durable::put_if_absent(&parent, file, bytes).map_err(failed("put", &self.path_of(name)))
+        let mut put = durable::put_if_absent(&parent, file, bytes);
+        if put
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
+        {
+            let reserve = self.path_of(RESERVE);
+            fs::remove_file(&reserve).map_err(failed("give up the reserve", &reserve))?;
+            put = durable::put_if_absent(&parent, file, bytes);
+        }
+        put.map_err(failed("put", &self.path_of(name)))
     }
 
     fn create(&self, name: &str) -> Result<FolderFile, RecoveryError> {
@@ -123,6 +151,16 @@ impl Disk for Folder {
             .map_err(failed("create", &path))?;
         durable::sync_dir(&parent).map_err(failed("sync", &parent))?;
         Ok(FolderFile { path, file })
+    }
+
+    fn sync(&self, name: &str) -> Result<(), RecoveryError> {
+        let path = self.path_of(name);
+        match File::open(&path).and_then(|file| file.sync_all()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed("sync", &path)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn remove(&self, name: &str) -> Result<(), RecoveryError> {

@@ -111,8 +111,8 @@ pub struct Journal<D: Disk> {
     until: Tick,
     /// Closed files that are still needed, with the same of each.
     older: Vec<(String, Tick)>,
-    /// By worker and partition: where each stands.
-    bases: BTreeMap<u32, (Tick, BTreeMap<u32, Closed>)>,
+    /// By worker and partition: where each stands, and up to where it is closed.
+    bases: BTreeMap<(u32, u32), (Tick, Closed)>,
 }
 
 impl<D: Disk> Journal<D> {
@@ -197,6 +197,8 @@ impl<D: Disk> Journal<D> {
     }
 
     fn roll(&mut self) -> Result<(), RecoveryError> {
+        // What the next file's base repeats must not be lost from this one.
+        self.file.sync()?;
         let name = file_name(self.incarnation, self.process, self.number);
         let next = self
             .disk
@@ -212,11 +214,12 @@ impl<D: Disk> Journal<D> {
     fn write_bases(&mut self) -> Result<(), RecoveryError> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&FORMAT.to_le_bytes());
-        for (worker, (until, partitions)) in &self.bases {
+        // One for each partition: those that still follow their scripts are closed up to another tick.
+        for ((worker, _), (until, closed)) in &self.bases {
             bytes.extend_from_slice(&frame(&Entry {
                 worker: *worker,
                 until: *until,
-                partitions: partitions.values().cloned().collect(),
+                partitions: vec![closed.clone()],
             }));
         }
         self.file.append(&bytes)?;
@@ -225,10 +228,10 @@ impl<D: Disk> Journal<D> {
 
     /// Remembers where an entry's partitions stand behind it.
     fn keep(&mut self, entry: &Entry) {
-        let (until, partitions) = self.bases.entry(entry.worker).or_default();
-        *until = entry.until;
         for closed in &entry.partitions {
-            let base = partitions.entry(closed.partition).or_default();
+            let key = (entry.worker, closed.partition);
+            let (until, base) = self.bases.entry(key).or_default();
+            *until = entry.until;
             let mut schemas = std::mem::take(&mut base.schemas);
             schemas.extend_from_slice(&closed.schemas);
             *base = Closed {
@@ -347,22 +350,36 @@ pub fn entries(name: &str, bytes: &[u8], length: u64) -> Result<Vec<Entry>, Reco
 /// did not know that it had been replaced.
 pub type Cuts = BTreeMap<String, u64>;
 
-/// Notes where all journal files of incarnations before `incarnation` end now.
+/// Notes where all journal files of incarnations before `incarnation` end now, durably. What `older`
+/// has noted, the last of these incarnations that has come so far, stands: of the incarnations
+/// before it a file that it does not name was begun by somebody who had been replaced.
 ///
 /// # Errors
 /// What the disk says.
-pub fn cut(disk: &impl Disk, incarnation: u64, older: &Cuts) -> Result<Cuts, RecoveryError> {
+pub fn cut(
+    disk: &impl Disk,
+    incarnation: u64,
+    older: Option<(u64, &Cuts)>,
+) -> Result<Cuts, RecoveryError> {
     let mut cuts = Cuts::new();
     for name in disk.list("journal")? {
-        if incarnation_of(&name).is_none_or(|n| n >= incarnation) {
+        let Some(by) = incarnation_of(&name).filter(|n| *n < incarnation) else {
             continue;
-        }
-        let name = format!("journal/{name}");
-        let length = match older.get(&name) {
-            Some(length) => *length,
-            None => disk.read(&name)?.map_or(0, |bytes| bytes.len() as u64),
         };
-        cuts.insert(name, length);
+        let name = format!("journal/{name}");
+        let noted = older.filter(|(older, _)| by < *older);
+        let length = match noted {
+            Some((_, cuts)) => cuts.get(&name).copied(),
+            None => {
+                let length = disk.read(&name)?.map(|bytes| bytes.len() as u64);
+                // Whoever wrote it may have died before it did so; what counts from now on must stay.
+                disk.sync(&name)?;
+                length
+            }
+        };
+        if let Some(length) = length {
+            cuts.insert(name, length);
+        }
     }
     Ok(cuts)
 }
@@ -370,13 +387,18 @@ pub fn cut(disk: &impl Disk, incarnation: u64, older: &Cuts) -> Result<Cuts, Rec
 /// All entries that count, in order.
 ///
 /// # Errors
-/// What the disk says; damage.
+/// What the disk says; damage. A file that is gone since the cut: whoever was replaced has begun
+/// another one, which does not count, and removed this one.
 pub fn read(disk: &impl Disk, cuts: &Cuts) -> Result<Vec<Entry>, RecoveryError> {
     let mut all = Vec::new();
     for (name, length) in cuts {
-        if let Some(bytes) = disk.read(name)? {
-            all.extend(entries(name, &bytes, *length)?);
-        }
+        let bytes = disk.read(name)?.ok_or_else(|| RecoveryError::Damaged {
+            file: name.clone(),
+            at: 0,
+            found: "it is gone since this start has looked".to_owned(),
+            expected: "nobody to remove it; has whoever ran before ended? Start again".to_owned(),
+        })?;
+        all.extend(entries(name, &bytes, *length)?);
     }
     Ok(all)
 }

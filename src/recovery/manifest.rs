@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use visitflow_dataflows::visit::Tick;
 
-use super::claim::{FORMAT, check_format, json};
+use super::claim::{self, FORMAT, check_format, json};
 use super::{Disk, RecoveryError, number};
 
 /// How many snapshots are kept.
@@ -76,6 +76,8 @@ pub struct Part {
 pub struct Parts {
     workers: usize,
     parts: BTreeMap<Tick, Vec<Part>>,
+    /// The last snapshot that was ready: an earlier one would take the job back.
+    last: Tick,
 }
 
 impl Parts {
@@ -85,12 +87,15 @@ impl Parts {
         Parts {
             workers,
             parts: BTreeMap::new(),
+            last: 0,
         }
     }
 
-    /// Takes a part.
+    /// Takes a part, in any order. One of a snapshot before the last that was ready is passed over.
     pub fn add(&mut self, part: Part) {
-        self.parts.entry(part.tick).or_default().push(part);
+        if part.tick > self.last {
+            self.parts.entry(part.tick).or_default().push(part);
+        }
     }
 
     /// The snapshot that may be put, the latest if there are several: all workers' parts are there,
@@ -100,6 +105,7 @@ impl Parts {
             (parts.len() == self.workers && *tick <= committed).then_some(*tick)
         };
         let tick = self.parts.iter().rev().find_map(whole)?;
+        self.last = tick;
         let later = self.parts.split_off(&(tick + 1));
         let parts = std::mem::replace(&mut self.parts, later).remove(&tick)?;
         let mut snapshot = Snapshot {
@@ -174,24 +180,18 @@ impl Chain {
     /// Fences the chain against everybody before `incarnation`.
     ///
     /// # Errors
-    /// What the disk says.
+    /// What the disk says; a later start has been here.
     pub fn fence(disk: &impl Disk, incarnation: u64) -> Result<Chain, RecoveryError> {
-        loop {
-            let next = numbers(disk)?.last().map_or(1, |n| n + 1);
-            let mut chain = Chain { incarnation, next };
-            match chain.put_any(disk, None) {
-                Ok(_) => return Ok(chain),
-                // Somebody came before: either one who is fenced by the next try, or a later start.
-                Err(RecoveryError::Superseded { found, .. }) if found <= incarnation => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let next = numbers(disk)?.last().map_or(1, |n| n + 1);
+        let mut chain = Chain { incarnation, next };
+        chain.put_any(disk, None)?;
+        Ok(chain)
     }
 
     /// Puts a snapshot's manifest; its number.
     ///
     /// # Errors
-    /// [`RecoveryError::Superseded`] if somebody else has put that number; what the disk says.
+    /// [`RecoveryError::Superseded`] if the job has been started again; what the disk says.
     pub fn put(&mut self, disk: &impl Disk, snapshot: Snapshot) -> Result<u64, RecoveryError> {
         self.put_any(disk, Some(snapshot))
     }
@@ -207,15 +207,27 @@ impl Chain {
             snapshot,
         };
         let bytes = serde_json::to_vec_pretty(&manifest).expect("a manifest is plain JSON");
-        let n = self.next;
-        if disk.put_if_absent(&name(n), &bytes)? {
-            self.next += 1;
-            return Ok(n);
+        loop {
+            let n = self.next;
+            if disk.put_if_absent(&name(n), &bytes)? {
+                // A number that was taken is free again once it has been swept. Claims stay: whoever
+                // finds none later than its own has put the highest.
+                claim::still_ours(disk, self.incarnation)?;
+                self.next += 1;
+                return Ok(n);
+            }
+            match read(disk, n)?.map(|other| other.incarnation) {
+                Some(found) if found > self.incarnation => {
+                    return Err(RecoveryError::Superseded {
+                        found,
+                        own: self.incarnation,
+                    });
+                }
+                // An earlier start, in our way: it will find our claim.
+                Some(_) => self.next += 1,
+                None => claim::still_ours(disk, self.incarnation)?,
+            }
         }
-        Err(RecoveryError::Superseded {
-            found: read(disk, n)?.map_or(0, |other| other.incarnation),
-            own: self.incarnation,
-        })
     }
 }
 

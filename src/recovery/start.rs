@@ -50,9 +50,11 @@ pub fn start<D: Disk, S: Sinks>(
     sinks: &mut S,
     accept_other_rules: bool,
 ) -> Result<(Start, Chain), S::Error> {
-    let before = claim::all(disk)?;
     // First, so that whoever still runs learns of it before it is harmed.
     let claim = claim::take(disk, claim)?;
+    // Behind it, so that none is missed which was taken meanwhile.
+    let mut before = claim::all(disk)?;
+    before.retain(|other| other.incarnation < claim.incarnation);
     // Before anything is read: what is read must stay.
     let producers = before
         .iter()
@@ -62,11 +64,8 @@ pub fn start<D: Disk, S: Sinks>(
     let chain = Chain::fence(disk, claim.incarnation)?;
     // After the sinks, else a tick could be committed whose entry no longer counts.
     let older = last_found(disk, &before)?;
-    let cuts = journal::cut(
-        disk,
-        claim.incarnation,
-        &older.map(|found| found.journals).unwrap_or_default(),
-    )?;
+    let older = older.as_ref().map(|(n, found)| (*n, &found.journals));
+    let cuts = journal::cut(disk, claim.incarnation, older)?;
     let progress = sinks.progress()?;
     let newest = manifest::newest(disk)?;
     let found = Found {
@@ -79,6 +78,8 @@ pub fn start<D: Disk, S: Sinks>(
     if !accept_other_rules {
         same_rules(disk, &before, &start, &found)?;
     }
+    // Whoever was overtaken must not run: the later one may have looked before this one has fenced.
+    claim::still_ours(disk, start.claim.incarnation)?;
     claim::put_found(disk, start.claim.incarnation, &found)?;
     Ok((start, chain))
 }
@@ -102,11 +103,11 @@ pub fn join(disk: &impl Disk, incarnation: u64) -> Result<Start, RecoveryError> 
     plan(disk, claim, &found)
 }
 
-/// What the last start that came so far has found.
-fn last_found(disk: &impl Disk, claims: &[Claim]) -> Result<Option<Found>, RecoveryError> {
+/// The last start that came so far, and what it has found.
+fn last_found(disk: &impl Disk, claims: &[Claim]) -> Result<Option<(u64, Found)>, RecoveryError> {
     for claim in claims.iter().rev() {
         if let Some(found) = claim::found(disk, claim.incarnation)? {
-            return Ok(Some(found));
+            return Ok(Some((claim.incarnation, found)));
         }
     }
     Ok(None)
@@ -115,7 +116,17 @@ fn last_found(disk: &impl Disk, claims: &[Claim]) -> Result<Option<Found>, Recov
 /// Where to go on, and whether everything fits together.
 fn plan(disk: &impl Disk, claim: Claim, found: &Found) -> Result<Start, RecoveryError> {
     let snapshot = match found.manifest {
-        Some(n) => manifest::read(disk, n)?.and_then(|manifest| manifest.snapshot),
+        Some(n) => {
+            let manifest = manifest::read(disk, n)?.and_then(|manifest| manifest.snapshot);
+            // Only a later start's snapshot makes it needless.
+            Some(manifest.ok_or_else(|| RecoveryError::Damaged {
+                file: format!("manifests/{n}"),
+                at: 0,
+                found: "none, or none with a snapshot".to_owned(),
+                expected:
+                    "the one that this start has found; was the job started again?".to_owned(),
+            })?)
+        }
         None => None,
     };
     let at = snapshot.as_ref().map_or(0, |snapshot| snapshot.tick);

@@ -37,7 +37,7 @@ use crate::sink::kafka::{Kafka, progress_topic, topics as kafka_topics};
 use crate::sink::topics::{Destination, Settings, Streams, topics};
 use crate::sink::{SinkError, table};
 use crate::snapshot::rows::State;
-use crate::source::{self, Partition, SourceState};
+use crate::source::{self, Adopting, Partition, SourceState};
 use crate::store::{self, Runs};
 use crate::table::Table;
 use crate::wall;
@@ -121,11 +121,6 @@ fn open_partitions(
     worker: &Worker,
     shared: &Shared,
 ) -> Result<(Vec<Partition>, Option<Arc<Consumer>>), RunError> {
-    let job = &shared.job;
-    let kind = match job.source.clock {
-        Clock::LogTime => ClockKind::LogTime,
-        Clock::EventTime => ClockKind::EventTime,
-    };
     let (index, peers) = (worker.index(), worker.peers());
     let own = partitions_of(&shared.input, index, peers);
     let firsts = shared.input.first_offsets(&own)?;
@@ -149,11 +144,33 @@ fn open_partitions(
     let restored = shared.durable.as_ref().map_or(0, |d| d.recovery.at());
     let partitions = opened.readings.into_iter().zip(resumes);
     let partitions = partitions.map(|((partition, reading), resume)| {
-        let ahead = job.time.max_ahead as i64;
-        let clock = PartitionClock::new(kind, shared.rules, ahead, job.time.tick);
-        Partition::new(partition, reading, clock, resume, restored)
+        Partition::new(partition, reading, clock(shared), resume, restored)
     });
     Ok((partitions.collect(), opened.consumer))
+}
+
+/// The clock of a partition that has seen nothing.
+fn clock(shared: &Shared) -> PartitionClock {
+    let job = &shared.job;
+    let kind = match job.source.clock {
+        Clock::LogTime => ClockKind::LogTime,
+        Clock::EventTime => ClockKind::EventTime,
+    };
+    let ahead = job.time.max_ahead as i64;
+    PartitionClock::new(kind, shared.rules, ahead, job.time.tick)
+}
+
+/// What finds new partitions for a worker, if there can be any.
+fn adopting(
+    shared: &Shared,
+    index: usize,
+    peers: usize,
+    consumer: Option<&Arc<Consumer>>,
+) -> Option<(Adopting, PartitionClock)> {
+    let consumer = consumer.filter(|_| shared.job.source.follow)?;
+    let known = shared.input.partitions();
+    let adopting = Adopting::new(consumer.clone(), known, index as u32, peers as u32);
+    Some((adopting, clock(shared)))
 }
 
 /// Where a worker's topics go, if they go anywhere.
@@ -258,6 +275,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             stop: shared.stop.clone(),
             stop_at: stop_at.clone(),
             cut_due: cut_due(shared, index, local),
+            adopting: adopting(shared, index, peers, consumer.as_ref()),
             journal: durable.map(|d| d.journal.of(local)),
             worker: index as u32,
             state: metrics.sources[local].clone(),
@@ -340,7 +358,10 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
                 overrides: shared.overrides.clone(),
                 schemas: shared.schemas.clone(),
                 file_size: job.outputs.file_size,
-                prefix: format!("i{incarnation}-w{index}"),
+                prefix: match incarnation {
+                    0 => format!("w{index}"),
+                    _ => format!("i{incarnation}-w{index}"),
+                },
                 held,
                 uncommitted: metrics.uncommitted_bytes.clone(),
             };

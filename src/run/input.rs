@@ -149,7 +149,7 @@ impl Input {
                 let (consumer, readers) = opened.map_err(failed)?;
                 let reading = |reader: kafka::Reader| {
                     let partition = reader.partition() as u32;
-                    (partition, Reading::Kafka(Box::new(reader)))
+                    (partition, Reading::Kafka(reader))
                 };
                 Ok(Opened {
                     readings: readers.into_iter().map(reading).collect(),

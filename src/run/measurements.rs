@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use visitflow_dataflows::complete::saved::ShardRows;
-use visitflow_dataflows::complete::{NoStore, Payloads, Surroundings};
+use visitflow_dataflows::complete::{Chunks, Key, NoStore, Payloads, Surroundings};
 use visitflow_dataflows::visit::Tick;
 
 use super::Failure;
@@ -16,28 +16,33 @@ use super::snapshots::Gathering;
 use crate::sink::SinkError;
 use crate::store::{Chunk, Runs, StoreError, Ticket};
 
-type Key = [u64; 2];
-
 /// Snapshots that have become durable, for the runs to let go of what no later one names.
 #[derive(Clone, Default)]
-pub struct Named(
-    Rc<RefCell<VecDeque<(Tick, Ticket, Vec<u64>)>>>,
-    Rc<Cell<Tick>>,
-);
+pub struct Named {
+    /// Those that are on their way.
+    pending: Rc<RefCell<VecDeque<Pending>>>,
+    durable: Rc<Cell<Tick>>,
+}
+
+/// A snapshot's tick, the seal of its measurements, and the segments that it names.
+type Pending = (Tick, Ticket, Vec<u64>);
 
 impl Named {
     /// The snapshot of this tick counts.
     pub fn durable(&self, at: Tick) {
-        self.1.set(self.1.get().max(at));
+        self.durable.set(self.durable.get().max(at));
     }
 
     fn take(&self) -> Option<(Ticket, Vec<u64>)> {
-        let mut pending = self.0.borrow_mut();
+        let mut pending = self.pending.borrow_mut();
         let mut newest = None;
-        while let Some((_, ticket, segments)) =
-            pending.pop_front_if(|(tick, ..)| *tick <= self.1.get())
+        while pending
+            .front()
+            .is_some_and(|(tick, ..)| *tick <= self.durable.get())
         {
-            newest = Some((ticket, segments));
+            newest = pending
+                .pop_front()
+                .map(|(_, ticket, segments)| (ticket, segments));
         }
         newest
     }
@@ -133,7 +138,7 @@ impl Payloads for Store {
     fn thin(
         &mut self,
         is_live: &dyn Fn(Key, Place) -> bool,
-    ) -> Result<Option<Vec<(Key, Place)>>, StoreError> {
+    ) -> Result<Option<Chunks<Place>>, StoreError> {
         if let Some((ticket, segments)) = self.named.take() {
             self.runs.named(&ticket, segments)?;
         }
@@ -182,7 +187,7 @@ impl Surroundings<Store> for Around {
             Ok(ticket) => {
                 let segments: Vec<u64> = store.runs.segments().collect();
                 let pending = (at, ticket.clone(), segments.clone());
-                self.named.0.borrow_mut().push_back(pending);
+                self.named.pending.borrow_mut().push_back(pending);
                 self.gathering.kept(at, rows, ticket, segments);
             }
             Err(error) => Surroundings::<Store>::failed(self, error),

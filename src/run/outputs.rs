@@ -24,7 +24,7 @@ use crate::table::Table;
 pub use crate::sink::topics::TOPICS;
 
 /// How long brokers are waited for at a start.
-const BROKERS: Duration = Duration::from_secs(60);
+const BROKERS: Duration = Duration::from_secs(120);
 
 /// The folder of the identified tables of a job.
 pub fn identified(files: &Path) -> PathBuf {

@@ -83,6 +83,7 @@ impl Recovery {
             producers: producers(job, workers),
             at: wall::now(),
         };
+        disk.reserve()?;
         let mut sinks = JobSinks {
             job,
             kafka: Progress::new(),

@@ -347,7 +347,7 @@ pub fn manifests<'s>(
     writing: Arc<Writing>,
 ) -> StreamVec<'s, u64, Tick> {
     let scope = parts.scope();
-    let workers = scope.peers();
+    let (workers, first) = (scope.peers(), scope.index() == 0);
     parts.unary_frontier::<CapacityContainerBuilder<Vec<Tick>>, _, _, _>(
         Exchange::new(|_: &Part| 0),
         "Manifests",
@@ -368,7 +368,11 @@ pub fn manifests<'s>(
                 if let Some(snapshot) = gathered.ready(come) {
                     writing.send(Work::Manifest(snapshot));
                 }
-                let put = std::mem::take(&mut writing.done().manifests);
+                // The other workers of the process share what is done, and must leave it to the first.
+                let put = match first {
+                    true => std::mem::take(&mut writing.done().manifests),
+                    false => Vec::new(),
+                };
                 for tick in put {
                     if let Some(cap) = held.get(&tick) {
                         output.session(cap).give(tick);

@@ -18,7 +18,7 @@ impl<T: Pod> Abomonation for Plain<T> {}
 /// For a type whose size is no multiple of eight, or that wants a greater alignment: then no page
 /// could be read in place.
 pub fn encode<T: Pod>(rows: &[T], to: &mut Vec<u8>) {
-    assert!(size_of::<T>() % 8 == 0 && align_of::<T>() <= 8);
+    assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() <= 8);
     to.reserve(size_of_val(rows));
     for row in rows {
         // SAFETY: `encode` writes the bytes of a `Plain<T>`, which is transparent to `T: Pod`: it has
@@ -30,9 +30,9 @@ pub fn encode<T: Pod>(rows: &[T], to: &mut Vec<u8>) {
 
 /// The rows of a page, whose checksum was right; `None` if they do not come out even.
 pub fn decode<T: Pod>(page: &mut [u64]) -> Option<Vec<T>> {
-    assert!(size_of::<T>() % 8 == 0 && align_of::<T>() <= 8);
+    assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() <= 8);
     let mut rest: &mut [u8] = bytemuck::cast_slice_mut(page);
-    if size_of::<T>() == 0 || rest.len() % size_of::<T>() != 0 {
+    if size_of::<T>() == 0 || !rest.len().is_multiple_of(size_of::<T>()) {
         return None;
     }
     let mut rows = Vec::with_capacity(rest.len() / size_of::<T>());

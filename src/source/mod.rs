@@ -14,6 +14,7 @@
 //! up only when that is durable. Later steps go out meanwhile, so a slow disk costs latency, not
 //! throughput.
 
+mod adopt;
 mod growing;
 mod partition;
 mod reading;
@@ -32,6 +33,7 @@ use timely::dataflow::operators::probe;
 use timely::dataflow::{Scope, Stream, StreamVec};
 use timely::scheduling::{Activator, SyncActivator};
 use visitflow_dataflows::batch::Batch;
+use visitflow_dataflows::clock::PartitionClock;
 use visitflow_dataflows::cut::Cut;
 use visitflow_dataflows::intake::{Intake, Outboxes};
 use visitflow_dataflows::visit::Tick;
@@ -40,9 +42,11 @@ use visitflow_schemas::store::StoreError;
 use crate::kafka::KafkaError;
 use crate::log::LogError;
 use crate::recovery::RecoveryError;
-use crate::recovery::journal::Entry;
+use crate::recovery::journal::{Closed, Entry};
+use crate::recovery::script::Resume;
 use crate::run::Failure;
 use crate::wall;
+pub use adopt::Adopting;
 pub use growing::Growing;
 pub use partition::{Hold, Partition};
 pub use reading::{Reading, Record};
@@ -156,6 +160,8 @@ pub struct Settings {
     /// Asked now and then whether it is time for a cut, and whether it is for this worker to say;
     /// of what is returned the tick is set here.
     pub cut_due: Box<dyn FnMut() -> Option<Cut>>,
+    /// Finds partitions that are added, where there can be any, and makes clocks for them.
+    pub adopting: Option<(Adopting, PartitionClock)>,
     /// Where steps are written down, if a job can go on after a crash.
     pub journal: Option<Journaled>,
     /// The worker.
@@ -287,6 +293,36 @@ impl Source {
         self.closing.push_back((next, fresh));
     }
 
+    /// Takes over partitions that were added. Their ticks lie at or behind the step at hand.
+    fn adopt(&mut self) -> Result<(), SourceError> {
+        let Some((adopting, clock)) = &mut self.settings.adopting else {
+            return Ok(());
+        };
+        for reader in adopting.found()? {
+            let partition = reader.partition() as u32;
+            let base = Closed {
+                partition,
+                next: reader.offset() as u64,
+                ..Closed::default()
+            };
+            if let Some(journal) = &mut self.settings.journal {
+                (journal.write)(Entry {
+                    worker: self.settings.worker,
+                    until: self.open,
+                    partitions: vec![base],
+                });
+            }
+            let resume = Resume {
+                floor: self.open,
+                ..Resume::default()
+            };
+            let reading = Reading::Kafka(reader);
+            let own = Partition::new(partition, reading, *clock, resume, 0);
+            self.partitions.push(own);
+        }
+        Ok(())
+    }
+
     /// Up to where the capability may be given up.
     fn durable(&mut self, held: Tick) -> Tick {
         let durable = match &self.settings.journal {
@@ -294,11 +330,12 @@ impl Source {
             None => u64::MAX,
         };
         let mut until = held;
-        while let Some((next, _)) = self
-            .closing
-            .pop_front_if(|(next, entry)| !*entry || *next <= durable)
-        {
+        while let Some((next, entry)) = self.closing.front().copied() {
+            if entry && next > durable {
+                break;
+            }
             until = until.max(next);
+            self.closing.pop_front();
         }
         until
     }
@@ -412,6 +449,10 @@ pub fn source<'s>(
             if source.step_records == 0 && wall - source.looked_again >= LOOK_AGAIN {
                 source.looked_again = wall;
                 source.settings.intake.look_again();
+                if let Err(error) = source.adopt() {
+                    source.settings.failure.set(error);
+                    return;
+                }
             }
             let (before, open) = (source.step_records, source.open);
             {

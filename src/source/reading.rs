@@ -19,7 +19,7 @@ pub enum Reading {
     /// Of the embedded log, which answers at once.
     Embedded(log::Reader),
     /// Of Kafka, where a broker must answer.
-    Kafka(Box<kafka::Reader>),
+    Kafka(kafka::Reader),
 }
 
 impl Reading {

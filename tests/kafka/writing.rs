@@ -2,8 +2,8 @@
 //! has been replaced.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -215,6 +215,33 @@ fn who_dies_between_sending_and_committing_leaves_nothing() {
 }
 
 #[test]
+fn nothing_is_written_behind_a_transaction_that_hangs() {
+    let Some(broker) = broker() else { return };
+    let connection = broker.connection();
+    let topic: Arc<str> = broker.topic("hanging", 2).into();
+    let progress = progress_topic(&connection, "hanging-progress");
+    let patient = connection.clone().with("transaction.timeout.ms", "900000");
+    let other = producer(&patient, Some("another"));
+    other.begin_transaction().unwrap();
+    write(&other, &topic, 0, ["open"]);
+
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let heard = said.clone();
+    let patience = patience().saying(move |text| heard.lock().unwrap().push(text.to_owned()));
+    let mut writer = Transactions::open(&connection, "hanging-0", &progress, 1, &patience).unwrap();
+    let writing = {
+        let topic = topic.clone();
+        thread::spawn(move || writer.commit(&batch(&topic, 10, &[], &["mine"])))
+    };
+    let first = eventually("a message", || said.lock().unwrap().first().cloned());
+    let expected = "write to topic \"hanging\", partition 0: offsets 0 to 1 are held back by an open transaction";
+    assert!(first.contains(expected), "{first}");
+    other.abort_transaction(Duration::from_secs(60)).unwrap();
+    assert_eq!(writing.join().unwrap(), Ok(()));
+    assert_eq!(seen(&connection, &topic), ["mine"]);
+}
+
+#[test]
 fn shards_that_move_to_another_id_keep_their_progress() {
     let Some(broker) = broker() else { return };
     let connection = broker.connection();
@@ -367,10 +394,6 @@ fn an_outage_may_outlast_what_a_transaction_may_take() {
         broker.pause();
         thread::sleep(Duration::from_secs(3));
         broker.resume();
-    });
-    outages(&broker, "killed-in-haste", &hasty, || {
-        broker.kill();
-        broker.restart();
     });
 }
 

@@ -160,7 +160,7 @@ impl What {
                     broker.run(&["restart"]);
                 } else {
                     broker.run(&["pause"]);
-                    std::thread::sleep(Duration::from_secs(9));
+                    std::thread::sleep(Duration::from_secs(8));
                     broker.run(&["resume"]);
                 }
                 let mut left = 3_000;

@@ -2,6 +2,7 @@
 //! sequential code, by truth files, and by a consumer of the outputs that shares nothing with the
 //! job. One binary, so that it is linked once; `cargo test --test whole`.
 
+mod full_disk;
 mod live;
 mod outputs;
 mod own_schema;
@@ -10,5 +11,6 @@ mod place;
 mod real;
 mod shop;
 mod stop;
+mod upgrade;
 mod walk;
 mod workers;

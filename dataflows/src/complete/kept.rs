@@ -22,6 +22,9 @@ use crate::visits::{Change, Lifecycle};
 /// A browser's key.
 pub type Key = [u64; 2];
 
+/// Chunks with the browsers that they are of.
+pub type Chunks<C> = Vec<(Key, C)>;
+
 /// A store for measurements that memory has no room for: groups of chunks, each of one browser.
 pub trait Payloads {
     /// Where a chunk is; as three words, for a snapshot.
@@ -57,7 +60,7 @@ pub trait Payloads {
     fn thin(
         &mut self,
         is_live: &dyn Fn(Key, Self::Chunk) -> bool,
-    ) -> Result<Option<Vec<(Key, Self::Chunk)>>, Self::Error>;
+    ) -> Result<Option<Chunks<Self::Chunk>>, Self::Error>;
 }
 
 /// No store: memory must do.
@@ -83,7 +86,7 @@ impl Payloads for NoStore {
     fn thin(
         &mut self,
         _: &dyn Fn(Key, [u64; 3]) -> bool,
-    ) -> Result<Option<Vec<(Key, [u64; 3])>>, Infallible> {
+    ) -> Result<Option<Chunks<[u64; 3]>>, Infallible> {
         match *self {}
     }
 }
@@ -125,6 +128,9 @@ struct Sealed<C> {
     fresh: Option<Arc<Vec<u8>>>,
     stored: Vec<Stored<C>>,
 }
+
+/// A visit that is given out, and what stays of it.
+type Whole<C> = Option<(Complete, Sealed<C>)>;
 
 type Browsers<C> = HashMap<Key, Kept<C>, BuildHasherDefault<KeyHasher>>;
 
@@ -337,8 +343,7 @@ impl<P: Payloads> Measurements<P> {
     pub fn complete(&mut self, ends: &[Lifecycle]) -> Result<Vec<Complete>, P::Error> {
         let ended = |end: &&Lifecycle| matches!(end.change, Change::Ended { .. });
         let mut ends: Vec<_> = ends.iter().filter(ended).enumerate().collect();
-        let mut whole: Vec<Option<(Complete, Sealed<P::Chunk>)>> =
-            ends.iter().map(|_| None).collect();
+        let mut whole: Vec<Whole<P::Chunk>> = ends.iter().map(|_| None).collect();
         ends.sort_by_key(|(_, end)| end.browser);
         let groups: Vec<_> = ends
             .chunk_by(|(_, a), (_, b)| a.browser == b.browser)
@@ -393,7 +398,7 @@ impl<P: Payloads> Measurements<P> {
         ends: &[(usize, &Lifecycle)],
         own: Kept<P::Chunk>,
         read: Vec<u8>,
-        whole: &mut [Option<(Complete, Sealed<P::Chunk>)>],
+        whole: &mut [Whole<P::Chunk>],
     ) -> Result<(), P::Error> {
         let Kept {
             fresh,
@@ -491,7 +496,10 @@ impl<P: Payloads> Measurements<P> {
     /// # Errors
     /// What the store meets.
     pub fn committed(&mut self, tick: Tick) -> Result<(), P::Error> {
-        while let Some(sealed) = self.sealed.pop_front_if(|s| s.row.tick <= tick) {
+        while self.sealed.front().is_some_and(|s| s.row.tick <= tick) {
+            let Some(sealed) = self.sealed.pop_front() else {
+                break;
+            };
             self.fresh -= sealed.fresh.map_or(0, |bytes| bytes.len());
             if let Some(store) = self.store.as_mut() {
                 for stored in sealed.stored {

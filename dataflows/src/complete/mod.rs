@@ -17,7 +17,7 @@ use crate::batch::Batch;
 use crate::cut::{Cut, Cuts};
 use crate::visit::Tick;
 use crate::visits::{Change, Lifecycle, Visits, complete_until};
-pub use kept::{Measurements, NoStore, Payloads};
+pub use kept::{Chunks, Key, Measurements, NoStore, Payloads};
 use saved::ShardRows;
 pub use whole::{Complete, Kept};
 
