@@ -132,12 +132,69 @@ struct Sealed<C> {
 /// A visit that is given out, and what stays of it.
 type Whole<C> = Option<(Complete, Sealed<C>)>;
 
-type Browsers<C> = HashMap<Key, Kept<C>, BuildHasherDefault<KeyHasher>>;
+/// Browsers by the first bits of their keys, so that what is done to all of them can be done a part
+/// at a time, and others have the thread in between.
+#[derive(Debug)]
+struct Browsers<C>([HashMap<Key, Kept<C>, BuildHasherDefault<KeyHasher>>; PARTS]);
+
+/// A power of two.
+const PARTS: usize = 32;
+
+impl<C> Default for Browsers<C> {
+    fn default() -> Browsers<C> {
+        Browsers(std::array::from_fn(|_| HashMap::default()))
+    }
+}
+
+impl<C> Browsers<C> {
+    /// Which part a browser is in. The map places it by other bits.
+    fn part(key: &Key) -> usize {
+        (key[1] >> (64 - PARTS.ilog2())) as usize
+    }
+    fn get(&self, key: &Key) -> Option<&Kept<C>> {
+        self.0[Browsers::<C>::part(key)].get(key)
+    }
+    fn get_mut(&mut self, key: &Key) -> Option<&mut Kept<C>> {
+        self.0[Browsers::<C>::part(key)].get_mut(key)
+    }
+    fn remove(&mut self, key: &Key) -> Option<Kept<C>> {
+        self.0[Browsers::<C>::part(key)].remove(key)
+    }
+    fn insert(&mut self, key: Key, kept: Kept<C>) {
+        self.0[Browsers::<C>::part(&key)].insert(key, kept);
+    }
+    fn or_of(&mut self, key: Key, shard: u8) -> &mut Kept<C> {
+        let own = self.0[Browsers::<C>::part(&key)].entry(key);
+        own.or_insert_with(|| Kept::of(shard))
+    }
+}
+
+/// A snapshot's rows while they are collected; see [`Measurements::save_some`].
+#[derive(Debug)]
+pub struct Saving {
+    part: usize,
+    shards: Vec<ShardRows>,
+}
+
+impl Default for Saving {
+    fn default() -> Saving {
+        let empty = |shard| ShardRows {
+            shard,
+            ..ShardRows::default()
+        };
+        Saving {
+            part: 0,
+            shards: (0..=255).map(empty).collect(),
+        }
+    }
+}
 
 /// The measurements of open visits, by browser: 40 bytes and their own, each.
 #[derive(Debug)]
 pub struct Measurements<P: Payloads> {
     browsers: Browsers<P::Chunk>,
+    /// The part that goes to the store next.
+    next: usize,
     /// In the order of seals.
     sealed: VecDeque<Sealed<P::Chunk>>,
     store: Option<P>,
@@ -180,6 +237,7 @@ impl<P: Payloads> Measurements<P> {
     pub fn new(store: Option<P>, limit: usize) -> Measurements<P> {
         Measurements {
             browsers: Browsers::default(),
+            next: 0,
             sealed: VecDeque::new(),
             store,
             fresh: 0,
@@ -230,8 +288,8 @@ impl<P: Payloads> Measurements<P> {
     /// Keeps a measurement.
     #[inline]
     pub fn add(&mut self, record: Record<'_>) {
-        let own = self.browsers.entry(record.head.browser);
-        let bytes = &mut own.or_insert_with(|| Kept::of(record.head.shard)).fresh;
+        let own = self.browsers.or_of(record.head.browser, record.head.shard);
+        let bytes = &mut own.fresh;
         let before = bytes.len();
         append(record, bytes);
         self.fresh += bytes.len() - before;
@@ -243,8 +301,8 @@ impl<P: Payloads> Measurements<P> {
         self.bytes
     }
 
-    /// Brings what is in memory to the store, if it is more than may be; copies forward a little of
-    /// what the store wants to be rid of.
+    /// Brings some of what is in memory to the store, if it is more than may be; copies forward a
+    /// little of what the store wants to be rid of.
     ///
     /// # Errors
     /// What the store meets.
@@ -252,14 +310,18 @@ impl<P: Payloads> Measurements<P> {
         if self.store.is_none() {
             return Ok(());
         }
-        if self.fresh > self.limit {
-            self.flush()?;
+        for _ in 0..=PARTS {
+            if self.fresh <= self.limit {
+                break;
+            }
+            self.flush(self.next)?;
+            self.next = (self.next + 1) % (PARTS + 1);
         }
         self.thin()
     }
 
-    /// Brings everything to the store.
-    fn flush(&mut self) -> Result<(), P::Error> {
+    /// Brings a part of the browsers to the store, or behind the last the sealed visits.
+    fn flush(&mut self, part: usize) -> Result<(), P::Error> {
         let Some(store) = self.store.as_mut() else {
             return Ok(());
         };
@@ -270,35 +332,43 @@ impl<P: Payloads> Measurements<P> {
         };
         let mut group = Vec::new();
         let mut firsts = Vec::new();
-        let fresh = |kept: &Kept<P::Chunk>| !kept.fresh.is_empty();
-        for (key, kept) in self.browsers.iter_mut().filter(|(_, kept)| fresh(kept)) {
-            firsts.push(first(&kept.fresh));
-            group.push((*key, std::mem::take(&mut kept.fresh)));
-        }
-        let open = group.len();
-        for sealed in &mut self.sealed {
-            if let Some(bytes) = sealed.fresh.take() {
-                firsts.push(first(&bytes));
-                let bytes = Arc::try_unwrap(bytes).unwrap_or_else(|shared| shared.to_vec());
-                group.push((sealed.row.browser, bytes));
+        let mut taken = 0;
+        let mut of_sealed = Vec::new();
+        match self.browsers.0.get_mut(part) {
+            Some(browsers) => {
+                for (key, kept) in browsers.iter_mut().filter(|(_, k)| !k.fresh.is_empty()) {
+                    taken += kept.fresh.len();
+                    firsts.push(first(&kept.fresh));
+                    group.push((*key, std::mem::take(&mut kept.fresh)));
+                }
+            }
+            None => {
+                for (n, sealed) in self.sealed.iter_mut().enumerate() {
+                    if let Some(bytes) = sealed.fresh.take() {
+                        taken += bytes.len();
+                        firsts.push(first(&bytes));
+                        of_sealed.push(n);
+                        let bytes = Arc::try_unwrap(bytes).unwrap_or_else(|shared| shared.to_vec());
+                        group.push((sealed.row.browser, bytes));
+                    }
+                }
             }
         }
-        self.fresh = 0;
+        self.fresh -= taken;
         if group.is_empty() {
             return Ok(());
         }
-        let keys: Vec<Key> = group[..open].iter().map(|(key, _)| *key).collect();
-        let written = store.write(group)?;
-        let mut stored = written.into_iter().zip(firsts);
-        let mut stored = move || stored.next().map(|(chunk, first)| Stored { chunk, first });
-        for key in keys {
-            if let Some(kept) = self.browsers.get_mut(&key) {
-                kept.stored.extend(stored());
-            }
-        }
-        for sealed in &mut self.sealed {
-            if sealed.stored.is_empty() {
-                sealed.stored.extend(stored());
+        let keys: Vec<Key> = group.iter().map(|(key, _)| *key).collect();
+        let written = store.write(group)?.into_iter().zip(firsts);
+        for (n, (chunk, first)) in written.enumerate() {
+            let stored = Stored { chunk, first };
+            match of_sealed.get(n) {
+                Some(place) => self.sealed[*place].stored.push(stored),
+                None => {
+                    if let Some(kept) = self.browsers.get_mut(&keys[n]) {
+                        kept.stored.push(stored);
+                    }
+                }
             }
         }
         Ok(())
@@ -567,23 +637,40 @@ impl<P: Payloads> Measurements<P> {
     /// # Errors
     /// What the store meets.
     pub fn save(&mut self) -> Result<Vec<ShardRows>, P::Error> {
-        self.flush()?;
+        let mut saving = Some(Saving::default());
+        loop {
+            if let Some(rows) = self.save_some(&mut saving)? {
+                return Ok(rows);
+            }
+        }
+    }
+
+    /// Collects rows of the next part of what is kept, about a thirtieth; all of them when it was the
+    /// last. Nothing else may be done to it in between.
+    ///
+    /// # Errors
+    /// What the store meets.
+    pub fn save_some(
+        &mut self,
+        saving: &mut Option<Saving>,
+    ) -> Result<Option<Vec<ShardRows>>, P::Error> {
+        let Saving { part, shards } = saving.get_or_insert_default();
+        self.flush(*part)?;
         let row = |stored: &Stored<P::Chunk>| ChunkRow {
             chunk: stored.chunk.into(),
             first: stored.first,
         };
-        let empty = |shard| ShardRows {
-            shard,
-            ..ShardRows::default()
-        };
-        let mut shards: Vec<ShardRows> = (0..=255).map(empty).collect();
-        for (key, kept) in &self.browsers {
-            let rows = &mut shards[usize::from(kept.shard)];
-            rows.kept.push(KeptRow {
-                key: *key,
-                chunks: kept.stored.len() as u64,
-            });
-            rows.chunks.extend(kept.stored.iter().map(row));
+        if let Some(browsers) = self.browsers.0.get(*part) {
+            for (key, kept) in browsers {
+                let rows = &mut shards[usize::from(kept.shard)];
+                rows.kept.push(KeptRow {
+                    key: *key,
+                    chunks: kept.stored.len() as u64,
+                });
+                rows.chunks.extend(kept.stored.iter().map(row));
+            }
+            *part += 1;
+            return Ok(None);
         }
         for sealed in &self.sealed {
             let rows = &mut shards[usize::from(sealed.shard)];
@@ -594,8 +681,10 @@ impl<P: Payloads> Measurements<P> {
             rows.chunks.extend(sealed.stored.iter().map(row));
             rows.ids.extend_from_slice(&sealed.browser_id);
         }
+        let mut shards = std::mem::take(shards);
+        *saving = None;
         shards.retain(|rows| !rows.kept.is_empty() || !rows.sealed.is_empty());
-        Ok(shards)
+        Ok(Some(shards))
     }
 }
 

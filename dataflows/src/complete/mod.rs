@@ -69,6 +69,9 @@ pub fn complete<'s, P: Payloads + 'static>(
         let mut waiting: VecDeque<Batch> = VecDeque::new();
         let mut again = Some(0);
         let mut heard_bytes = 0;
+        // A snapshot that is being collected, a part each time, so that tags go on in between.
+        let mut saving = None;
+        let mut saved_at = None;
         move |frontiers| {
             tagged.for_each(|_, batch| waiting.push_back(std::mem::take(batch)));
             repeated.for_each(|_, batch| waiting.push_back(std::mem::take(batch)));
@@ -85,7 +88,7 @@ pub fn complete<'s, P: Payloads + 'static>(
                         output.activate().session(&*held).give_container(visits);
                     }
                 };
-                if again.is_none_or(|n| n == 0) {
+                if again.is_none_or(|n| n == 0) && saved_at.is_none() {
                     kept.committed(around.committed())?;
                 }
                 // What was sealed before the snapshot comes first, a part at a time.
@@ -99,6 +102,16 @@ pub fn complete<'s, P: Payloads + 'static>(
                     }
                 }
                 loop {
+                    if let Some(tick) = saved_at {
+                        let Some(rows) = kept.save_some(&mut saving)? else {
+                            activator.activate();
+                            return Ok(*held.time());
+                        };
+                        if let Some(store) = kept.store() {
+                            around.save(tick, rows, store);
+                        }
+                        saved_at = None;
+                    }
                     // Of a cut that is to come nothing is known before the frontier is there.
                     let cut = cuts.first().filter(|cut| *cut <= until);
                     let limit = cut.unwrap_or(until);
@@ -116,12 +129,7 @@ pub fn complete<'s, P: Payloads + 'static>(
                         give(&mut visits);
                     }
                     match cut.and_then(|cut| cuts.next(cut)) {
-                        Some(cut) if cut.snapshot => {
-                            let rows = kept.save()?;
-                            if let Some(store) = kept.store() {
-                                around.save(cut.tick, rows, store);
-                            }
-                        }
+                        Some(cut) if cut.snapshot => saved_at = Some(cut.tick),
                         Some(_) => {}
                         None => break,
                     }
