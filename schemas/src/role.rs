@@ -71,6 +71,8 @@ words! {
         Referrer = "referrer",
         /// The value of a cart or an order, in the smallest unit of its currency.
         Value = "value",
+        /// The arm of an experiment, as `experiment:arm`.
+        Variant = "variant",
     }
 }
 

@@ -344,7 +344,8 @@ fn form(role: Role, ty: &Type) -> Option<Form> {
         | Role::Ip
         | Role::UserAgent
         | Role::Url
-        | Role::Referrer => form == Form::Text,
+        | Role::Referrer
+        | Role::Variant => form == Form::Text,
     };
     suits.then_some(form)
 }

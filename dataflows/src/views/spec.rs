@@ -1,0 +1,177 @@
+//! What a view is, in words: what it is of, by what it is keyed, what it sums, over which window.
+//! A job file's `[[view]]` says it; see docs/views.md.
+
+/// What a view is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// Accepted measurements, each for itself, at its event time.
+    Measurements,
+    /// Visits, open and ended, each at the time of its first measurement.
+    Visits,
+    /// What was put before people, and what came of it: a banner, a recommendation, an arm of an
+    /// experiment, with how often it was shown and clicked, and led to carts and orders. Of visits.
+    Chains,
+    /// Orders by what led to them: a row for each touch on the way, with its credits by each model,
+    /// in the smallest unit of the currency.
+    Credits,
+    /// How many visits came how far through these steps, in order; each `effect entity`.
+    Funnel(Vec<Step>),
+}
+
+/// A step of a funnel: a measurement of this effect on this kind of entity; an empty word is any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Step {
+    /// The effect.
+    pub effect: String,
+    /// The kind of entity.
+    pub entity: String,
+}
+
+/// A field of a view's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// The effect.
+    Effect,
+    /// The kind of entity.
+    Entity,
+    /// Which entity.
+    EntityId,
+    /// The reason.
+    Reason,
+    /// The arm of an experiment.
+    Variant,
+    /// The country of the sender.
+    Country,
+    /// The kind of agent.
+    Agent,
+    /// The hour of its time, as `2026-01-31T14`, in UTC.
+    Hour,
+    /// The minute of its time, as `2026-01-31T14:05`, in UTC.
+    Minute,
+    /// Each beginning of the entity's ID in lower case, up to [`PREFIX`] characters: a row for each.
+    Prefix,
+    /// The entity ID of a visit's first page.
+    Entry,
+    /// The entity ID of a visit's last page so far.
+    Exit,
+    /// The reason for which a visit's first page was there: what the visit came from.
+    Source,
+    /// Why a visit ended; `open` until it has.
+    EndReason,
+    /// How far a visit came through a funnel: the step's number and words.
+    Step,
+}
+
+/// How long the longest beginning is that [`Field::Prefix`] makes, in characters.
+pub const PREFIX: usize = 10;
+
+impl Field {
+    /// All there are, with the words for them in job files and rows.
+    pub const ALL: &'static [(&'static str, Field)] = &[
+        ("effect", Field::Effect),
+        ("entity", Field::Entity),
+        ("entity_id", Field::EntityId),
+        ("reason", Field::Reason),
+        ("variant", Field::Variant),
+        ("country", Field::Country),
+        ("agent", Field::Agent),
+        ("hour", Field::Hour),
+        ("minute", Field::Minute),
+        ("prefix", Field::Prefix),
+        ("entry", Field::Entry),
+        ("exit", Field::Exit),
+        ("source", Field::Source),
+        ("end_reason", Field::EndReason),
+        ("step", Field::Step),
+    ];
+
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        let found = Field::ALL.iter().find(|(_, field)| *field == self);
+        found.map_or("", |(word, _)| word)
+    }
+}
+
+/// What a view sums.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// How many there are: of measurements, of this effect if it says one.
+    Count(Option<String>),
+    /// The sum of the values, of measurements of this effect if it says one.
+    Sum(Option<String>),
+    /// How many browsers there are.
+    Browsers,
+    /// How many there were in the longer window `against`, for as long a time as the window's own.
+    Usual,
+    /// Of a visit: how many measurements it has.
+    Measurements,
+    /// Of a visit: how many orders.
+    Orders,
+    /// Of a visit: their values.
+    Revenue,
+}
+
+impl Value {
+    /// Its name in rows.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Value::Count(None) => "count".into(),
+            Value::Count(Some(effect)) => effect.clone(),
+            Value::Sum(None) => "sum".into(),
+            Value::Sum(Some(effect)) => format!("sum_{effect}"),
+            Value::Browsers => "browsers".into(),
+            Value::Usual => "usual".into(),
+            Value::Measurements => "measurements".into(),
+            Value::Orders => "orders".into(),
+            Value::Revenue => "revenue".into(),
+        }
+    }
+}
+
+/// A view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Its name.
+    pub name: String,
+    /// What it is of.
+    pub of: Of,
+    /// Only of these effects, if there are any.
+    pub effects: Vec<String>,
+    /// Only of these kinds of entities, if there are any.
+    pub entities: Vec<String>,
+    /// People only: neither robots nor what nobody knows.
+    pub people: bool,
+    /// The fields of its key.
+    pub key: Vec<Field>,
+    /// What it sums, at most [`SUMS`](super::SUMS).
+    pub values: Vec<Value>,
+    /// How far back it looks, in ms; a multiple of the step.
+    pub window: u64,
+    /// How often it moves on, in ms; a multiple of the tick's length.
+    pub step: u64,
+    /// The longer window that [`Value::Usual`] is of, in ms.
+    pub against: Option<u64>,
+    /// Only so many rows, the greatest by the first value (by how far it is over the usual, where
+    /// there is one); of each first field of the key, if `by_first`.
+    pub top: Option<usize>,
+    /// Whether `top` holds for each first field of the key.
+    pub by_first: bool,
+}
+
+impl View {
+    /// The names of its rows' values, in order.
+    #[must_use]
+    pub fn value_names(&self) -> Vec<String> {
+        match self.of {
+            Of::Chains => ["shown", "clicked", "carted", "ordered", "revenue"]
+                .map(String::from)
+                .into(),
+            Of::Credits => ["orders", "first", "last", "linear", "position", "expired"]
+                .map(String::from)
+                .into(),
+            _ => self.values.iter().map(Value::name).collect(),
+        }
+    }
+}
