@@ -8,6 +8,7 @@ pub mod batch;
 pub mod clock;
 pub mod complete;
 pub mod cut;
+pub mod durable;
 pub mod enrich;
 pub mod fact;
 pub mod fates;
