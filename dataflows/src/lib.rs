@@ -4,6 +4,7 @@
 //! [`batch`] is how they travel. There is no I/O here, no clock and no thread: time comes in as
 //! ticks, and what a fragment says follows from its input alone.
 
+pub mod attribution;
 pub mod batch;
 pub mod clock;
 pub mod complete;
