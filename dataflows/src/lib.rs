@@ -17,5 +17,6 @@ pub mod intake;
 pub mod ledger;
 pub mod step;
 pub mod views;
+pub mod stories;
 pub mod visit;
 pub mod visits;

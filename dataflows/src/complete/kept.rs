@@ -208,8 +208,8 @@ pub struct Measurements<P: Payloads> {
 }
 
 /// Browser keys are hashes already.
-#[derive(Debug, Default)]
-pub(super) struct KeyHasher(u64);
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeyHasher(u64);
 
 impl Hasher for KeyHasher {
     fn finish(&self) -> u64 {

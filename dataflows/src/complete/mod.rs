@@ -18,7 +18,7 @@ use crate::batch::{Batch, Head, Record};
 use crate::cut::{Cut, Cuts};
 use crate::visit::Tick;
 use crate::visits::{Change, Lifecycle, Visits, complete_until};
-pub use kept::{Chunks, Key, Measurements, NoStore, Payloads};
+pub use kept::{Chunks, Key, KeyHasher, Measurements, NoStore, Payloads, Saving};
 use saved::ShardRows;
 pub use watch::{Nobody, Watch};
 pub use whole::{Complete, Kept, Looked};

@@ -180,6 +180,7 @@ mod tests {
                 of: Of::Measurements,
                 effects: vec![],
                 entities: vec![],
+                reasons: vec![],
                 people: false,
                 key: vec![],
                 values: vec![Value::Count(None)],

@@ -53,6 +53,15 @@ impl View {
         is(&self.effects, effect) && is(&self.entities, entity)
     }
 
+    /// Whether what was put before people is in it: of an experiment's arm, in a view by arms.
+    #[must_use]
+    pub fn takes_chain(&self, entity: &str, reason: &str, variant: Option<&str>) -> bool {
+        let begins = |with: &String| reason.starts_with(with.as_str());
+        (self.entities.is_empty() || self.entities.iter().any(|e| e == entity))
+            && (self.reasons.is_empty() || self.reasons.iter().any(begins))
+            && (variant.is_some() || !self.key.contains(&Field::Variant))
+    }
+
     /// Gives what a measurement adds: a key and sums, and whether they count its browser.
     #[inline]
     pub fn of_fact(&self, fact: &Fact<'_>, mut give: impl FnMut(Key, Sums, bool)) {
@@ -162,6 +171,7 @@ mod tests {
             of: Of::Measurements,
             effects: vec!["shown".into(), "clicked".into()],
             entities: vec![],
+            reasons: vec![],
             people: true,
             key: vec![Field::EntityId],
             values: vec![Value::Count(Some("clicked".into())), Value::Browsers],

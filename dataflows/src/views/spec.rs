@@ -143,6 +143,8 @@ pub struct View {
     pub effects: Vec<String>,
     /// Only of these kinds of entities, if there are any.
     pub entities: Vec<String>,
+    /// Of chains: only what was there for reasons that begin with one of these, if there are any.
+    pub reasons: Vec<String>,
     /// People only: neither robots nor what nobody knows.
     pub people: bool,
     /// The fields of its key.
