@@ -16,7 +16,7 @@ pub mod fates;
 pub mod intake;
 pub mod ledger;
 pub mod step;
-pub mod views;
 pub mod stories;
+pub mod views;
 pub mod visit;
 pub mod visits;

@@ -4,9 +4,11 @@
 //! read to its end (unless it is followed), when it is asked to stop, or when something goes
 //! wrong; whatever was committed until then stays and is whole.
 
+mod asking;
 mod connect;
 mod dataflow;
 mod failure;
+mod fragments;
 mod input;
 mod journaling;
 mod measurements;
@@ -15,6 +17,7 @@ pub mod outputs;
 pub mod progress;
 mod recover;
 pub mod request;
+mod showing;
 mod snapshots;
 pub mod status;
 mod timed;
@@ -48,6 +51,7 @@ use crate::job::Job;
 use crate::log::LogError;
 use crate::observe::{self, ObserveError};
 use crate::recovery::RecoveryError;
+use crate::serve::Served;
 use crate::sink::SinkError;
 use crate::snapshot::rows::State;
 use crate::source::{Growing, STEP_RECORDS, SourceError};
@@ -316,6 +320,15 @@ struct Shared {
     shares: bool,
     /// What the job goes on from, if it can.
     durable: Option<Durable>,
+    /// What readers over HTTP are shown, and ask, if there are any.
+    served: Option<Served>,
+}
+
+impl Shared {
+    /// Whether anything is said of visits while they are open.
+    fn watched(&self) -> bool {
+        !self.job.views.is_empty() || self.served.is_some()
+    }
 }
 
 /// What workers need to go on where others were, and to let others go on.
@@ -550,6 +563,7 @@ pub fn run(
         step_records,
         shares: count > 1,
         durable,
+        served: None,
         job,
     });
     let status = status::Writer::start(&shared.job, process, handle.clone(), shared.rules)?;

@@ -356,6 +356,7 @@ fn inputs(job: &Job) -> Result<BTreeMap<String, String>, RunError> {
         "time.max_lag",
         "time.max_ahead",
         "limits.max_record",
+        "enrich.robots_over",
         "outputs.partitions",
     ] {
         add(name, crate::job::value_text(job, name));
@@ -377,6 +378,12 @@ fn inputs(job: &Job) -> Result<BTreeMap<String, String>, RunError> {
         add(name, text);
     }
     let by_path = format!("{:?} {:?}", job.schemas.roles, job.schemas.privacy);
+    if !job.views.is_empty() {
+        add(
+            "the views",
+            fingerprint(format!("{:?}", job.views).as_bytes()),
+        );
+    }
     add(
         "schemas.roles and schemas.privacy",
         fingerprint(by_path.as_bytes()),

@@ -86,7 +86,10 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
             repeated.for_each(|_, batch| waiting.add(std::mem::take(batch), false, &watch));
             asked.for_each(|_, asked| {
                 for question in asked.drain(..) {
-                    questions.entry(W::at(&question)).or_default().push(question);
+                    questions
+                        .entry(W::at(&question))
+                        .or_default()
+                        .push(question);
                 }
             });
             lifecycle.for_each(|_, said| {
@@ -94,7 +97,9 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
                 ends.extend(said.drain(..).filter(ended));
             });
             heard.for_each(|_, heard| heard.drain(..).for_each(|cut| cuts.add(cut)));
-            let [held, saying] = &mut caps[..] else { return };
+            let [held, saying] = &mut caps[..] else {
+                return;
+            };
             let until = complete_until(frontiers);
             let mut step = || -> Result<Tick, P::Error> {
                 let mut give = |visits: &mut Vec<Complete>| {
@@ -130,7 +135,9 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
                     // there.
                     let cut = cuts.first().filter(|cut| *cut <= until);
                     let question = questions.keys().next().copied().unwrap_or(u64::MAX);
-                    let end = ends.front().map_or(u64::MAX, |end| watch.boundary(end.tick));
+                    let end = ends
+                        .front()
+                        .map_or(u64::MAX, |end| watch.boundary(end.tick));
                     let boundary = end.min(waiting.first());
                     let limit = cut.unwrap_or(until).min(question).min(boundary);
                     waiting.give_before(limit, |record, first| {

@@ -54,9 +54,8 @@ pub fn rows(views: &[View], story: &Story<'_>, attributed: &Attributed) -> Rows 
                 let mut facts = story.facts.iter();
                 for (n, step) in steps.iter().enumerate() {
                     let is = |word: &str, of: &str| of.is_empty() || of == word;
-                    let reached = facts.any(|fact| {
-                        is(fact.effect, &step.effect) && is(fact.entity, &step.entity)
-                    });
+                    let reached = facts
+                        .any(|fact| is(fact.effect, &step.effect) && is(fact.entity, &step.entity));
                     if !reached {
                         break;
                     }
@@ -128,7 +127,11 @@ fn key(view: &View, story: &Story<'_>, own: &Own<'_>) -> Key {
         let id = fact.and_then(|fact| fact.entity_id);
         id.map(|id| id.text().into_owned()).unwrap_or_default()
     };
-    let entry = if view.key.contains(&Field::Entry) { page(story.pages().next()) } else { String::new() };
+    let entry = if view.key.contains(&Field::Entry) {
+        page(story.pages().next())
+    } else {
+        String::new()
+    };
     let exit = if view.key.contains(&Field::Exit) {
         page(story.pages().next_back())
     } else {

@@ -8,10 +8,12 @@
 //! old one, and what differs is taken back and said anew.
 
 mod contributions;
+mod part;
 mod question;
 mod story;
 mod watching;
 
-pub use question::{Answer, Ask, Facts, Question, Shown};
+pub use part::{Parted, parted};
+pub use question::{Answer, Ask, Facts, Of, Question, Shown};
 pub use story::{Story, stories_of};
 pub use watching::{Credited, Said, Settings, Stories};

@@ -28,15 +28,33 @@ pub enum Ask {
     Visit([u64; 2]),
     /// The open visits of a browser.
     Browser(Box<[u8]>),
-    /// Some open visits of people, those that began last; of robots and all others as well, if so.
+    /// Some open visits, those that began last.
     Newest {
         /// How many.
         limit: u32,
-        /// Whether of robots, too.
-        all: bool,
+        /// Of this kind of agent only.
+        agent: Option<Box<str>>,
     },
-    /// All visits that are open.
-    Open,
+    /// Everything that tables do not hold which have all visits sealed at or before this tick: open
+    /// visits, and those sealed later.
+    Live(Tick),
+    /// From when on sealed visits are still there.
+    Kept,
+    /// Nothing: from now on the process that says so holds on to what was sealed after this tick.
+    Hold(Tick),
+}
+
+/// What an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Of {
+    /// Of [`Ask::Visit`].
+    Visit,
+    /// Of [`Ask::Browser`] and [`Ask::Newest`].
+    Visits,
+    /// Of [`Ask::Live`].
+    Live,
+    /// Of [`Ask::Kept`].
+    Kept,
 }
 
 /// A worker's answer.
@@ -48,11 +66,15 @@ pub struct Answer {
     pub process: u32,
     /// By what it knows the question.
     pub id: u64,
+    /// What it is.
+    pub of: Of,
     /// The visits of this worker.
     pub visits: Vec<Shown>,
+    /// Every visit of this worker that was sealed after this tick is still there.
+    pub kept: Tick,
 }
 
-/// An open visit.
+/// A visit that is open, or was sealed of late.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Shown {
     /// Its ID.
@@ -73,6 +95,8 @@ pub struct Shown {
     pub customer_id: Option<String>,
     /// How many orders.
     pub orders: u32,
+    /// The tick of its seal and why it ended, if it has.
+    pub ended: Option<(Tick, String)>,
     /// Its measurements, in order, if they were asked for.
     pub facts: Vec<Facts>,
     /// Its orders and what led to them, if measurements were asked for.
@@ -114,6 +138,7 @@ impl Shown {
             agent: story.agent.word().to_owned(),
             customer_id: story.customer().map(|id| id.text().into_owned()),
             orders: story.orders().count() as u32,
+            ended: None,
             facts: Vec::new(),
             attributed: Vec::new(),
         }

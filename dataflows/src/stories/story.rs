@@ -20,7 +20,10 @@ impl<'a> Story<'a> {
     /// The country of its first measurement.
     #[must_use]
     pub fn country(&self) -> &'a str {
-        self.facts.first().and_then(|fact| fact.country).unwrap_or_default()
+        self.facts
+            .first()
+            .and_then(|fact| fact.country)
+            .unwrap_or_default()
     }
 
     /// The first customer that it names.

@@ -1,22 +1,24 @@
 //! Who watches: keeps what was said of each open visit, so that it can be taken back, and says what
 //! has changed at the end of each step.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasherDefault;
 use std::rc::Rc;
 
 use differential_dataflow::difference::{IsZero, Semigroup};
 use serde::{Deserialize, Serialize};
+use visitflow_schemas::shard::Shard;
 
 use super::contributions::{Rows, rows};
-use super::question::{Answer, Ask, Facts, Question, Shown};
+use super::question::{Answer, Ask, Facts, Of, Question, Shown};
 use super::story::{Story, stories_of};
 use crate::attribution::{self, Attributed, Order};
 use crate::batch::Record;
 use crate::complete::{Complete, Key as BrowserKey, KeyHasher, Measurements, Payloads, Watch};
 use crate::durable::Durable;
 use crate::fact::{Agent, Fact, Reading};
-use crate::views::{Contribution, Key, Of, Place, STEP, Sums, Value, View};
+use crate::views::{self, Contribution, Key, Place, STEP, Sums, Value, View};
 use crate::visit::{Position, Rules, Tick, Visit, browser_key, words_of_bytes};
 
 /// The form in which stories are kept.
@@ -113,6 +115,20 @@ pub struct Stories {
     news: HashMap<Place, Sums>,
     /// Whether any view is of measurements.
     of_measurements: bool,
+    /// Visits that were sealed of late, by the ticks of their seals.
+    ended: Ended,
+    /// Those that were sealed at or before this tick are not asked for any more.
+    released: Rc<Cell<Tick>>,
+    /// But for what a process holds on to: what was sealed after its tick.
+    holds: BTreeMap<u32, Tick>,
+}
+
+/// Visits that were sealed of late.
+#[derive(Debug, Default)]
+struct Ended {
+    visits: BTreeMap<(Tick, [u64; 2]), Shown>,
+    /// Everything that was sealed after this tick is there.
+    kept: Tick,
 }
 
 impl Stories {
@@ -122,14 +138,21 @@ impl Stories {
         settings: Settings,
         reading: Reading,
         mut durable: Durable,
+        released: Rc<Cell<Tick>>,
     ) -> Stories {
-        let restored = durable.restore::<Vec<(BrowserKey, Browser)>>(FORMAT);
-        let browsers: HashMap<_, Browser, _> = restored.into_iter().flatten().collect();
-        let visits = browsers.iter().flat_map(|(key, browser)| {
-            browser.visits.iter().map(|told| (told.visit, *key))
-        });
+        let restored = durable.restore::<Kept>(FORMAT);
+        let mut ended = Ended::default();
+        let mut browsers: HashMap<_, Browser, _> = HashMap::default();
+        for kept in restored {
+            browsers.extend(kept.browsers);
+            ended.kept = ended.kept.max(kept.ended.kept);
+            ended.visits.extend(kept.ended.visits);
+        }
+        let visits = browsers
+            .iter()
+            .flat_map(|(key, browser)| browser.visits.iter().map(|told| (told.visit, *key)));
         Stories {
-            of_measurements: views.iter().any(|view| view.of == Of::Measurements),
+            of_measurements: views.iter().any(|view| view.of == views::Of::Measurements),
             of_visits: visits.collect(),
             views,
             settings,
@@ -139,6 +162,9 @@ impl Stories {
             touched: Vec::new(),
             sealed: Vec::new(),
             news: HashMap::new(),
+            ended,
+            released,
+            holds: BTreeMap::new(),
         }
     }
 
@@ -155,7 +181,14 @@ impl Stories {
         for ((n, key, counts_browser, time), sums) in all {
             let view = &self.views[usize::from(n)];
             let browser = if counts_browser { browser } else { [0; 2] };
-            add(&mut self.news, view, usize::from(n), at, (key, browser, time), sums);
+            add(
+                &mut self.news,
+                view,
+                usize::from(n),
+                at,
+                (key, browser, time),
+                sums,
+            );
         }
         bytes
     }
@@ -230,6 +263,11 @@ impl Stories {
                 ended: Some(complete.reason),
             };
             self.tell(at, (key, &browser), told, &story, said);
+            let shown = Shown {
+                ended: Some((complete.tick, complete.reason.word().to_owned())),
+                ..Shown::of(&complete.browser_id, &story)
+            };
+            self.ended.visits.insert((complete.tick, id), shown);
             let size = browser.known + browser.added;
             browser.known = size.saturating_sub(complete.len() as u32);
             browser.added = 0;
@@ -257,7 +295,9 @@ impl Stories {
             return Ok(());
         }
         let looked = kept.look(&key)?;
-        let facts = looked.as_ref().map(|kept| read(&mut self.reading, kept.measurements()));
+        let facts = looked
+            .as_ref()
+            .map(|kept| read(&mut self.reading, kept.measurements()));
         let facts = facts.unwrap_or_default();
         (browser.known, browser.added) = (facts.len() as u32, 0);
         if !browser.robot && browser.known > self.settings.robots_over {
@@ -265,7 +305,9 @@ impl Stories {
             if self.of_measurements {
                 let people = |fact: &&Fact<'_>| fact.agent == Agent::Person;
                 for fact in facts.iter().filter(people) {
-                    add_fact(&mut self.news, &self.views, at, key, fact, -1, |view| view.people);
+                    add_fact(&mut self.news, &self.views, at, key, fact, -1, |view| {
+                        view.people
+                    });
                 }
             }
         }
@@ -305,7 +347,9 @@ impl Stories {
             return Ok(Vec::new());
         };
         let looked = kept.look(&key)?;
-        let facts = looked.as_ref().map(|kept| read(&mut self.reading, kept.measurements()));
+        let facts = looked
+            .as_ref()
+            .map(|kept| read(&mut self.reading, kept.measurements()));
         let facts = facts.unwrap_or_default();
         let mut visits = Vec::new();
         for (visit, facts) in stories_of(&browser.id, &facts, &self.settings.rules) {
@@ -331,6 +375,73 @@ impl Stories {
     }
 }
 
+impl Stories {
+    /// A visit, open or sealed of late.
+    fn visit<P: Payloads>(
+        &mut self,
+        id: [u64; 2],
+        kept: &mut Measurements<P>,
+    ) -> Result<Vec<Shown>, P::Error> {
+        if let Some(key) = self.of_visits.get(&id).copied() {
+            return self.shown(key, Some(id), kept);
+        }
+        let ended = self
+            .ended
+            .visits
+            .iter()
+            .find(|((_, ended), _)| *ended == id);
+        Ok(ended.map(|(_, shown)| shown.clone()).into_iter().collect())
+    }
+
+    /// The open visits that began last. Looks at what was told of all.
+    fn newest<P: Payloads>(
+        &mut self,
+        limit: usize,
+        agent: Option<&str>,
+        kept: &mut Measurements<P>,
+    ) -> Result<Vec<Shown>, P::Error> {
+        let mut newest: BTreeMap<(i64, [u64; 2]), BrowserKey> = BTreeMap::new();
+        for (key, browser) in &self.browsers {
+            if browser.robot && agent == Some(Agent::Person.word()) {
+                continue;
+            }
+            for told in &browser.visits {
+                newest.insert((told.started, told.visit), *key);
+                // More than are asked for, since some are of other agents.
+                if newest.len() > limit * 8 {
+                    newest.pop_first();
+                }
+            }
+        }
+        let mut visits = Vec::new();
+        for ((_, id), key) in newest.into_iter().rev() {
+            let own = self.shown(key, None, kept)?.into_iter();
+            let own = own.filter(|shown| words_of_bytes(&shown.visit) == id);
+            visits.extend(own.filter(|shown| agent.is_none_or(|agent| agent == shown.agent)));
+            if visits.len() >= limit {
+                break;
+            }
+        }
+        Ok(visits)
+    }
+
+    /// All open visits, and those that were sealed after this tick.
+    fn live<P: Payloads>(
+        &mut self,
+        after: Tick,
+        kept: &mut Measurements<P>,
+    ) -> Result<Vec<Shown>, P::Error> {
+        let mut visits = Vec::new();
+        let keys: Vec<BrowserKey> = self.browsers.keys().copied().collect();
+        for key in keys {
+            visits.extend(self.shown(key, None, kept)?);
+        }
+        let later = self.ended.visits.range((after.saturating_add(1), [0; 2])..);
+        visits.extend(later.map(|(_, shown)| shown.clone()));
+        Ok(visits)
+    }
+}
+
 impl<P: Payloads> Watch<P> for Stories {
     type Said = Said;
     type Question = Question;
@@ -341,11 +452,14 @@ impl<P: Payloads> Watch<P> for Stories {
 
     fn measured(&mut self, record: Record<'_>) {
         let head = record.head;
-        let browser = self.browsers.entry(head.browser).or_insert_with(|| Browser {
-            id: record.browser_id.into(),
-            shard: head.shard,
-            ..Browser::default()
-        });
+        let browser = self
+            .browsers
+            .entry(head.browser)
+            .or_insert_with(|| Browser {
+                id: record.browser_id.into(),
+                shard: head.shard,
+                ..Browser::default()
+            });
         browser.added += 1;
         if !std::mem::replace(&mut browser.touched, true) {
             self.touched.push(head.browser);
@@ -357,7 +471,15 @@ impl<P: Payloads> Watch<P> for Stories {
         if let Some(fact) = self.reading.fact(head.at, head.schema, context, body) {
             let at = boundary(head.tick);
             let counted = |view: &View| !(browser.robot && view.people);
-            add_fact(&mut self.news, &self.views, at, head.browser, &fact, 1, counted);
+            add_fact(
+                &mut self.news,
+                &self.views,
+                at,
+                head.browser,
+                &fact,
+                1,
+                counted,
+            );
         }
     }
 
@@ -372,6 +494,15 @@ impl<P: Payloads> Watch<P> for Stories {
         said: &mut Vec<Said>,
     ) -> Result<(), P::Error> {
         self.tell_sealed(at, said);
+        while let Some(first) = self.ended.visits.first_entry() {
+            let tick = first.key().0;
+            let held = self.holds.values().copied().min().unwrap_or(u64::MAX);
+            if tick > self.released.get().min(held) {
+                break;
+            }
+            self.ended.kept = self.ended.kept.max(tick);
+            first.remove();
+        }
         let mut touched = std::mem::take(&mut self.touched);
         touched.sort_unstable();
         for key in touched {
@@ -392,62 +523,73 @@ impl<P: Payloads> Watch<P> for Stories {
         kept: &mut Measurements<P>,
         said: &mut Vec<Said>,
     ) -> Result<(), P::Error> {
-        let visits = match question.ask {
-            Ask::Visit(id) => match self.of_visits.get(&id).copied() {
-                Some(key) => self.shown(key, Some(id), kept)?,
-                None => Vec::new(),
-            },
-            Ask::Browser(id) => self.shown(browser_key(&id), None, kept)?,
-            Ask::Newest { limit, all } => {
-                let mut newest: BTreeMap<(i64, [u64; 2]), BrowserKey> = BTreeMap::new();
-                for (key, browser) in &self.browsers {
-                    if browser.robot && !all {
-                        continue;
-                    }
-                    for told in &browser.visits {
-                        newest.insert((told.started, told.visit), *key);
-                        // Many more than are asked for, since some are no people's.
-                        if newest.len() > limit as usize * 8 {
-                            newest.pop_first();
-                        }
-                    }
-                }
-                let mut visits = Vec::new();
-                for ((_, id), key) in newest.into_iter().rev() {
-                    let own = self.shown(key, None, kept)?;
-                    let own = own.into_iter().filter(|shown| words_of_bytes(&shown.visit) == id);
-                    visits.extend(own.filter(|shown| all || shown.agent == Agent::Person.word()));
-                    if visits.len() >= limit as usize {
-                        break;
-                    }
-                }
-                visits
+        let (of, visits) = match question.ask {
+            Ask::Hold(tick) => {
+                self.holds.insert(question.process, tick);
+                return Ok(());
             }
-            Ask::Open => {
-                let mut visits = Vec::new();
-                let keys: Vec<BrowserKey> = self.browsers.keys().copied().collect();
-                for key in keys {
-                    visits.extend(self.shown(key, None, kept)?);
-                }
-                visits
+            Ask::Visit(id) => (Of::Visit, self.visit(id, kept)?),
+            Ask::Browser(id) => (Of::Visits, self.shown(browser_key(&id), None, kept)?),
+            Ask::Newest { limit, agent } => {
+                let visits = self.newest(limit as usize, agent.as_deref(), kept)?;
+                (Of::Visits, visits)
             }
+            Ask::Live(after) => (Of::Live, self.live(after, kept)?),
+            Ask::Kept => (Of::Kept, Vec::new()),
         };
         said.push(Said::Answer(Answer {
             at: question.at,
             process: question.process,
             id: question.id,
+            of,
             visits,
+            kept: self.ended.kept,
         }));
         Ok(())
     }
 
     fn save(&mut self, at: Tick) {
-        let mut shards: BTreeMap<u8, Vec<(&BrowserKey, &Browser)>> = BTreeMap::new();
+        let mut shards: BTreeMap<u8, Keeping<'_>> = BTreeMap::new();
         for (key, browser) in &self.browsers {
-            shards.entry(browser.shard).or_default().push((key, browser));
+            let shard = shards.entry(browser.shard).or_default();
+            shard.browsers.push((key, browser));
+        }
+        for (place, shown) in &self.ended.visits {
+            let shard = Shard::of(shown.browser_id.as_bytes()).0;
+            let shard = shards.entry(shard).or_default();
+            shard.ended.visits.push((place, shown));
+        }
+        for shard in shards.values_mut() {
+            shard.ended.kept = self.ended.kept;
         }
         self.durable.save(at, FORMAT, shards);
     }
+}
+
+/// What is kept of a shard.
+#[derive(Default, Serialize)]
+struct Keeping<'a> {
+    browsers: Vec<(&'a BrowserKey, &'a Browser)>,
+    ended: KeepingEnded<'a>,
+}
+
+#[derive(Default, Serialize)]
+struct KeepingEnded<'a> {
+    visits: Vec<(&'a (Tick, [u64; 2]), &'a Shown)>,
+    kept: Tick,
+}
+
+/// The same, restored.
+#[derive(Deserialize)]
+struct Kept {
+    browsers: Vec<(BrowserKey, Browser)>,
+    ended: KeptEnded,
+}
+
+#[derive(Deserialize)]
+struct KeptEnded {
+    visits: Vec<((Tick, [u64; 2]), Shown)>,
+    kept: Tick,
 }
 
 fn boundary(tick: Tick) -> Tick {
@@ -495,7 +637,10 @@ fn add(
         }
     };
     if let (Some(usual), Some(against)) = (view.usual(), view.against) {
-        let counted = view.values.iter().position(|value| matches!(value, Value::Count(_)));
+        let counted = view
+            .values
+            .iter()
+            .position(|value| matches!(value, Value::Count(_)));
         let count = counted.map_or(0, |counted| sums.0[counted]);
         if browser == [0; 2] && count != 0 {
             put(against, Sums::one(usual, count), key.clone());
@@ -538,7 +683,9 @@ fn encode(rows: &Rows) -> Box<[u8]> {
         return Box::default();
     }
     let rows: Vec<_> = rows.iter().collect();
-    postcard::to_allocvec(&rows).expect("rows can be written to memory").into()
+    postcard::to_allocvec(&rows)
+        .expect("rows can be written to memory")
+        .into()
 }
 
 fn decode(bytes: &[u8]) -> Vec<((u16, Key, bool, i64), Sums)> {

@@ -125,43 +125,49 @@ pub fn best<'s>(
         worker_of(shard, partitions, peers) as u64
     });
     type Builder = CapacityContainerBuilder<Vec<Changed>>;
-    rows.inner.unary_frontier::<Builder, _, _, _>(exchange, "Best", move |cap, _| {
-        let mut cap = Some(cap);
-        let mut state = Best::new(views);
-        let mut pending: BTreeMap<Tick, Vec<((u16, Row), isize)>> = BTreeMap::new();
-        move |(input, frontier), output| {
-            // An update's own time may lie behind that of its message.
-            input.for_each(|_, updates| {
-                for (row, tick, diff) in updates.drain(..) {
-                    pending.entry(tick).or_default().push((row, diff));
-                }
-            });
-            let Some(held) = cap.as_mut() else { return };
-            let until = frontier.frontier().first().copied().unwrap_or(u64::MAX);
-            while pending.first_key_value().is_some_and(|(tick, _)| *tick < until) {
-                let Some((tick, changes)) = pending.pop_first() else {
-                    break;
-                };
-                let mut said = Vec::new();
-                state.advance(changes, |view, row, diff| {
-                    said.push(Changed {
-                        view,
-                        tick,
-                        row,
-                        diff,
-                    });
+    rows.inner
+        .unary_frontier::<Builder, _, _, _>(exchange, "Best", move |cap, _| {
+            let mut cap = Some(cap);
+            let mut state = Best::new(views);
+            let mut pending: BTreeMap<Tick, Vec<((u16, Row), isize)>> = BTreeMap::new();
+            move |(input, frontier), output| {
+                // An update's own time may lie behind that of its message.
+                input.for_each(|_, updates| {
+                    for (row, tick, diff) in updates.drain(..) {
+                        pending.entry(tick).or_default().push((row, diff));
+                    }
                 });
-                if !said.is_empty() {
-                    output.session(&held.delayed(&tick)).give_container(&mut said);
+                let Some(held) = cap.as_mut() else { return };
+                let until = frontier.frontier().first().copied().unwrap_or(u64::MAX);
+                while pending
+                    .first_key_value()
+                    .is_some_and(|(tick, _)| *tick < until)
+                {
+                    let Some((tick, changes)) = pending.pop_first() else {
+                        break;
+                    };
+                    let mut said = Vec::new();
+                    state.advance(changes, |view, row, diff| {
+                        said.push(Changed {
+                            view,
+                            tick,
+                            row,
+                            diff,
+                        });
+                    });
+                    if !said.is_empty() {
+                        output
+                            .session(&held.delayed(&tick))
+                            .give_container(&mut said);
+                    }
+                }
+                if until == u64::MAX {
+                    cap = None;
+                } else if until > *held.time() {
+                    held.downgrade(&until);
                 }
             }
-            if until == u64::MAX {
-                cap = None;
-            } else if until > *held.time() {
-                held.downgrade(&until);
-            }
-        }
-    })
+        })
 }
 
 #[cfg(test)]

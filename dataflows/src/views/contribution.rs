@@ -202,11 +202,20 @@ mod tests {
         let p1 = |sums, browser| ("p1".to_owned(), sums, browser);
         let both = [p1([0, 1], true), p1([1, 0], false)];
         assert_eq!(given(&view(), &fact), both);
-        let shown = Fact { effect: "shown", ..fact };
+        let shown = Fact {
+            effect: "shown",
+            ..fact
+        };
         assert_eq!(given(&view(), &shown), both[..1]);
-        let other = Fact { effect: "ordered", ..fact };
+        let other = Fact {
+            effect: "ordered",
+            ..fact
+        };
         assert_eq!(given(&view(), &other), []);
-        let robot = Fact { agent: Agent::Robot, ..fact };
+        let robot = Fact {
+            agent: Agent::Robot,
+            ..fact
+        };
         assert_eq!(given(&view(), &robot), []);
     }
 
@@ -223,11 +232,30 @@ mod tests {
             entity_id: Some(Id::Text("Größe")),
             ..Fact::default()
         };
-        let keys: Vec<String> = given(&view, &fact).into_iter().map(|(key, ..)| key).collect();
-        assert_eq!(keys, ["g Größe", "gr Größe", "grö Größe", "größ Größe", "größe Größe"]);
-        let long = Fact { entity_id: Some(Id::Text("winterschoenen")), ..fact };
+        let keys: Vec<String> = given(&view, &fact)
+            .into_iter()
+            .map(|(key, ..)| key)
+            .collect();
+        assert_eq!(
+            keys,
+            [
+                "g Größe",
+                "gr Größe",
+                "grö Größe",
+                "größ Größe",
+                "größe Größe"
+            ]
+        );
+        let long = Fact {
+            entity_id: Some(Id::Text("winterschoenen")),
+            ..fact
+        };
         assert_eq!(given(&view, &long).len(), PREFIX);
-        let none = Fact { entity_id: None, at: Position::default(), ..fact };
+        let none = Fact {
+            entity_id: None,
+            at: Position::default(),
+            ..fact
+        };
         assert_eq!(given(&view, &none), []);
     }
 

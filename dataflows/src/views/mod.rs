@@ -47,21 +47,36 @@ fn rows<'s>(
     views: Rc<[View]>,
     counted: VecCollection<'s, u64, Counted, Sums>,
 ) -> VecCollection<'s, u64, (u16, Row), isize> {
-    let browsers = counted.clone().inner.flat_map(|((view, key, browser), tick, sums)| {
-        let times: i64 = sums.0.iter().sum();
-        (browser != [0; 2]).then_some(((view, key, browser), tick, times as isize))
-    });
+    let browsers = counted
+        .clone()
+        .inner
+        .flat_map(|((view, key, browser), tick, sums)| {
+            let times: i64 = sums.0.iter().sum();
+            (browser != [0; 2]).then_some(((view, key, browser), tick, times as isize))
+        });
     let place: Vec<usize> = views
         .iter()
-        .map(|view| view.values.iter().position(|v| *v == Value::Browsers).unwrap_or(0))
+        .map(|view| {
+            view.values
+                .iter()
+                .position(|v| *v == Value::Browsers)
+                .unwrap_or(0)
+        })
         .collect();
-    let browsers = browsers.as_collection().distinct().inner.map(move |((view, key, _), tick, n)| {
-        let one = Sums::one(place[usize::from(view)], n as i64);
-        ((view, key), tick, one)
-    });
-    let sums = counted.inner.flat_map(|((view, key, browser), tick, sums)| {
-        (browser == [0; 2]).then_some(((view, key), tick, sums))
-    });
+    let browsers =
+        browsers
+            .as_collection()
+            .distinct()
+            .inner
+            .map(move |((view, key, _), tick, n)| {
+                let one = Sums::one(place[usize::from(view)], n as i64);
+                ((view, key), tick, one)
+            });
+    let sums = counted
+        .inner
+        .flat_map(|((view, key, browser), tick, sums)| {
+            (browser == [0; 2]).then_some(((view, key), tick, sums))
+        });
     let all = sums.as_collection().concat(browsers.as_collection());
     all.count().map(move |((view, key), sums)| {
         let sums = views[usize::from(view)].shown(sums);

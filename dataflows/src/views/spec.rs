@@ -170,7 +170,8 @@ impl View {
     #[must_use]
     pub fn shown(&self, mut sums: Sums) -> Sums {
         if let (Some(n), Some(against)) = (self.usual(), self.against) {
-            let share = i128::from(sums.0[n]) * i128::from(self.window) / i128::from(against.max(1));
+            let share =
+                i128::from(sums.0[n]) * i128::from(self.window) / i128::from(against.max(1));
             sums.0[n] = i64::try_from(share).unwrap_or(i64::MAX);
         }
         sums

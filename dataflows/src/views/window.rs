@@ -179,7 +179,10 @@ pub fn window<'s>(
     let mut output =
         OutputBuilder::<_, CapacityContainerBuilder<Vec<(Counted, u64, Sums)>>>::from(output);
     let mut state = Window::default();
-    durable.restore(FORMAT).into_iter().for_each(|restored| state.restore(restored));
+    durable
+        .restore(FORMAT)
+        .into_iter()
+        .for_each(|restored| state.restore(restored));
     builder.build(move |caps| {
         let mut cap = caps.into_iter().next();
         let mut cuts = Cuts::default();
@@ -198,14 +201,17 @@ pub fn window<'s>(
             if !std::mem::replace(&mut begun, true) {
                 let tick = *held.time();
                 let contents = state.contents().into_iter();
-                output.session(&*held).give_iterator(contents.map(|(row, sums)| (row, tick, sums)));
+                output
+                    .session(&*held)
+                    .give_iterator(contents.map(|(row, sums)| (row, tick, sums)));
             }
             loop {
                 let cut = cuts.first().filter(|cut| *cut <= until);
                 let limit = cut.unwrap_or(until);
                 // What was found in the step that ends at a tick is an effect before it.
                 while found.first_key_value().is_some_and(|(at, _)| *at <= limit) {
-                    for Contribution { place, sums, .. } in found.pop_first().unwrap_or_default().1 {
+                    for Contribution { place, sums, .. } in found.pop_first().unwrap_or_default().1
+                    {
                         state.add(place, sums);
                     }
                 }
