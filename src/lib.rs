@@ -16,6 +16,7 @@ pub mod observe;
 pub mod progress;
 pub mod recovery;
 pub mod run;
+pub mod serve;
 pub mod show;
 pub mod sink;
 pub mod snapshot;
