@@ -38,8 +38,8 @@ impl What {
     /// Something that can be done to so many processes.
     pub fn some(random: &mut Random, processes: usize, kafka: bool) -> What {
         match random.below(if kafka { 18 } else { 16 }) {
+            0 | 1 if processes > 1 => What::KillOne,
             0..=2 => What::KillAll,
-            3 if processes > 1 => What::KillOne,
             3..=9 => What::Crash(random.of(crash::POINTS)),
             10..=12 => What::Torn(random.of(crash::WRITES)),
             13 => What::FullDisk,
@@ -54,21 +54,21 @@ impl What {
     pub fn crash_point(self, random: &mut Random) -> Option<String> {
         match self {
             What::Crash(point) => {
-                let often = [
-                    "journal-entry",
-                    "journal-sync",
-                    "topics-commit",
-                    "topics-committed",
-                ];
-                let most = if often.contains(&point) { 60 } else { 3 };
+                // So often does a job come to it within a few seconds.
+                let most = match point {
+                    "journal-entry" | "journal-sync" => 30,
+                    "topics-commit" | "topics-committed" => 30,
+                    "version" | "versions-between" => 1,
+                    _ => 3,
+                };
                 Some(format!("{point}:{}", 1 + random.below(most)))
             }
             What::Torn(write) => {
                 let most = match write {
-                    "torn-entry" | "torn-frame" => 60,
-                    "torn-page" => 2_000,
-                    "torn-block" => 6,
-                    _ => 20,
+                    "torn-entry" | "torn-frame" => 30,
+                    "torn-page" => 600,
+                    "torn-block" => 2,
+                    _ => 10,
                 };
                 let (n, percent) = (1 + random.below(most), random.below(100));
                 Some(format!("{write}:{n}:{percent}"))
