@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::broker::Broker;
+use crate::disk::Disk;
 use crate::traffic::{LIMITS, PARTITIONS};
 
 /// How long a process may take for anything.
@@ -20,6 +21,8 @@ pub struct Place {
     keep: bool,
     /// The broker, with Kafka.
     pub broker: Option<Broker>,
+    /// What the job writes to, where a disk of its own can be had.
+    pub disk: Option<Disk>,
 }
 
 impl Place {
@@ -43,7 +46,14 @@ impl Place {
         } else {
             None
         };
-        let place = Place { dir, keep, broker };
+        let disk = Disk::mount(&dir.join("disk"));
+        let disk = disk.inspect_err(|why| eprintln!("SKIPPED: torture: full disks: {why}"));
+        let place = Place {
+            dir,
+            keep,
+            broker,
+            disk: disk.ok(),
+        };
         std::fs::write(place.path("job.toml"), place.job()).unwrap();
         if keep {
             eprintln!("torture: everything is kept in {}", place.dir.display());
@@ -63,10 +73,11 @@ impl Place {
 
     fn job(&self) -> String {
         let path = |name: &str| self.path(name).display().to_string();
+        let written = |name: &str| path(&format!("disk/{name}"));
         let (source, outputs, kafka) = match self.bootstrap() {
             None => (
                 format!("log = '{}'", path("log")),
-                format!("log = '{}'", path("topics")),
+                format!("log = '{}'", written("topics")),
                 "",
             ),
             Some(bootstrap) => (
@@ -75,7 +86,7 @@ impl Place {
                 "[kafka]\n'transaction.timeout.ms' = '6000'\n",
             ),
         };
-        let (schemas, files, state) = (path("schemas"), path("files"), path("state"));
+        let (schemas, files, state) = (path("schemas"), written("files"), written("state"));
         format!(
             "name = 'shop'\n[source]\n{source}\nfollow = true\n[schemas]\nstore = '{schemas}'\n\
              [visits]\ninactivity = '{} ms'\nmax_length = '{} ms'\nmax_size = {}\nmax_delay = '{} ms'\n\
@@ -91,8 +102,9 @@ impl Place {
         )
     }
 
-    /// Says what processes have said, when something is wrong.
-    pub fn tell(&self, running: &Running) {
+    /// Says what processes have said, when something is wrong, and leaves everything where it is.
+    pub fn tell(&mut self, running: &Running) {
+        self.keep = true;
         for said in running.said() {
             eprintln!("torture: a process said:\n{said}");
         }
@@ -102,7 +114,11 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if !self.keep && !std::thread::panicking() {
+        if self.keep || std::thread::panicking() {
+            // Somebody wants to look at it.
+            self.disk.take().map(std::mem::forget);
+        } else {
+            self.disk = None;
             let _ = std::fs::remove_dir_all(&self.dir);
         }
     }
@@ -143,9 +159,9 @@ impl Running {
         settings: &[&str],
     ) -> Running {
         let root = if place.bootstrap().is_some() {
-            place.path("files")
+            place.path("disk/files")
         } else {
-            place.path("topics")
+            place.path("disk/topics")
         };
         let status = root.join(".status/shop-0.json");
         let before = committed(&status);
