@@ -32,6 +32,14 @@ pub enum KafkaError {
         /// Its name.
         property: String,
     },
+    /// A property asks for OAUTHBEARER, which this program was built without.
+    #[error(
+        "Kafka property {property:?}: this program was built without OAUTHBEARER; expected one that was built with `--features oauthbearer`"
+    )]
+    NeedsOauthbearer {
+        /// Its name.
+        property: String,
+    },
     /// The value of a property lies in a file or in the environment, and is not there.
     #[error("Kafka property {property:?}: cannot read {from}: {reason}")]
     Reference {

@@ -25,6 +25,7 @@ mod reader;
 mod record;
 mod settled;
 mod tail;
+mod tls;
 mod transactions;
 mod watch;
 mod watched;
