@@ -8,6 +8,8 @@ mod broker;
 mod cluster;
 #[path = "kafka/connecting.rs"]
 mod connecting;
+#[path = "kafka/failover.rs"]
+mod failover;
 #[path = "kafka/reading.rs"]
 mod reading;
 #[cfg(feature = "tls")]
