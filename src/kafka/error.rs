@@ -108,6 +108,18 @@ pub enum KafkaError {
         /// The topic.
         topic: String,
     },
+    /// Another topic has taken the name of the one that is read.
+    #[error(
+        "topic {topic:?} was deleted and created anew: its ID is {is}, expected {was}; the offsets up to which it was read are those of a topic that is gone"
+    )]
+    TopicAnew {
+        /// The topic.
+        topic: String,
+        /// The ID of the one that was read.
+        was: String,
+        /// The ID of the one that is there.
+        is: String,
+    },
     /// Records that are still to be read are no longer there.
     #[error(
         "topic {topic:?}, partition {partition}: offset {wanted} is gone: the earliest is {earliest}, so {lost} offsets are lost"

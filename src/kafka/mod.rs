@@ -17,6 +17,7 @@ mod consumer;
 mod context;
 mod error;
 mod fence;
+mod identity;
 mod offsets;
 mod patience;
 mod producer;

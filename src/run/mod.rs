@@ -482,7 +482,14 @@ pub fn run(
         let Some(dir) = &job.state.dir else {
             return Ok(0);
         };
-        let began = Recovery::start(&job, dir, workers, count, accept_other_rules)?;
+        let began = Recovery::start(
+            &job,
+            dir,
+            input.topic_id(),
+            workers,
+            count,
+            accept_other_rules,
+        )?;
         let incarnation = began.incarnation();
         recovery = Some(began);
         Ok(incarnation)

@@ -129,9 +129,11 @@ fn when_a_leader_and_then_a_coordinator_dies_everything_is_read_and_written_once
         let killed = committed.load(Ordering::Relaxed);
         read_up_to(reader, killed + SOME, &mut seen);
         assert!(!writing.is_finished());
-        cluster.run("restart", &broker);
-        cast.whole(TOPIC, 0);
-        (0..4).for_each(|partition| cast.whole("__transaction_state", partition));
+        if role == "leader" {
+            cluster.run("restart", &broker);
+            cast.whole(TOPIC, 0);
+            (0..4).for_each(|partition| cast.whole("__transaction_state", partition));
+        }
     }
     enough.store(true, Ordering::Relaxed);
     writing.join().unwrap();
