@@ -36,16 +36,20 @@ pub struct Options {
     /// The ID of the topic whose offsets these are, as [`describe`](super::describe) says it; another
     /// topic of the same name is not read.
     pub topic_id: Option<String>,
+    /// Whether records are shown with their headers. A job needs none, and they cost.
+    pub headers: bool,
 }
 
 impl Default for Options {
-    /// 4 MiB a partition, a question every 250 ms, nobody to wake, whichever topic has the name.
+    /// 4 MiB a partition, a question every 250 ms, nobody to wake, whichever topic has the name, no
+    /// headers.
     fn default() -> Options {
         Options {
             queue_bytes_per_partition: 4 << 20,
             ask_every: Duration::from_millis(250),
             wake: None,
             topic_id: None,
+            headers: false,
         }
     }
 }
@@ -150,7 +154,12 @@ impl Consumer {
                 queue.set_nonempty_callback(move || wake());
             }
             self.watch.add(watched.clone());
-            readers.push(Reader::new(queue, self.consumer.clone(), watched));
+            readers.push(Reader::new(
+                queue,
+                self.consumer.clone(),
+                watched,
+                self.options.headers,
+            ));
         }
         self.consumer
             .incremental_assign(&assigned)

@@ -40,5 +40,5 @@ pub use fence::fence;
 pub use offsets::{Place, offsets};
 pub use patience::Patience;
 pub use progress::{Done, Progresses, read_progress};
-pub use reader::{Reader, Record, Silence};
+pub use reader::{Reader, Record, RecordHeader, Silence};
 pub use transactions::Transactions;

@@ -7,7 +7,7 @@
 mod connect;
 mod dataflow;
 mod failure;
-mod input;
+pub mod input;
 mod journaling;
 mod measurements;
 pub mod metrics;
