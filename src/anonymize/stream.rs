@@ -115,7 +115,8 @@ impl<'a> Twin<'a> {
         let readers = readers
             .collect::<Result<_, _>>()
             .map_err(|error| match error {
-                crate::log::LogError::OffsetRange { .. } => {
+                crate::log::LogError::OffsetGone { .. }
+                | crate::log::LogError::OffsetBeyond { .. } => {
                     other_source(&topic, &twin, error.to_string())
                 }
                 error => error.into(),

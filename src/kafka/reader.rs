@@ -8,7 +8,7 @@ use std::time::Duration;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError as Native;
-use rdkafka::message::{Message, Timestamp};
+use rdkafka::message::{Header, Headers, Message, Timestamp};
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
@@ -29,7 +29,12 @@ pub struct Record<'a> {
     pub key: Option<&'a [u8]>,
     /// Its value, if it has one.
     pub value: Option<&'a [u8]>,
+    /// Its headers, in their order, if they were [asked for](super::Options::headers).
+    pub headers: &'a [RecordHeader],
 }
+
+/// A header of a record: its name, and its value if it has one.
+pub type RecordHeader = (String, Option<Vec<u8>>);
 
 /// How long nobody has answered for a partition, and what was last said about that.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +55,8 @@ pub struct Reader {
     watched: Arc<Watched>,
     held: Option<Held>,
     bytes: Vec<u8>,
+    /// The headers of the record that is held, if anybody wants them.
+    headers: Option<Vec<RecordHeader>>,
     /// The offset of what comes next.
     next: i64,
     /// Everything fetched was taken, and what lies behind may be marks of transactions.
@@ -69,6 +76,7 @@ impl Reader {
         queue: PartitionQueue<Context>,
         consumer: Arc<BaseConsumer<Context>>,
         watched: Arc<Watched>,
+        headers: bool,
     ) -> Reader {
         let next = watched.read();
         Reader {
@@ -77,6 +85,7 @@ impl Reader {
             watched,
             held: None,
             bytes: Vec::new(),
+            headers: headers.then(Vec::new),
             next,
             at_end: false,
         }
@@ -95,6 +104,7 @@ impl Reader {
             self.poll()?;
         }
         let bytes = &self.bytes;
+        let headers = self.headers.as_deref().unwrap_or_default();
         Ok(self.held.as_ref().map(|held| {
             let (key, value) = bytes.split_at(held.key.unwrap_or(0));
             Record {
@@ -103,6 +113,7 @@ impl Reader {
                 appended: matches!(held.time, Timestamp::LogAppendTime(_)),
                 key: held.key.map(|_| key),
                 value: held.value.then_some(value),
+                headers,
             }
         }))
     }
@@ -161,6 +172,17 @@ impl Reader {
                     let key = message.key().inspect(|key| self.bytes.extend(*key));
                     let value = message.payload();
                     self.bytes.extend(value.unwrap_or_default());
+                    if let Some(headers) = &mut self.headers {
+                        headers.clear();
+                        let found = message
+                            .headers()
+                            .into_iter()
+                            .flat_map(|headers| headers.iter());
+                        let own = |header: Header<'_, &[u8]>| {
+                            (header.key.to_owned(), header.value.map(<[u8]>::to_vec))
+                        };
+                        headers.extend(found.map(own));
+                    }
                     self.held = Some(Held {
                         offset,
                         time: message.timestamp(),

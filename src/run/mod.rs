@@ -9,7 +9,7 @@ mod connect;
 mod dataflow;
 mod failure;
 mod fragments;
-mod input;
+pub mod input;
 mod journaling;
 mod measurements;
 pub mod metrics;
@@ -495,7 +495,14 @@ pub fn run(
         let Some(dir) = &job.state.dir else {
             return Ok(0);
         };
-        let began = Recovery::start(&job, dir, workers, count, accept_other_rules)?;
+        let began = Recovery::start(
+            &job,
+            dir,
+            input.topic_id(),
+            workers,
+            count,
+            accept_other_rules,
+        )?;
         let incarnation = began.incarnation();
         recovery = Some(began);
         Ok(incarnation)

@@ -60,13 +60,14 @@ pub fn table_sink(table: usize) -> String {
 }
 
 impl Recovery {
-    /// Starts the job, on its first process.
+    /// Starts the job, on its first process; `topic` is the ID of the topic that it reads.
     ///
     /// # Errors
     /// Whatever is wrong, each with what to do.
     pub fn start(
         job: &Job,
         dir: &Path,
+        topic: Option<String>,
         workers: usize,
         processes: usize,
         accept_other_rules: bool,
@@ -80,6 +81,7 @@ impl Recovery {
             workers,
             processes,
             inputs: inputs(job)?,
+            topic,
             producers: producers(job, workers),
             at: wall::now(),
         };
