@@ -30,16 +30,20 @@ pub struct Options {
     pub queue_bytes_per_partition: usize,
     /// How often the brokers are asked where the partitions end.
     pub ask_every: Duration,
+    /// Whether [`Record::tick`](super::Record::tick) is looked for, which costs a look at the headers
+    /// of each record.
+    pub ticks: bool,
     /// Called when records have come to a partition that had none, and when one has failed.
     pub wake: Option<Wake>,
 }
 
 impl Default for Options {
-    /// 4 MiB a partition, a question every 250 ms, nobody to wake.
+    /// 4 MiB a partition, a question every 250 ms, no ticks, nobody to wake.
     fn default() -> Options {
         Options {
             queue_bytes_per_partition: 4 << 20,
             ask_every: Duration::from_millis(250),
+            ticks: false,
             wake: None,
         }
     }
@@ -138,7 +142,12 @@ impl Consumer {
                 queue.set_nonempty_callback(move || wake());
             }
             self.watch.add(watched.clone());
-            readers.push(Reader::new(queue, self.consumer.clone(), watched));
+            readers.push(Reader::new(
+                queue,
+                self.consumer.clone(),
+                watched,
+                self.options.ticks,
+            ));
         }
         self.consumer
             .incremental_assign(&assigned)
