@@ -423,11 +423,17 @@ fn needs(job: &Job) -> Result<(Schema, Overrides, Enrichment), RunError> {
 }
 
 /// Checks what a job's files say, as far as a run would refuse them: its schema, the roles and the
-/// privacy of its fields, the lists and databases of its enrichment. Creates nothing.
+/// privacy of its fields, the lists and databases of its enrichment, the properties of its Kafka.
+/// Creates nothing, and asks no broker.
 ///
 /// # Errors
 /// The first that is wrong.
 pub fn check(job: &Job) -> Result<(), RunError> {
+    let brokers = [&job.source.kafka, &job.outputs.kafka];
+    for brokers in brokers.into_iter().flatten() {
+        let checked = outputs::with_brokers(job, brokers).check();
+        checked.map_err(|error| RunError::Sink(SinkError::Kafka(error)))?;
+    }
     needs(job).map(drop)
 }
 
