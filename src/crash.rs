@@ -19,6 +19,9 @@ pub const POINTS: &[&str] = &[
     "manifest-put",
 ];
 
+/// Those of the twin of a topic in Kafka, in the order in which a batch meets them.
+pub const TWIN_POINTS: &[&str] = &["twin-commit", "twin-committed"];
+
 struct Armed {
     name: String,
     left: AtomicU64,

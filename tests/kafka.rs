@@ -10,5 +10,7 @@ mod connecting;
 mod reading;
 #[path = "kafka/topics.rs"]
 mod topics;
+#[path = "kafka/twins.rs"]
+mod twins;
 #[path = "kafka/writing.rs"]
 mod writing;
