@@ -30,6 +30,9 @@ pub const WRITES: &[&str] = &[
     "torn-file",
 ];
 
+/// Those of the twin of a topic in Kafka, in the order in which a batch meets them.
+pub const TWIN_POINTS: &[&str] = &["twin-commit", "twin-committed"];
+
 struct Armed {
     name: String,
     left: AtomicU64,

@@ -129,6 +129,10 @@ fn anonymize(args: &cli::Anonymize) -> anyhow::Result<()> {
         let twins = visitflow::anonymize::TOPICS.map(|(_, twin)| twin);
         println!("topics: {} in {}", twins.join(", "), log.display());
     }
+    if let Some(brokers) = &job.outputs.kafka {
+        let twins = visitflow::anonymize::TOPICS.map(|(_, twin)| job.kafka_topic(twin));
+        println!("topics: {} in Kafka at {brokers}", twins.join(", "));
+    }
     Ok(())
 }
 

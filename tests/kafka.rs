@@ -20,5 +20,7 @@ mod tls;
 mod tokens;
 #[path = "kafka/topics.rs"]
 mod topics;
+#[path = "kafka/twins.rs"]
+mod twins;
 #[path = "kafka/writing.rs"]
 mod writing;

@@ -31,6 +31,9 @@ pub struct Options {
     pub queue_bytes_per_partition: usize,
     /// How often the brokers are asked where the partitions end.
     pub ask_every: Duration,
+    /// Whether [`Record::tick`](super::Record::tick) is looked for, which costs a look at the headers
+    /// of each record.
+    pub ticks: bool,
     /// Called when records have come to a partition that had none, and when one has failed.
     pub wake: Option<Wake>,
     /// The ID of the topic whose offsets these are, as [`describe`](super::describe) says it; another
@@ -41,12 +44,13 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// 4 MiB a partition, a question every 250 ms, nobody to wake, whichever topic has the name, no
-    /// headers.
+    /// 4 MiB a partition, a question every 250 ms, no ticks, nobody to wake, whichever topic has the
+    /// name, no headers.
     fn default() -> Options {
         Options {
             queue_bytes_per_partition: 4 << 20,
             ask_every: Duration::from_millis(250),
+            ticks: false,
             wake: None,
             topic_id: None,
             headers: false,
@@ -159,6 +163,7 @@ impl Consumer {
                 self.consumer.clone(),
                 watched,
                 self.options.headers,
+                self.options.ticks,
             ));
         }
         self.consumer

@@ -294,6 +294,7 @@ fn is_refusal(code: Code) -> bool {
             | Code::InvalidTransactionTimeout
             | Code::InvalidTopic
             | Code::InvalidRecord
+            | Code::InvalidTimestamp
             | Code::InvalidConfig
             | Code::InvalidPartitions
             | Code::InvalidRequest

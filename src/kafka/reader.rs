@@ -8,7 +8,7 @@ use std::time::Duration;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError as Native;
-use rdkafka::message::{Header, Headers, Message, Timestamp};
+use rdkafka::message::{BorrowedMessage, Header, Headers, Message, Timestamp};
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
@@ -25,6 +25,8 @@ pub struct Record<'a> {
     pub log_time: i64,
     /// Whether a broker has set that time when it took the record.
     pub appended: bool,
+    /// The tick that its header `tick` says, if [`Options::ticks`](super::Options::ticks) asks for it.
+    pub tick: Option<u64>,
     /// Its key, if it has one.
     pub key: Option<&'a [u8]>,
     /// Its value, if it has one.
@@ -61,12 +63,16 @@ pub struct Reader {
     next: i64,
     /// Everything fetched was taken, and what lies behind may be marks of transactions.
     at_end: bool,
+    /// Everything that was decided when it last asked was taken.
+    drained: bool,
+    ticks: bool,
 }
 
 /// A record whose bytes are in the buffer, the key first.
 struct Held {
     offset: i64,
     time: Timestamp,
+    tick: Option<u64>,
     key: Option<usize>,
     value: bool,
 }
@@ -77,6 +83,7 @@ impl Reader {
         consumer: Arc<BaseConsumer<Context>>,
         watched: Arc<Watched>,
         headers: bool,
+        ticks: bool,
     ) -> Reader {
         let next = watched.read();
         Reader {
@@ -88,6 +95,8 @@ impl Reader {
             headers: headers.then(Vec::new),
             next,
             at_end: false,
+            drained: false,
+            ticks,
         }
     }
 
@@ -111,6 +120,7 @@ impl Reader {
                 offset: held.offset,
                 log_time: held.time.to_millis().unwrap_or(-1),
                 appended: matches!(held.time, Timestamp::LogAppendTime(_)),
+                tick: held.tick,
                 key: held.key.map(|_| key),
                 value: held.value.then_some(value),
                 headers,
@@ -130,6 +140,13 @@ impl Reader {
     /// nothing. It passes marks of transactions, which are no records.
     pub fn offset(&self) -> i64 {
         self.next
+    }
+
+    /// Whether [`peek`](Reader::peek), when it last had nothing, was at the end of what was decided
+    /// then. In a partition whose transactions follow one another, whatever was read up to there is
+    /// whole transactions: no part of one is still to come.
+    pub fn drained(&self) -> bool {
+        self.drained && self.held.is_none()
     }
 
     /// When the last question was *sent*, in milliseconds since 1970 by this host's clock, to
@@ -167,7 +184,7 @@ impl Reader {
                     if offset < self.next {
                         continue;
                     }
-                    self.at_end = false;
+                    (self.at_end, self.drained) = (false, false);
                     self.bytes.clear();
                     let key = message.key().inspect(|key| self.bytes.extend(*key));
                     let value = message.payload();
@@ -186,12 +203,13 @@ impl Reader {
                     self.held = Some(Held {
                         offset,
                         time: message.timestamp(),
+                        tick: self.ticks.then(|| tick_of(&message)).flatten(),
                         key: key.map(<[u8]>::len),
                         value: value.is_some(),
                     });
                     return Ok(());
                 }
-                Some(Err(Native::PartitionEOF(_))) => self.at_end = true,
+                Some(Err(Native::PartitionEOF(_))) => (self.at_end, self.drained) = (true, true),
                 Some(Err(error)) => self.take_error(&error),
                 None => {
                     self.pass_marks();
@@ -264,4 +282,12 @@ impl Reader {
             }
         }
     }
+}
+
+/// What the header `tick` says, if there is one that says a tick.
+fn tick_of(message: &BorrowedMessage<'_>) -> Option<u64> {
+    let headers = message.headers()?;
+    let mut all = headers.iter();
+    let digits = all.find(|header| header.key == "tick")?.value?;
+    str::from_utf8(digits).ok()?.parse().ok()
 }

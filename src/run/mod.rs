@@ -277,6 +277,8 @@ pub struct Handle {
     pub processes: usize,
     /// Where metrics are served, if they are.
     pub address: Option<SocketAddr>,
+    /// What readers are shown, and ask, if there are views or an address to serve them at.
+    pub served: Option<Arc<Served>>,
     asked: Arc<AtomicBool>,
     ended: Arc<AtomicBool>,
 }
@@ -298,6 +300,9 @@ impl Handle {
         self.asked.load(Ordering::Relaxed)
     }
 }
+
+/// How far back views can be read, in ms.
+const HISTORY: u64 = 300_000;
 
 /// Everything that workers share.
 struct Shared {
@@ -321,7 +326,7 @@ struct Shared {
     /// What the job goes on from, if it can.
     durable: Option<Durable>,
     /// What readers over HTTP are shown, and ask, if there are any.
-    served: Option<Served>,
+    served: Option<Arc<Served>>,
 }
 
 impl Shared {
@@ -436,11 +441,17 @@ fn needs(job: &Job) -> Result<(Schema, Overrides, Enrichment), RunError> {
 }
 
 /// Checks what a job's files say, as far as a run would refuse them: its schema, the roles and the
-/// privacy of its fields, the lists and databases of its enrichment. Creates nothing.
+/// privacy of its fields, the lists and databases of its enrichment, the properties of its Kafka.
+/// Creates nothing, and asks no broker.
 ///
 /// # Errors
 /// The first that is wrong.
 pub fn check(job: &Job) -> Result<(), RunError> {
+    let brokers = [&job.source.kafka, &job.outputs.kafka];
+    for brokers in brokers.into_iter().flatten() {
+        let checked = outputs::with_brokers(job, brokers).check();
+        checked.map_err(|error| RunError::Sink(SinkError::Kafka(error)))?;
+    }
     needs(job).map(drop)
 }
 
@@ -551,6 +562,7 @@ pub fn run(
         start: format!("{:032x}", disk::fresh()).into(),
         processes: count,
         address,
+        served: (!job.views.is_empty()).then(|| Arc::new(Served::new(job.views.clone(), HISTORY))),
         asked: Arc::default(),
         ended: Arc::default(),
     };
@@ -570,7 +582,7 @@ pub fn run(
         step_records,
         shares: count > 1,
         durable,
-        served: None,
+        served: handle.served.clone(),
         job,
     });
     let status = status::Writer::start(&shared.job, process, handle.clone(), shared.rules)?;

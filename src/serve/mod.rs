@@ -12,6 +12,8 @@ pub mod question;
 
 use std::sync::Arc;
 
+use visitflow_dataflows::views::View;
+
 pub use board::Board;
 pub use desk::Desk;
 pub use holds::Holds;
@@ -27,4 +29,22 @@ pub struct Served {
     pub desk: Arc<Desk>,
     /// The versions of the tables, and who holds on to which.
     pub holds: Arc<Holds>,
+}
+
+/// The most questions that may wait for their answers.
+const QUESTIONS: usize = 256;
+/// How many orders are kept for readers.
+const ORDERS: usize = 200;
+
+impl Served {
+    /// For these views, of which so many ms are kept.
+    #[must_use]
+    pub fn new(views: Vec<View>, history: u64) -> Served {
+        Served {
+            board: Arc::new(Board::new(views, history)),
+            orders: Arc::new(Orders::new(ORDERS)),
+            desk: Arc::new(Desk::new(QUESTIONS)),
+            holds: Arc::default(),
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use differential_dataflow::difference::Semigroup;
 
 use super::story::Story;
-use crate::attribution::{Attributed, chains};
+use crate::attribution::{Attributed, Settings, chains};
 use crate::fact::{Agent, Fact};
 use crate::views::{Field, Key, Of, Sums, Value, View, hour, minute};
 
@@ -13,7 +13,12 @@ use crate::views::{Field, Key, Of, Sums, Value, View, hour, minute};
 pub type Rows = BTreeMap<(u16, Key, bool, i64), Sums>;
 
 /// What a visit adds to all views of visits.
-pub fn rows(views: &[View], story: &Story<'_>, attributed: &Attributed) -> Rows {
+pub fn rows(
+    views: &[View],
+    story: &Story<'_>,
+    attributed: &Attributed,
+    settings: &Settings,
+) -> Rows {
     let mut rows = Rows::new();
     let mut led = None;
     for (n, view) in views.iter().enumerate() {
@@ -68,7 +73,10 @@ pub fn rows(views: &[View], story: &Story<'_>, attributed: &Attributed) -> Rows 
                 }
             }
             Of::Chains => {
-                for (of, led) in led.get_or_insert_with(|| chains(story.facts)).iter() {
+                for (of, led) in led
+                    .get_or_insert_with(|| chains(story.facts, settings))
+                    .iter()
+                {
                     let reason = of.reason.as_deref().unwrap_or_default();
                     if !view.takes_chain(&of.entity, reason, of.variant.as_deref()) {
                         continue;

@@ -207,7 +207,7 @@ impl Stories {
             Some(_) => attribution::orders(story.facts, &[], &self.settings.attribution),
             None => Attributed::default(),
         };
-        let rows = rows(&self.views, story, &attributed);
+        let rows = rows(&self.views, story, &attributed, &self.settings.attribution);
         let rows = self.say_rows(at, key, &told.rows, rows);
         let mut orders = Vec::with_capacity(attributed.orders.len());
         for order in attributed.orders {
