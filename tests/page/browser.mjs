@@ -28,8 +28,8 @@ export async function look(browser, url, options) {
 
 /** Scrolls through the page, as a reader would: only what is in sight is asked for. */
 export async function readThrough(page, pause = 900) {
-  const height = await page.evaluate(() => document.documentElement.scrollHeight);
-  for (let y = 0; y < height; y += 500) {
+  // It grows while it is read.
+  for (let y = 0; y < (await page.evaluate(() => document.documentElement.scrollHeight)); y += 500) {
     await page.evaluate(to => scrollTo(0, to), y);
     await page.waitForTimeout(pause);
   }

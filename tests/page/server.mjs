@@ -15,7 +15,7 @@ export async function serve({ port = 0, hostile = false, history = 0, without = 
   const shop = new Shop({ hostile });
   const streams = new Set();
   const sockets = new Set();
-  const connections = { most: 0 };
+  const connections = { most: 0, get now() { return streams.size; } };
   let refusing = false;
 
   const problem = (response, status, detail) => {
@@ -69,16 +69,13 @@ export async function serve({ port = 0, hostile = false, history = 0, without = 
     '/progress/changes': (_, response) => {
       stream(response, { progress: true });
       const now = Date.now();
-      const { counts } = shop;
-      const open = shop.open;
-      for (; history > 0; history--) {
-        const ago = history;
-        const rate = 400 + 90 * Math.sin(ago / 40) + 60 * Math.sin(ago / 7.3) + ((ago * 7_919) % 61);
-        counts.was = (counts.was ?? counts.read - history * 430) + Math.round(rate);
-        const then = { ...shop.progress(now - ago * 1_000), open: open - Math.round(90 * Math.sin(ago / 95) + 0.12 * ago), counts: { ...counts, read: counts.was } };
-        send(response, 'progress', then);
+      const rate = ago => Math.round(430 + 90 * Math.sin(ago / 40) + 60 * Math.sin(ago / 7.3) + ((ago * 7_919) % 61));
+      let read = shop.counts.read;
+      for (let ago = 1; ago <= history; ago++) read -= rate(ago);
+      for (; history > 0; read += rate(history--)) {
+        const open = shop.open - Math.round(90 * Math.sin(history / 95) + 0.12 * history);
+        send(response, 'progress', { ...shop.progress(now - history * 1_000), open, counts: { ...shop.counts, read } });
       }
-      delete counts.was;
       send(response, 'progress', shop.progress());
     },
     '/why': (_, response) => response.end('shop: running\n'),

@@ -1,7 +1,7 @@
 // How far visits come, and what is put before people: a funnel with the rates between its steps, and rates with their
 // intervals for banners, recommendations and the arms of experiments.
 
-import { at, choice, el, keep, say, soon } from './draw.js';
+import { at, choice, el, keep, say, soon, windowed } from './draw.js';
 import { question } from './wire.js';
 import { ceiling, money, number, percent, span, wilson } from './words.js';
 import { named } from './popular.js';
@@ -33,7 +33,7 @@ function drawFunnel(answer) {
   const steps = answer.rows.map(step).sort((a, b) => a.number - b.number);
   const first = steps[0]?.count ?? 0;
   const share = each => (first ? each.count / first : 0);
-  at('funnel').querySelector('[data-window]').textContent = span(answer.window);
+  windowed('funnel', span(answer.window));
   keep(at('funnel-rows'), steps, each => `${each.number} ${each.words}`, () =>
     el('li', {},
       el('span', { class: 'funnel-rate' }, el('i', { 'aria-hidden': 'true' }), el('span')),
@@ -72,7 +72,7 @@ function drawKind(item, answer) {
   const rows = answer.rows.map(row => ({ row, label: named(row, answer.key), range: wilson(row[outcome], row.shown) }));
   const top = Math.min(1, ceiling(Math.max(0.001, ...rows.map(each => each.range?.[1] ?? 0))));
   keep(scale, [0, 0.5, 1], part => part, () => el('span'), (tick, part) => {
-    say(tick, part === 0 ? '0' : `${Number((top * part * 100).toPrecision(2))} %`);
+    say(tick, part === 0 ? '0' : `${Number((top * part * 100).toPrecision(2))}\u00a0%`);
     tick.style.left = `${part * 100}%`;
   });
   keep(list, rows, each => each.label, () =>
@@ -84,8 +84,8 @@ function drawKind(item, answer) {
     say(words, label);
     words.title = label;
     say(value, percent(row[outcome], row.shown));
-    const between = range ? `between ${percent(range[0], 1)} and ${percent(range[1], 1)}; ` : '';
-    const earned = row.shown > 0 ? `, ${money((1_000 * row.revenue) / row.shown)} in 1,000 showings` : '';
+    const between = range ? `${percent(range[0], 1)} to ${percent(range[1], 1)}, ` : '';
+    const earned = row.shown > 0 ? `; ${money((1_000 * row.revenue) / row.shown)} a thousand` : '';
     say(note, `${between}${number(row[outcome])} of ${number(row.shown)}${earned}`);
     const [bar, dot] = whisker.children;
     whisker.hidden = !range;

@@ -124,3 +124,11 @@ export function choice(fieldset, name, choices, chosen) {
   });
   chosen(choices[0][0]);
 }
+
+/** Says beside a view how far back it looks: after a heading, or as a sentence of its own. */
+export function windowed(name, words) {
+  for (const place of document.querySelectorAll(`[data-window="${name}"]`)) {
+    const alone = words && place.closest('.deck');
+    say(place, alone ? `${words[0].toUpperCase()}${words.slice(1)}.` : words);
+  }
+}

@@ -6,7 +6,6 @@ import { brief, ceiling, clock, duration, number } from './words.js';
 
 const MINUTES = 10;
 const POINTS = MINUTES * 60;
-const HEIGHT = 132;
 const LEFT = 44;
 const BOTTOM = 20;
 
@@ -69,6 +68,7 @@ function drawChart({ id, value, kind, words }) {
   const place = at(`${id}-chart`);
   const width = place.clientWidth;
   if (width < 80 || points.length === 0) return;
+  const height = place.clientHeight;
   const end = points.at(-1).wall;
   const past = end - points[0].wall;
   const minutes = [1, 2, 5, MINUTES].find(each => past <= each * 60_000) ?? MINUTES;
@@ -82,7 +82,7 @@ function drawChart({ id, value, kind, words }) {
   const cut = kind === 'rate' && usual > 0 && peak > usual * 4;
   const top = ceiling(cut ? usual * 2 : peak);
   const x = wall => LEFT + ((wall - begin) / (end - begin)) * (width - LEFT - 6);
-  const y = n => 8 + (1 - Math.min(n, top) / top) * (HEIGHT - BOTTOM - 8);
+  const y = n => 8 + (1 - Math.min(n, top) / top) * (height - BOTTOM - 8);
   const floor = y(0);
 
   const grid = [0, 0.5, 1].map(part => [
@@ -95,7 +95,7 @@ function drawChart({ id, value, kind, words }) {
   for (let n = 0; n * step * room < minutes * 60_000; n++) {
     const ago = n * step * room;
     const text = ago === 0 ? 'now' : `${duration(ago)}`;
-    ticks.push(svg('text', { x: x(end - ago), y: HEIGHT - 4, class: ago ? 'tick-x' : 'tick-x last' }, text));
+    ticks.push(svg('text', { x: x(end - ago), y: height - 4, class: ago ? 'tick-x' : 'tick-x last' }, text));
   }
 
   // Runs without a gap, each a path of its own.
@@ -118,7 +118,7 @@ function drawChart({ id, value, kind, words }) {
       ]
     : [];
   place.replaceChildren(
-    svg('svg', { width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, 'aria-hidden': 'true' }, ...grid.flat(), ...ticks, ...paths, ...marks),
+    svg('svg', { width, height: height, viewBox: `0 0 ${width} ${height}`, 'aria-hidden': 'true' }, ...grid.flat(), ...ticks, ...paths, ...marks),
   );
   place.scale = { begin, end, width };
   const peaked = cut ? `; peak of ${number(peak)} cut off` : `; peak ${number(peak)}`;

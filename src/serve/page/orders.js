@@ -1,12 +1,14 @@
 // The newest orders, each with its chain of causes drawn as a path, what was not chosen beside it, and what each touch
 // is credited with by each model; and all credits together.
 
-import { at, bars, choice, el, keep, onwidth, say, soon, svg } from './draw.js';
+import { at, bars, choice, el, keep, onwidth, say, soon, svg, windowed } from './draw.js';
 import { question, stream } from './wire.js';
-import { clock, country, duration, effect, many, money, span } from './words.js';
+import { clock, duration, effect, many, money, span, the } from './words.js';
 
 const ORDERS = 20;
 const LOSERS = 4;
+/** So many steps of a long path are drawn at its two ends, unless somebody wants all. */
+const ENDS = [4, 11];
 /** How long an order stays before the next one takes its place: long enough to be read. */
 const STAY = 12_000;
 const MODELS = [['first', 'First'], ['last', 'Last'], ['linear', 'Linear'], ['position', 'Position']];
@@ -104,7 +106,7 @@ function drawOrder(each) {
   const now = JSON.stringify([order, times]);
   if (now === drawn) return;
   drawn = now;
-  const from = [order.country ? `from ${country(order.country)}` : null, order.agent === 'person' ? null : `by a ${order.agent}`];
+  const from = [order.country ? `from ${the(order.country)}` : null, order.agent === 'person' ? null : `by a ${order.agent}`];
   const status = order.final
     ? el('span', { class: 'badge final' }, 'final')
     : el('span', { class: 'badge' }, 'provisional');
@@ -122,27 +124,39 @@ function drawOrder(each) {
   soon(drawRails);
 }
 
-/** The chain from its root down to the order. */
-function path(order) {
+/** The chain from its root down to the order; what lies far between the two only when somebody wants it. */
+function path(order, whole = false) {
   const nodes = order.chain.toReversed();
-  return el('div', { class: 'rail' },
-    svg('svg', { class: 'rail-lines', 'aria-hidden': 'true' }),
-    el('ol', {}, nodes.map((node, n) => {
-      const losers = node.losers ?? [];
-      const more = losers.length - LOSERS;
-      return el('li', { class: n === nodes.length - 1 ? 'node goal' : 'node' },
-        el('i', { class: 'node-stop', 'aria-hidden': 'true' }),
-        el('div', { class: 'node-words' },
-          el('span', { class: 'node-time' }, n === nodes.length - 1 ? clock(node.time) : `${duration(order.time - node.time)} before`),
-          el('span', { class: 'node-what' }, `${effect(node.effect)} `, el('b', {}, [node.entity, node.entity_id].filter(Boolean).join(' '))),
-          node.reason ? el('span', { class: 'node-reason' }, node.reason) : null),
-        losers.length
-          ? el('ul', { class: 'losers', 'aria-label': 'Shown there and not chosen' },
-              losers.slice(0, LOSERS).map(loser => el('li', {}, `${[loser.entity, loser.entity_id].filter(Boolean).join(' ')}`,
-                loser.reason ? el('span', { class: 'loser-reason' }, ` ${loser.reason}`) : null)),
-              more > 0 ? el('li', { class: 'loser-more' }, `and ${many(more, 'other')}`) : null)
-          : null);
-    })));
+  const [first, last] = ENDS;
+  const between = whole ? 0 : Math.max(0, nodes.length - first - last);
+  const steps = nodes.map((node, n) => step(order, node, n === nodes.length - 1));
+  if (between > 1) {
+    const more = el('button', { type: 'button', onclick: () => {
+      rail.replaceWith(path(order, true));
+      soon(drawRails);
+    } }, `${many(between, 'step')} between`);
+    steps.splice(first, between, el('li', { class: 'node between' }, el('i', { class: 'node-stop', 'aria-hidden': 'true' }), el('div', { class: 'node-words' }, more)));
+  }
+  const rail = el('div', { class: 'rail' }, svg('svg', { class: 'rail-lines', 'aria-hidden': 'true' }), el('ol', {}, steps));
+  return rail;
+}
+
+function step(order, node, goal) {
+  const losers = node.losers ?? [];
+  const more = losers.length - LOSERS;
+  const named = ({ entity, entity_id }) => [entity, entity_id].filter(Boolean).join(' ');
+  return el('li', { class: goal ? 'node goal' : 'node' },
+    el('i', { class: 'node-stop', 'aria-hidden': 'true' }),
+    el('div', { class: 'node-words' },
+      el('span', { class: 'node-time' }, goal ? clock(node.time) : `${duration(order.time - node.time)} before`),
+      el('span', { class: 'node-what' }, `${effect(node.effect)} `, el('b', {}, named(node))),
+      node.reason ? el('span', { class: 'node-reason' }, node.reason) : null),
+    losers.length
+      ? el('ul', { class: 'losers', 'aria-label': 'Shown there and not chosen' },
+          losers.slice(0, LOSERS).map(loser => el('li', {}, named(loser),
+            loser.reason && loser.reason !== node.reason ? el('span', { class: 'loser-reason' }, ` ${loser.reason}`) : null)),
+          more > 0 ? el('li', { class: 'loser-more' }, `and ${many(more, 'other')}`) : null)
+      : null);
 }
 
 /** Lines need places: they are drawn when the words stand. A line forks to what was not chosen, and fades there. */
@@ -171,11 +185,18 @@ function drawRails() {
     });
     if (stops.length) {
       drawn.push(svg('path', { class: 'way', d: stops.map((p, n) => `${n ? 'L' : 'M'}${p.x} ${p.y}`).join('') }));
-      stops.forEach((p, n) => drawn.push(svg('circle', { class: n === stops.length - 1 ? 'stop goal' : 'stop', cx: p.x, cy: p.y, r: n === stops.length - 1 ? 7 : 5 })));
+      stops.forEach((p, n) => {
+        const { classList } = nodes[n];
+        const goal = classList.contains('goal');
+        drawn.push(svg('circle', { class: goal ? 'stop goal' : classList.contains('between') ? 'stop between' : 'stop', cx: p.x, cy: p.y, r: goal ? 7 : 5 }));
+      });
     }
     lines.replaceChildren(...drawn);
   }
 }
+
+/** A touch that may go on in another line after its kind. */
+const breakable = touch => touch.split(/(?<=[:/-])/).flatMap((part, n) => (n ? [el('wbr'), part] : [part]));
 
 function table({ credits: touches, value }) {
   if (!touches?.length) return el('p', { class: 'note' }, 'Nothing is credited with it.');
@@ -185,7 +206,7 @@ function table({ credits: touches, value }) {
     el('caption', {}, 'Credits by model'),
     el('thead', {}, el('tr', {}, el('th', { scope: 'col' }, 'Touch'), MODELS.map(([, words]) => el('th', { scope: 'col' }, words)))),
     el('tbody', {}, touches.map(touch => el('tr', {},
-      el('th', { scope: 'row' }, touch.touch === 'expired' ? 'causes that are gone' : touch.touch),
+      el('th', { scope: 'row' }, touch.touch === 'expired' ? 'causes that are gone' : breakable(touch.touch)),
       MODELS.map(([name]) => cell(name)(touch))))),
     el('tfoot', {}, el('tr', {}, el('th', { scope: 'row' }, `of ${money(value)}`), MODELS.map(([name]) => el('td', {}, money(sum(name)))))));
 }
@@ -195,7 +216,7 @@ function table({ credits: touches, value }) {
 function drawCredits() {
   say(at('model-words'), WORDS[model]);
   if (!credits) return;
-  at('credits').querySelector('[data-window]').textContent = span(credits.window);
+  windowed('credits', span(credits.window));
   const rows = credits.rows.toSorted((a, b) => b[model] - a[model]).slice(0, 10);
   const all = credits.rows.reduce((sum, row) => sum + row[model], 0);
   bars(at('credits-rows'), rows.map(row => ({

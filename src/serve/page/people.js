@@ -1,6 +1,6 @@
 // Who is there: people against robots, countries, and why visits ended.
 
-import { at, bars, shares, soon } from './draw.js';
+import { at, bars, shares, soon, windowed } from './draw.js';
 import { question } from './wire.js';
 import { country, number, percent, span } from './words.js';
 import { share } from './now.js';
@@ -38,14 +38,14 @@ function drawAgents() {
 function drawCountries() {
   const { rows, window } = countries;
   const all = rows.reduce((sum, row) => sum + row.count, 0);
-  at('countries').parentElement.querySelector('[data-window]').textContent = span(window);
+  windowed('countries', span(window));
   bars(at('countries'), rows.map(row => ({
     key: row.country ?? '', label: country(row.country), value: row.count, text: number(row.count), note: percent(row.count, all),
   })));
 }
 
 function drawEnds() {
-  const reasons = [['inactivity', 'by inactivity', 'people'], ['length', 'by length', 'robots'], ['size', 'by size', 'unknown']];
+  const reasons = [['inactivity', 'by inactivity', 'unknown'], ['length', 'by length', 'ink'], ['size', 'by size', 'robots']];
   shares(at('ends'), reasons.map(([key, label, kind]) => ({ key, label, kind, value: ended[key] ?? 0 })), number);
 }
 

@@ -1,7 +1,7 @@
 // What people look at: products against their usual, pages, searches and suggestions, first and last pages. All are
 // ranked lists of a view's rows; what a row is called is its key.
 
-import { at, bars, soon } from './draw.js';
+import { at, bars, soon, windowed } from './draw.js';
 import { question } from './wire.js';
 import { number, span } from './words.js';
 
@@ -18,15 +18,11 @@ export function views(all) {
 /** The words of a row's key; an empty one has to be called something. */
 export const named = (row, key) => key.map(field => row[field]).filter(Boolean).join(' · ') || 'without a name';
 
-function window(name, ms) {
-  for (const place of document.querySelectorAll(`[data-window="${name}"]`)) place.textContent = span(ms);
-}
-
 function list(name) {
   const rows = at(`${name}-rows`);
   question(rows.closest('section'), () => (found.has(name) ? `/views/${name}?limit=${ROWS}` : null), answer => soon(() => {
     const [value] = answer.values;
-    window(name, answer.window);
+    windowed(name, span(answer.window));
     bars(rows, answer.rows.map(row => {
       const label = named(row, answer.key);
       return { key: label, label, value: row[value], text: number(row[value]) };
@@ -38,7 +34,7 @@ function trending() {
   const rows = at('trending-rows');
   // More than are shown, since the job ranks by count and this list by how much it is over the usual.
   question(rows.closest('section'), () => (found.has('trending') ? '/views/trending?limit=40' : null), answer => soon(() => {
-    window('trending', answer.window);
+    windowed('trending', span(answer.window));
     const over = row => row.count - (row.usual ?? 0);
     const first = answer.rows.toSorted((a, b) => over(b) - over(a)).slice(0, ROWS);
     bars(rows, first.map(row => {

@@ -7,6 +7,7 @@ import { clock, date, duration, number } from './words.js';
 
 const ROWS = 16;
 const MARKS = [1_000, 10_000, 60_000, 600_000, 3_600_000, 86_400_000, 30 * 86_400_000, 365 * 86_400_000, 3_650 * 86_400_000];
+const MARK_WORDS = ['1 s', '10 s', '1 min', '10 min', '1 h', '1 day', '30 days', '1 year', '10 years'];
 let said = null;
 
 /** Takes the progress of a second. */
@@ -22,7 +23,7 @@ function words() {
   if (!frontier?.tick) return 'Nothing is processed yet.';
   const since = frontier.since ? `, there for ${duration(wall - frontier.since)}` : '';
   return `The frontier is at ${stamp(frontier.tick)}${since}, ${duration(wall - frontier.tick)} behind the wall clock. ` +
-    `It is held by ${frontier.held_by}. Nothing before ${stamp(horizon)}, the horizon, can change any more.`;
+    `What holds it is ${frontier.held_by}. Nothing before ${stamp(horizon)}, the horizon, can change any more.`;
 }
 
 function draw() {
@@ -31,6 +32,7 @@ function draw() {
   say(at('time-words'), words());
   const least = said.partitions.toSorted((a, b) => (a.tick ?? Infinity) - (b.tick ?? Infinity));
   const rows = least.slice(0, ROWS).sort((a, b) => a.process - b.process || a.partition - b.partition);
+  const most = Math.max(...rows.map(row => row.tick ?? 0));
   const behind = ms => Math.max(0, wall - ms);
   const furthest = Math.max(10_000, ...[frontier?.tick, horizon, ...rows.flatMap(row => [row.tick, row.clock])].filter(ms => ms > 0).map(behind));
   const end = MARKS.find(mark => mark >= furthest) ?? MARKS.at(-1);
@@ -48,7 +50,7 @@ function draw() {
   }
   const [scale, list, lines, more] = grid.children;
   keep(scale, [0, ...MARKS.filter(mark => mark <= end)], mark => mark, () => el('span'), (tick, mark) => {
-    say(tick, mark === 0 ? 'wall clock' : `−${duration(mark).replace(/\.0 s/, ' s').replace('60 s', '1 min').replace('60 min', '1 h').replace('24 h', '1 day')}`);
+    say(tick, mark === 0 ? 'wall clock' : `−${MARK_WORDS[MARKS.indexOf(mark)]}`);
     tick.style.left = place(wall - mark);
   });
   keep(list, rows, row => `${row.process}/${row.partition}`, row =>
@@ -66,7 +68,7 @@ function draw() {
     const late = closed ? '' : `${duration(behind(row.tick))} behind; `;
     const since = row.since ? ` for ${duration(behind(row.since))}` : '';
     say(hold, `${late}held by ${row.hold ?? 'nothing'}${since}${lag}`);
-    item.classList.toggle('least', row.tick === frontier?.tick);
+    item.classList.toggle('least', row.tick === frontier?.tick && row.tick < most);
   });
   const [back, front] = lines.children;
   back.hidden = !(horizon > 0);
@@ -75,13 +77,14 @@ function draw() {
   if (frontier?.tick > 0) front.style.left = place(frontier.tick);
   const hidden = said.partitions.length - rows.length;
   say(more, hidden > 0 ? `${number(hidden)} other partitions are no further behind than these.` : '');
+  more.hidden = hidden <= 0;
 
   const sides = counts.tagged + counts.late + counts.rejected + counts.repeated;
   const onTheWay = counts.read - sides;
   say(at('ledger'), `${number(counts.read)} read = ${number(counts.tagged)} tagged + ${number(counts.late)} late + ${number(counts.rejected)} rejected + ${number(counts.repeated)} repeated` +
     (onTheWay === 0 ? '' : ` + ${number(onTheWay)} on their way`));
   const known = Object.entries(tables ?? {});
-  say(at('tables'), known.length ? known.map(([name, { version, tick }]) => `${name}: version ${number(version)}, every end up to ${stamp(tick)}`).join('. ') : 'This job writes none.');
+  say(at('tables'), known.length ? known.map(([name, { version, tick }]) => `${name}: version ${number(version)}, all that ended up to ${stamp(tick)}`).join('; ') : 'This job writes none.');
 }
 
 /** Nothing to ask: the progress says it all. */

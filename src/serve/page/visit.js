@@ -3,7 +3,7 @@
 
 import { at, el, keep, say, soon } from './draw.js';
 import { question, stream } from './wire.js';
-import { clock, country, duration, effect, many, money } from './words.js';
+import { clock, country, duration, effect, many, money, the } from './words.js';
 
 /** Only so many pages of a long visit are drawn, and so many squares of a long page. */
 const PAGES = 25;
@@ -49,7 +49,7 @@ function drawList() {
     const [time, place, more] = item.firstChild.children;
     say(time, clock(each.started));
     say(place, country(each.country));
-    say(more, [many(each.measurements, 'fact'), each.orders ? many(each.orders, 'order') : null].filter(Boolean).join(' · '));
+    say(more, [many(each.measurements, 'measurement'), each.orders ? many(each.orders, 'order') : null].filter(Boolean).join(' · '));
     item.firstChild.setAttribute('aria-pressed', String(each.visit_id === followed));
   });
 }
@@ -105,7 +105,7 @@ function drawVisit() {
   const pages = story(visit.facts);
   const shown = pages.slice(-PAGES);
   const [title, state] = header.children;
-  say(title, `${visit.agent === 'person' ? 'Somebody' : `A ${visit.agent}`} from ${visit.country ? country(visit.country) : 'an unknown country'}`);
+  say(title, `${visit.agent === 'person' ? 'Somebody' : `A ${visit.agent}`} from ${visit.country ? the(visit.country) : 'an unknown country'}`);
   say(state, `visit ${short(visit.visit_id)}, began ${clock(visit.started)}, ${many(pages.length, 'page')} and ${many(visit.measurements, 'measurement')} in ${duration(visit.last_seen - visit.started)}${visit.orders ? `, ${many(visit.orders, 'order')}` : ''}`);
   say(earlier, pages.length > PAGES ? `${many(pages.length - PAGES, 'page')} before these` : '');
   earlier.hidden = pages.length <= PAGES;

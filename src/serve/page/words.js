@@ -1,5 +1,6 @@
 // Numbers, times and money as words of the page, and the one piece of statistics on it. Plain functions, without a
-// page: tests/page/words.mjs asks them directly. Everything is in English and UTC, as all else that a job says.
+// page: tests/page/words.mjs asks them directly. Everything is in English and UTC, as all else that a job says; a number
+// and its unit stay in one line.
 
 const whole = new Intl.NumberFormat('en');
 const cents = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 2 });
@@ -21,18 +22,18 @@ export function percent(part, all) {
   if (!(all > 0)) return '–';
   const share = (100 * part) / all;
   const digits = share === 0 || share >= 99.95 ? 0 : share < 1 ? 2 : share < 10 ? 1 : 0;
-  return `${share.toFixed(digits)} %`;
+  return `${share.toFixed(digits)}\u00a0%`;
 }
 
 /** A duration, rounded as `visitflow why` rounds it. */
 export function duration(ms) {
   if (!Number.isFinite(ms)) return '–';
-  if (ms < 1_000) return `${Math.max(0, Math.round(ms))} ms`;
-  if (ms < 10_000) return `${(ms / 1_000).toFixed(1)} s`;
-  if (ms < 120_000) return `${Math.floor(ms / 1_000)} s`;
-  if (ms < 7_200_000) return `${Math.floor(ms / 60_000)} min`;
-  if (ms < 172_800_000) return `${Math.floor(ms / 3_600_000)} h`;
-  return `${number(Math.floor(ms / 86_400_000))} days`;
+  if (ms < 1_000) return `${Math.max(0, Math.round(ms))}\u00a0ms`;
+  if (ms < 10_000) return `${(ms / 1_000).toFixed(1)}\u00a0s`;
+  if (ms < 120_000) return `${Math.floor(ms / 1_000)}\u00a0s`;
+  if (ms < 7_200_000) return `${Math.floor(ms / 60_000)}\u00a0min`;
+  if (ms < 172_800_000) return `${Math.floor(ms / 3_600_000)}\u00a0h`;
+  return `${number(Math.floor(ms / 86_400_000))}\u00a0days`;
 }
 
 /** A window of a view: "in the last hour". */
@@ -65,8 +66,11 @@ export function country(code) {
   }
 }
 
+/** The same within a sentence: "the Netherlands". */
+export const the = code => country(code).replace(/^(?=United |Netherlands|Philippines|Bahamas|Gambia|Maldives|.* (?:Islands|Republic)$)/, 'the ');
+
 /** `n` things: "1 order", "2 orders". */
-export const many = (n, one, more = `${one}s`) => `${number(n)} ${n === 1 ? one : more}`;
+export const many = (n, one, more = `${one}s`) => `${number(n)}\u00a0${n === 1 ? one : more}`;
 
 /** An effect as a word: "added to cart". */
 export const effect = word => String(word ?? '').replaceAll('_', ' ');
