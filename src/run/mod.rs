@@ -4,6 +4,7 @@
 //! read to its end (unless it is followed), when it is asked to stop, or when something goes
 //! wrong; whatever was committed until then stays and is whole.
 
+mod account;
 mod connect;
 mod dataflow;
 mod failure;
@@ -46,8 +47,9 @@ use visitflow_schemas::store::{FolderStore, SchemaStore, StoreError};
 use crate::disk;
 use crate::job::Job;
 use crate::log::LogError;
-use crate::observe::{self, ObserveError};
 use crate::recovery::RecoveryError;
+use crate::serve::access::Access;
+use crate::serve::{self, ServeError, Served, Site};
 use crate::sink::SinkError;
 use crate::snapshot::rows::State;
 use crate::source::{Growing, STEP_RECORDS, SourceError};
@@ -76,7 +78,7 @@ pub enum RunError {
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
     #[error(transparent)]
-    Observe(#[from] ObserveError),
+    Serve(#[from] ServeError),
     #[error(
         "the Kafka topic {topic} takes at most {found} bytes a message; expected {needed} (limits.max_record and \
          what a tag adds): set its max.message.bytes"
@@ -271,8 +273,10 @@ pub struct Handle {
     pub start: Arc<str>,
     /// How many processes the job has.
     pub processes: usize,
-    /// Where metrics are served, if they are.
+    /// Where it is served, if it is.
     pub address: Option<SocketAddr>,
+    /// What its workers give to those who read.
+    pub served: Served,
     asked: Arc<AtomicBool>,
     ended: Arc<AtomicBool>,
 }
@@ -306,6 +310,7 @@ struct Shared {
     output_schemas: Option<Arc<dyn SchemaStore>>,
     enrichment: Enrichment,
     metrics: Arc<Metrics>,
+    served: Served,
     failure: Failure,
     stop: Arc<AtomicBool>,
     /// Whether it has stopped before the end of its input.
@@ -419,11 +424,12 @@ fn needs(job: &Job) -> Result<(Schema, Overrides, Enrichment), RunError> {
     if job.privacy.salts.is_some() {
         crate::anonymize::check(job).map_err(|error| RunError::Twins(Box::new(error)))?;
     }
+    access(job)?;
     Ok((reader, overrides, enrichment(job)?))
 }
 
 /// Checks what a job's files say, as far as a run would refuse them: its schema, the roles and the
-/// privacy of its fields, the lists and databases of its enrichment. Creates nothing.
+/// privacy of its fields, the lists and databases of its enrichment, its tokens. Creates nothing.
 ///
 /// # Errors
 /// The first that is wrong.
@@ -465,7 +471,8 @@ pub fn run(
             partitions: job.outputs.partitions,
         });
     }
-    let listening = observe::serve::listen(&job, process)?;
+    let access = access(&job)?;
+    let listening = serve::listen::listen(&job, process)?;
     let mut connections = match processes {
         Some((process, hosts)) => Some(Connections::find(process, hosts, job.workers, patience)?),
         None => None,
@@ -522,7 +529,7 @@ pub fn run(
             .map_err(RunError::Start)?,
     };
     let address = listening.as_ref().map(|listening| listening.address());
-    notes.extend(address.map(|address| format!("metrics are at http://{address}/metrics")));
+    notes.extend(address.map(|address| format!("the job is served at http://{address}/")));
     let metrics = Arc::new(Metrics::new(job.workers, incarnation, restored));
     let handle = Handle {
         metrics: metrics.clone(),
@@ -531,6 +538,7 @@ pub fn run(
         start: format!("{:032x}", disk::fresh()).into(),
         processes: count,
         address,
+        served: Served::new(Vec::new(), job.serve.history),
         asked: Arc::default(),
         ended: Arc::default(),
     };
@@ -543,6 +551,7 @@ pub fn run(
         output_schemas,
         enrichment,
         metrics: metrics.clone(),
+        served: handle.served.clone(),
         failure,
         stop: handle.stop.clone(),
         stopped: AtomicBool::new(false),
@@ -554,7 +563,7 @@ pub fn run(
     });
     let status = status::Writer::start(&shared.job, process, handle.clone(), shared.rules)?;
     let serving = match listening {
-        Some(listening) => Some(listening.serve(&shared.job, process, handle.clone())?),
+        Some(listening) => Some(listening.serve(site(&shared, process, &handle, access))?),
         None => None,
     };
     let watcher = {
@@ -592,15 +601,14 @@ pub fn run(
         durable.finish(ended);
     }
     handle.ended.store(true, Ordering::Release);
+    shared.served.desk.close("the job has ended");
     let error = shared.failure.take().or(panicked);
     status.finish(match &error {
         Some(error) => status::End::Failed(error.to_string()),
         None if stopped => status::End::Stopped,
         None => status::End::Ended,
     });
-    if let Some(serving) = serving {
-        serving.join();
-    }
+    drop(serving);
     if let Ok(watcher) = watcher {
         let _ = watcher.join();
     }
@@ -632,6 +640,35 @@ pub fn run(
         took: began.elapsed(),
         stopped,
     })
+}
+
+/// Who may read what a job serves.
+fn access(job: &Job) -> Result<Access, RunError> {
+    let tokens = job.serve.tokens.as_deref();
+    Ok(Access::of(tokens).map_err(ServeError::from)?)
+}
+
+/// What this process serves.
+fn site(shared: &Shared, process: usize, handle: &Handle, access: Access) -> Site {
+    let job = &shared.job;
+    let account = account::Process {
+        job: job.clone(),
+        process,
+        handle: handle.clone(),
+        rules: shared.rules,
+    };
+    let limits = serve::Limits::of(&job.serve);
+    let served = handle.served.clone();
+    let tables = job.outputs.files.as_ref().filter(|_| process == 0);
+    let tables = tables.map(|files| outputs::identified(files).display().to_string());
+    Site::new(
+        served,
+        Arc::new(account),
+        access,
+        limits,
+        handle.start.clone(),
+    )
+    .with_tables(tables)
 }
 
 /// Loads what this process's workers go on from, and begins its journal.
