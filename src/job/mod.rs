@@ -80,6 +80,8 @@ pub struct Job {
     pub observe: Observe,
     /// The views, in the order of the file.
     pub views: Vec<View>,
+    /// What is served over HTTP.
+    pub serve: Serve,
 }
 
 /// What is read.
@@ -220,8 +222,23 @@ pub struct Privacy {
 pub struct Observe {
     /// The file that is told what moved the frontier and what held it.
     pub frontier_log: Option<PathBuf>,
-    /// Where metrics are served, `HOST:PORT`; other processes than the first take higher ports.
-    pub metrics: Option<String>,
+}
+
+/// What is served over HTTP.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Serve {
+    /// Where, `HOST:PORT`; other processes than the first take higher ports.
+    pub address: Option<String>,
+    /// The file of tokens, or `env:NAME`.
+    pub tokens: Option<PathBuf>,
+    /// How long views can be read as of an earlier tick, in ms.
+    pub history: u64,
+    /// The most subscribers at a time.
+    pub subscribers: u64,
+    /// The most rows of an answer.
+    pub rows: u64,
+    /// How long an answer may take, in ms.
+    pub timeout: u64,
 }
 
 impl Job {
@@ -300,9 +317,14 @@ impl Job {
             },
             kafka: BTreeMap::new(),
             privacy: Privacy { salts: None },
-            observe: Observe {
-                frontier_log: None,
-                metrics: None,
+            observe: Observe { frontier_log: None },
+            serve: Serve {
+                address: None,
+                tokens: None,
+                history: 0,
+                subscribers: 0,
+                rows: 0,
+                timeout: 0,
             },
             views: Vec::new(),
         }

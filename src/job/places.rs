@@ -52,6 +52,10 @@ pub(super) fn check(file: &JobFile, sure: &dyn Fn(&str) -> bool) -> Vec<JobError
         job.observe.frontier_log.as_deref(),
         file_to_write,
     );
+    // A variable of the environment is looked at when its tokens are.
+    let tokens = job.serve.tokens.as_deref();
+    let tokens = tokens.filter(|path| crate::serve::access::variable(path).is_none());
+    check("serve.tokens", tokens, file_to_read);
     errors
 }
 

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use super::error::printable;
 use super::quantity::Milliseconds;
 use super::{JobError, JobFile, Place, Problem};
+use crate::serve::access::{is_loopback, variable};
 
 /// Checks the rules. Only settings of which `sure` is true are looked at: what has an error of its
 /// own has none here.
@@ -37,6 +38,17 @@ pub(super) fn check(file: &JobFile, sure: &dyn Fn(&str) -> bool) -> Vec<JobError
         errors.push(file.wrong(
             "time.tick",
             "a divisor of a second, such as \"100ms\" or \"250ms\"".to_owned(),
+        ));
+    }
+    let served = job.serve.address.as_deref().unwrap_or("localhost");
+    if !is_loopback(served)
+        && job.serve.tokens.is_none()
+        && sure("serve.address")
+        && sure("serve.tokens")
+    {
+        errors.push(file.wrong(
+            "serve.address",
+            "a loopback address, such as \"127.0.0.1:8080\", or serve.tokens, which say who may read".to_owned(),
         ));
     }
     check_presence(file, sure, &mut errors);
@@ -118,6 +130,8 @@ fn check_paths(file: &JobFile, sure: &dyn Fn(&str) -> bool, errors: &mut Vec<Job
         let path = path.filter(|path| sure(name) && !path.as_os_str().is_empty())?;
         Some((name, path.to_owned(), resolved(path)))
     };
+    let tokens = job.serve.tokens.as_deref();
+    let tokens = tokens.filter(|path| variable(path).is_none());
     let read = [
         place("source.log", job.source.log.as_deref()),
         place("schemas.store", job.schemas.store.as_deref()),
@@ -126,6 +140,7 @@ fn check_paths(file: &JobFile, sure: &dyn Fn(&str) -> bool, errors: &mut Vec<Job
         place("enrich.user_agents", job.enrich.user_agents.as_deref()),
         place("enrich.robots", job.enrich.robots.as_deref()),
         place("privacy.salts", job.privacy.salts.as_deref()),
+        place("serve.tokens", tokens),
     ];
     let written = [
         place("outputs.log", job.outputs.log.as_deref()),

@@ -204,7 +204,7 @@ impl Kind {
             Kind::Clock { .. } => "\"log_time\"",
             Kind::Folder { .. } => "\"shop/log\"",
             Kind::Brokers { .. } => "\"broker-1:9092,broker-2:9092\"",
-            Kind::Address { .. } => "\"127.0.0.1:9464\"",
+            Kind::Address { .. } => "\"127.0.0.1:8080\"",
             Kind::Properties { .. } => "\"security.protocol\" = \"ssl\"",
             Kind::File { .. } => "\"data/countries.mmdb\"",
             Kind::Roles { .. } => "\"visitor.id\" = \"browser_id\"",
@@ -593,13 +593,62 @@ pub static SETTINGS: &[Setting] = &[
         meaning: "A file that is told, as JSON lines, what moved time on and what held it.",
     },
     Setting {
-        name: "observe.metrics",
+        name: "serve.address",
         kind: Kind::Address {
-            slot: |job| &mut job.observe.metrics,
+            slot: |job| &mut job.serve.address,
         },
         default: DefaultValue::Derived("not served"),
-        meaning: "Where metrics are served for Prometheus, at `/metrics`. Of several processes, process I takes the \
-                  port that is higher by I. Port 0 is any free one; `visitflow status` says which.",
+        meaning: "Where the job is served over HTTP: its page, views, orders, progress, and metrics for Prometheus. \
+                  Of several processes, process I takes the port that is higher by I. Port 0 is any free one; \
+                  `visitflow status` says which. Other addresses than loopback ones need serve.tokens.",
+    },
+    Setting {
+        name: "serve.tokens",
+        kind: Kind::File {
+            slot: |job| &mut job.serve.tokens,
+        },
+        default: DefaultValue::Derived("none: everything is answered, to this machine only"),
+        meaning: "The file of tokens, each with what it is good for; or `env:NAME`, a variable that holds the same.",
+    },
+    Setting {
+        name: "serve.history",
+        kind: Kind::Duration {
+            least: SECOND,
+            most: DAY,
+            slot: |job| &mut job.serve.history,
+        },
+        default: DefaultValue::Text("5min"),
+        meaning: "How long views can be read as of an earlier tick, and changes be taken up where they were left.",
+    },
+    Setting {
+        name: "serve.subscribers",
+        kind: Kind::Count {
+            least: 1,
+            most: 100_000,
+            slot: |job| &mut job.serve.subscribers,
+        },
+        default: DefaultValue::Text("1_000"),
+        meaning: "The most who may listen to changes at a time, of each process.",
+    },
+    Setting {
+        name: "serve.rows",
+        kind: Kind::Count {
+            least: 1,
+            most: 10_000_000,
+            slot: |job| &mut job.serve.rows,
+        },
+        default: DefaultValue::Text("10_000"),
+        meaning: "The most rows of an answer.",
+    },
+    Setting {
+        name: "serve.timeout",
+        kind: Kind::Duration {
+            least: 100,
+            most: HOUR,
+            slot: |job| &mut job.serve.timeout,
+        },
+        default: DefaultValue::Text("10s"),
+        meaning: "How long an answer of the job's workers may take, about visits and customers.",
     },
 ];
 

@@ -60,8 +60,8 @@ pub struct Process {
     pub at: i64,
     /// What went wrong, if it has failed.
     pub error: Option<String>,
-    /// Where its metrics are served, if they are.
-    pub metrics: Option<String>,
+    /// Where it is served, if it is.
+    pub address: Option<String>,
 }
 
 /// A partition of the source.
@@ -177,7 +177,7 @@ impl Report {
             began: status.began,
             at: status.at,
             error: status.error.clone(),
-            metrics: status.metrics.clone(),
+            address: status.address.clone(),
         };
         let processes: Vec<Process> = statuses.iter().map(process).collect();
         let states = || processes.iter().map(|process| process.state);

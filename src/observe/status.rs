@@ -47,8 +47,8 @@ impl Report {
                 time(*began),
                 ago(*at)
             )?;
-            if let Some(address) = &process.metrics {
-                write!(out, ", metrics at http://{address}/metrics")?;
+            if let Some(address) = &process.address {
+                write!(out, ", at http://{address}/")?;
             }
             out.push('\n');
             if let Some(error) = &process.error {

@@ -38,6 +38,7 @@ use crate::job::Clock;
 use crate::kafka::{Consumer, Wake};
 use crate::recovery::manifest::Position;
 use crate::recovery::script::Resume;
+use crate::serve::holds::Version;
 use crate::sink::embedded::Embedded;
 use crate::sink::kafka::{Kafka, progress_topic, topics as kafka_topics};
 use crate::sink::topics::{Destination, Settings, Streams, topics};
@@ -87,6 +88,7 @@ struct Built {
 impl Built {
     fn run(self, worker: &mut Worker, shared: &Shared) -> Option<Ledger> {
         let local = worker.index() % shared.job.workers;
+        let mut versions = None;
         loop {
             let active = worker.step_or_park(Some(PARK));
             let metrics = &shared.metrics;
@@ -99,6 +101,13 @@ impl Built {
                 for (to, (version, tick)) in metrics.versions.iter().zip(self.versions.get()) {
                     to[0].store(version, Ordering::Relaxed);
                     to[1].store(tick, Ordering::Relaxed);
+                }
+                let newest = self.versions.get();
+                if versions.replace(newest) != Some(newest) {
+                    let newest = newest.map(|(version, tick)| Version { version, tick });
+                    if let Some(served) = &shared.served {
+                        served.holds.commit(newest);
+                    }
                 }
             }
             // Stopped: the frontier stands at the tick that was agreed on, all before it is committed

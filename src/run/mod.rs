@@ -4,6 +4,7 @@
 //! read to its end (unless it is followed), when it is asked to stop, or when something goes
 //! wrong; whatever was committed until then stays and is whole.
 
+mod account;
 mod asking;
 mod connect;
 mod dataflow;
@@ -49,9 +50,9 @@ use visitflow_schemas::store::{FolderStore, SchemaStore, StoreError};
 use crate::disk;
 use crate::job::Job;
 use crate::log::LogError;
-use crate::observe::{self, ObserveError};
 use crate::recovery::RecoveryError;
-use crate::serve::Served;
+use crate::serve::access::Access;
+use crate::serve::{self, ServeError, Served, Site};
 use crate::sink::SinkError;
 use crate::snapshot::rows::State;
 use crate::source::{Growing, STEP_RECORDS, SourceError};
@@ -80,7 +81,7 @@ pub enum RunError {
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
     #[error(transparent)]
-    Observe(#[from] ObserveError),
+    Serve(#[from] ServeError),
     #[error(
         "the Kafka topic {topic} takes at most {found} bytes a message; expected {needed} (limits.max_record and \
          what a tag adds): set its max.message.bytes"
@@ -275,10 +276,10 @@ pub struct Handle {
     pub start: Arc<str>,
     /// How many processes the job has.
     pub processes: usize,
-    /// Where metrics are served, if they are.
+    /// Where it is served, if it is.
     pub address: Option<SocketAddr>,
-    /// What readers are shown, and ask, if there are views or an address to serve them at.
-    pub served: Option<Arc<Served>>,
+    /// What its workers give to those who read.
+    pub served: Served,
     asked: Arc<AtomicBool>,
     ended: Arc<AtomicBool>,
 }
@@ -300,9 +301,6 @@ impl Handle {
         self.asked.load(Ordering::Relaxed)
     }
 }
-
-/// How far back views can be read, in ms.
-const HISTORY: u64 = 300_000;
 
 /// Everything that workers share.
 struct Shared {
@@ -326,7 +324,7 @@ struct Shared {
     /// What the job goes on from, if it can.
     durable: Option<Durable>,
     /// What readers over HTTP are shown, and ask, if there are any.
-    served: Option<Arc<Served>>,
+    served: Option<Served>,
 }
 
 impl Shared {
@@ -437,12 +435,13 @@ fn needs(job: &Job) -> Result<(Schema, Overrides, Enrichment), RunError> {
     if job.privacy.salts.is_some() {
         crate::anonymize::check(job).map_err(|error| RunError::Twins(Box::new(error)))?;
     }
+    access(job)?;
     Ok((reader, overrides, enrichment(job)?))
 }
 
 /// Checks what a job's files say, as far as a run would refuse them: its schema, the roles and the
-/// privacy of its fields, the lists and databases of its enrichment, the properties of its Kafka.
-/// Creates nothing, and asks no broker.
+/// privacy of its fields, the lists and databases of its enrichment, the properties of its Kafka, its
+/// tokens. Creates nothing, and asks no broker.
 ///
 /// # Errors
 /// The first that is wrong.
@@ -489,7 +488,8 @@ pub fn run(
             partitions: job.outputs.partitions,
         });
     }
-    let listening = observe::serve::listen(&job, process)?;
+    let access = access(&job)?;
+    let listening = serve::listen::listen(&job, process)?;
     let mut connections = match processes {
         Some((process, hosts)) => Some(Connections::find(process, hosts, job.workers, patience)?),
         None => None,
@@ -553,7 +553,7 @@ pub fn run(
             .map_err(RunError::Start)?,
     };
     let address = listening.as_ref().map(|listening| listening.address());
-    notes.extend(address.map(|address| format!("metrics are at http://{address}/metrics")));
+    notes.extend(address.map(|address| format!("the job is served at http://{address}/")));
     let metrics = Arc::new(Metrics::new(job.workers, incarnation, restored));
     let handle = Handle {
         metrics: metrics.clone(),
@@ -562,7 +562,7 @@ pub fn run(
         start: format!("{:032x}", disk::fresh()).into(),
         processes: count,
         address,
-        served: (!job.views.is_empty()).then(|| Arc::new(Served::new(job.views.clone(), HISTORY))),
+        served: Served::new(job.views.clone(), job.serve.history),
         asked: Arc::default(),
         ended: Arc::default(),
     };
@@ -575,6 +575,8 @@ pub fn run(
         output_schemas,
         enrichment,
         metrics: metrics.clone(),
+        served: (!job.views.is_empty() || job.serve.address.is_some())
+            .then(|| handle.served.clone()),
         failure,
         stop: handle.stop.clone(),
         stopped: AtomicBool::new(false),
@@ -582,12 +584,11 @@ pub fn run(
         step_records,
         shares: count > 1,
         durable,
-        served: handle.served.clone(),
         job,
     });
     let status = status::Writer::start(&shared.job, process, handle.clone(), shared.rules)?;
     let serving = match listening {
-        Some(listening) => Some(listening.serve(&shared.job, process, handle.clone())?),
+        Some(listening) => Some(listening.serve(site(&shared, process, &handle, access))?),
         None => None,
     };
     let watcher = {
@@ -625,15 +626,16 @@ pub fn run(
         durable.finish(ended);
     }
     handle.ended.store(true, Ordering::Release);
+    if let Some(served) = &shared.served {
+        served.desk.close("the job has ended");
+    }
     let error = shared.failure.take().or(panicked);
     status.finish(match &error {
         Some(error) => status::End::Failed(error.to_string()),
         None if stopped => status::End::Stopped,
         None => status::End::Ended,
     });
-    if let Some(serving) = serving {
-        serving.join();
-    }
+    drop(serving);
     if let Ok(watcher) = watcher {
         let _ = watcher.join();
     }
@@ -665,6 +667,35 @@ pub fn run(
         took: began.elapsed(),
         stopped,
     })
+}
+
+/// Who may read what a job serves.
+fn access(job: &Job) -> Result<Access, RunError> {
+    let tokens = job.serve.tokens.as_deref();
+    Ok(Access::of(tokens).map_err(ServeError::from)?)
+}
+
+/// What this process serves.
+fn site(shared: &Shared, process: usize, handle: &Handle, access: Access) -> Site {
+    let job = &shared.job;
+    let account = account::Process {
+        job: job.clone(),
+        process,
+        handle: handle.clone(),
+        rules: shared.rules,
+    };
+    let limits = serve::Limits::of(&job.serve);
+    let served = handle.served.clone();
+    let tables = job.outputs.files.as_ref().filter(|_| process == 0);
+    let tables = tables.map(|files| outputs::identified(files).display().to_string());
+    Site::new(
+        served,
+        Arc::new(account),
+        access,
+        limits,
+        handle.start.clone(),
+    )
+    .with_tables(tables)
 }
 
 /// Loads what this process's workers go on from, and begins its journal.

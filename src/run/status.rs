@@ -52,9 +52,9 @@ pub struct Status {
     /// What went wrong, if it has failed.
     #[serde(default)]
     pub error: Option<String>,
-    /// Where its metrics are served, if they are.
+    /// Where it is served, if it is.
     #[serde(default)]
-    pub metrics: Option<String>,
+    pub address: Option<String>,
     /// `max_lag` and `max_delay`, in ms: how far the horizon lies behind the frontier.
     pub behind: [i64; 2],
     /// The frontier of all sinks: every tick before it is committed; 0 on processes other than the
@@ -69,6 +69,9 @@ pub struct Status {
     /// Records that were late, rejected, repeated.
     #[serde(default)]
     pub others: [u64; 3],
+    /// Visits that have ended by inactivity, length, size.
+    #[serde(default)]
+    pub ended: [u64; 3],
     /// Bytes kept for open visits, and bytes of rows that no version holds.
     pub bytes: [u64; 2],
     /// Bytes of runs on disk, of this start.
@@ -149,7 +152,7 @@ impl Status {
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let committed = count(&metrics.committed);
         let (read, _) = metrics.read();
-        let ended = metrics.ended.iter().map(count).sum();
+        let ended = [0, 1, 2].map(|reason| count(&metrics.ended[reason]));
         Status {
             job: job.name.clone(),
             process,
@@ -160,7 +163,7 @@ impl Status {
             start: handle.start.to_string(),
             began: metrics.began,
             error: None,
-            metrics: handle.address.map(|address| address.to_string()),
+            address: handle.address.map(|address| address.to_string()),
             behind: [rules.max_lag, rules.max_delay],
             committed: (committed != u64::MAX).then_some(committed),
             committed_since: count(&metrics.committed_since) as i64,
@@ -169,7 +172,7 @@ impl Status {
                 read,
                 count(&metrics.tagged),
                 count(&metrics.started),
-                ended,
+                ended.iter().sum(),
                 metrics.open_visits(),
             ],
             others: [
@@ -177,6 +180,7 @@ impl Status {
                 count(&metrics.rejected),
                 count(&metrics.repeated),
             ],
+            ended,
             runs: metrics.runs_bytes.iter().map(count).sum(),
             snapshot: [0, 1].map(|n| count(&metrics.snapshot[n])),
             bytes: [
