@@ -203,8 +203,8 @@ pub struct Run {
     /// Replaced settings.
     #[command(flatten)]
     pub settings: Settings,
-    /// Go on although settings, lists or the program have changed since a run that was not stopped:
-    /// what it had not committed may then come out otherwise
+    /// Go on although settings, lists or the program have changed since a run that was not stopped,
+    /// or Kafka's topic is another one: what was not committed may then come out otherwise
     #[arg(long)]
     pub accept_other_rules: bool,
     /// Which of several processes this is, from 0
