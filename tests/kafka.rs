@@ -12,6 +12,8 @@ mod connecting;
 mod failover;
 #[path = "kafka/reading.rs"]
 mod reading;
+#[path = "kafka/showing.rs"]
+mod showing;
 #[cfg(feature = "tls")]
 #[path = "kafka/tls.rs"]
 mod tls;
