@@ -121,7 +121,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         if self.keep.get() || std::thread::panicking() {
             // Somebody wants to look at it.
-            self.disk.take().map(std::mem::forget);
+            if let Some(disk) = self.disk.take() {
+                std::mem::forget(disk);
+            }
         } else {
             self.disk = None;
             let _ = std::fs::remove_dir_all(&self.dir);
