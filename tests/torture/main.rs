@@ -15,6 +15,7 @@ mod outputs;
 mod answer;
 mod broker;
 mod disk;
+mod hanging;
 mod job;
 mod report;
 mod traffic;
@@ -84,7 +85,7 @@ impl Random {
 fn main() -> ExitCode {
     let asked = arguments();
     let mut random = Random(asked.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let mut place = match Place::new(asked.kafka, asked.keep) {
+    let place = match Place::new(asked.kafka, asked.keep) {
         Ok(place) => place,
         Err(why) => {
             eprintln!("SKIPPED: torture: {why}");
@@ -126,6 +127,10 @@ fn main() -> ExitCode {
     }
     let answer = answer::compare(&place, traffic::LIMITS, traffic::PARTITIONS);
     println!("{report}");
+    if place.hanging.get() > 0 {
+        let hanging = place.hanging.get();
+        println!("{hanging} transactions that the broker had forgotten to end (KAFKA-20734)");
+    }
     println!("{answer}");
     println!(
         "{} kills in {:.0} s, seed {}{}: 0 lost, 0 twice, no sealed visit contradicted",

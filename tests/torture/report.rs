@@ -194,9 +194,10 @@ impl What {
                     std::thread::sleep(Duration::from_secs(8));
                     broker.run(&["resume"]);
                 }
-                let mut left = 3_000;
+                let mut left = 4_500;
                 let before = running.progress();
                 while running.progress() <= before && left > 0 && !running.has_died() {
+                    running.end_what_hangs();
                     std::thread::sleep(Duration::from_millis(20));
                     left -= 1;
                 }
