@@ -9,10 +9,13 @@
 //!
 //! * The *chain* of a measurement: itself, its cause, that one's cause, up to the *root*, which has
 //!   none. See [`Order::chain`].
-//! * Its *touches*: the reasons along the chain, and what earlier visits have left ([`Past`]). See
-//!   [`of_link`] and `touch.rs`, which defines them.
-//! * Its *credits*: the value, shared among the touches by each of four models, exactly to the
-//!   cent. See [`Model`].
+//! * Its *touches*, in order: those that earlier visits have left ([`Past`]) within `look_back`;
+//!   `expired`, if it ends at a cause that is gone; from the root on, the touch of each link that
+//!   has one ([`of_link`]), of neighbours with one name the first. If that is nothing, the last
+//!   link's reason, or `unknown`.
+//! * Its *credits*: the value, shared among the touches by each of four models, exactly to the cent
+//!   ([`Model`]). An order of several carts is first split over them by their values, and each
+//!   part is shared among the touches of its own chain; a touch has one credit, of all its shares.
 //!
 //! It decides nothing about visits, and does not follow a cause into another visit: there it is
 //! gone, and the touch is `expired`.
