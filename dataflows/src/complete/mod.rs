@@ -215,20 +215,24 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
 struct Waiting(BTreeMap<Tick, Vec<(Batch, bool)>>);
 
 impl Waiting {
-    fn add<P: Payloads, W: Watch<P>>(&mut self, mut batch: Batch, first: bool, watch: &W) {
+    fn add<P: Payloads, W: Watch<P>>(&mut self, batch: Batch, first: bool, watch: &W) {
+        let Some(head) = batch.heads().first() else {
+            return;
+        };
         // Live a batch is of one step, mostly; in a replay of several.
-        while let Some(head) = batch.heads().first() {
-            let boundary = watch.boundary(head.tick);
-            let others = |head: &Head| watch.boundary(head.tick) != boundary;
-            let mut rest = Batch::default();
-            if batch.heads().iter().any(others) {
-                rest = batch.sharing();
-                let heads = batch.heads_mut();
-                let others = heads.extract_if(.., |head| others(head));
-                others.for_each(|head| rest.push_head(head));
-            }
+        let boundary = watch.boundary(head.tick);
+        let same = |head: &Head| watch.boundary(head.tick) == boundary;
+        if batch.heads().iter().all(same) {
             self.0.entry(boundary).or_default().push((batch, first));
-            batch = rest;
+            return;
+        }
+        let mut steps: BTreeMap<Tick, Batch> = BTreeMap::new();
+        for head in batch.heads() {
+            let step = steps.entry(watch.boundary(head.tick));
+            step.or_insert_with(|| batch.sharing()).push_head(*head);
+        }
+        for (boundary, batch) in steps {
+            self.0.entry(boundary).or_default().push((batch, first));
         }
     }
 
