@@ -40,6 +40,12 @@ impl Past {
         &self.touches
     }
 
+    /// What is kept, by time, then name.
+    #[must_use]
+    pub fn into_touches(self) -> Vec<PastTouch> {
+        self.touches
+    }
+
     /// Whether nothing is kept.
     #[must_use]
     pub fn is_empty(&self) -> bool {
