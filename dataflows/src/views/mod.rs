@@ -13,6 +13,7 @@ mod window;
 
 use std::rc::Rc;
 
+use differential_dataflow::difference::IsZero;
 use differential_dataflow::{AsCollection, VecCollection};
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::vec::Map;
@@ -78,8 +79,9 @@ fn rows<'s>(
             (browser == [0; 2]).then_some(((view, key), tick, sums))
         });
     let all = sums.as_collection().concat(browsers.as_collection());
-    all.count().map(move |((view, key), sums)| {
+    // A row of nothing but zeros is none: of a usual that comes to less than one, for example.
+    all.count().flat_map(move |((view, key), sums)| {
         let sums = views[usize::from(view)].shown(sums);
-        (view, (key, sums))
+        (!sums.is_zero()).then_some((view, (key, sums)))
     })
 }
