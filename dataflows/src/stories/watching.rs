@@ -20,7 +20,7 @@ use crate::complete::{
 use crate::durable::Durable;
 use crate::fact::{Agent, Fact, Reading};
 use crate::views::{self, Contribution, Key, Place, STEP, Sums, Value, View};
-use crate::visit::{Position, Rules, Tick, Visit, browser_key, words_of_bytes};
+use crate::visit::{Position, Rules, Tick, Visit, browser_key, bytes_of_words, words_of_bytes};
 
 /// The form in which stories are kept.
 const FORMAT: u32 = 1;
@@ -266,7 +266,7 @@ impl Stories {
             said.push(Said::Credited(Box::new(Credited {
                 tick: at,
                 shard: browser.shard,
-                visit: crate::visit::bytes_of_words(story.visit.id),
+                visit: bytes_of_words(story.visit.id),
                 browser_id: browser.id.clone(),
                 country: story.country().into(),
                 agent: story.agent,
