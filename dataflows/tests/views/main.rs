@@ -388,7 +388,7 @@ proptest! {
         check_orders(&[&outcome], &reference, until);
         // Nothing is left of what has been sealed and has left the windows.
         let kept = &outcome.kept;
-        prop_assert!(kept.visits.is_empty() && kept.measurements.is_empty());
+        prop_assert!(kept.visits.is_empty() && kept.measurements.iter().all(|rows| rows.kept.is_empty()));
         prop_assert!(kept.named["views"].is_empty());
         if plan.released == Tick::MAX {
             prop_assert!(kept.named["stories"].is_empty());
