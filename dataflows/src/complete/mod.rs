@@ -140,12 +140,16 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
                         .map_or(u64::MAX, |end| watch.boundary(end.tick));
                     let boundary = end.min(waiting.first());
                     let limit = cut.unwrap_or(until).min(question).min(boundary);
+                    let mut met = Ok(());
                     waiting.give_before(limit, |record, first| {
-                        kept.add(record);
                         if first {
                             watch.measured(record);
+                        } else if met.is_ok() {
+                            met = watch.repeated(record, &mut kept);
                         }
+                        kept.add(record);
                     });
+                    met?;
                     let mut given = 0;
                     while ends.front().is_some_and(|end| end.tick < limit) {
                         if given > ENOUGH {
@@ -154,6 +158,8 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
                         }
                         let ready = ends.partition_point(|end| end.tick < limit).min(TOGETHER);
                         let ready: Vec<Lifecycle> = ends.drain(..ready).collect();
+                        // Their step ends, even if nothing else happens in it.
+                        ready.iter().for_each(|end| waiting.begin(end.tick, &watch));
                         let mut visits = kept.complete(&ready)?;
                         given += visits.iter().map(Complete::bytes).sum::<usize>();
                         visits.iter().for_each(|visit| watch.sealed(visit));
@@ -236,6 +242,14 @@ impl Waiting {
         }
     }
 
+    /// The step that has this tick is to end.
+    fn begin<P: Payloads, W: Watch<P>>(&mut self, tick: Tick, watch: &W) {
+        let boundary = watch.boundary(tick);
+        if boundary < u64::MAX {
+            self.0.entry(boundary).or_default();
+        }
+    }
+
     /// The first boundary for which something waits.
     fn first(&self) -> Tick {
         self.0.keys().next().copied().unwrap_or(u64::MAX)
@@ -246,6 +260,8 @@ impl Waiting {
         let Some(mut step) = self.0.first_entry() else {
             return;
         };
+        // What is said of a repetition needs what was first.
+        step.get_mut().sort_by_key(|(_, first)| !first);
         step.get_mut().retain_mut(|(batch, first)| {
             let mut later = 0;
             for record in batch.records() {
