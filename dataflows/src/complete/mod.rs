@@ -193,6 +193,12 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
                         None => break,
                     }
                 }
+                if until == u64::MAX {
+                    watch.ended(&mut kept, &mut said)?;
+                    if !said.is_empty() {
+                        says.activate().session(&*saying).give_container(&mut said);
+                    }
+                }
                 kept.spill()?;
                 Ok(until)
             };

@@ -41,6 +41,15 @@ pub trait Watch<P: Payloads> {
         kept: &mut Measurements<P>,
         said: &mut Vec<Self::Said>,
     ) -> Result<(), P::Error>;
+    /// There is nothing more; all visits have been sealed.
+    ///
+    /// # Errors
+    /// What the store meets.
+    fn ended(
+        &mut self,
+        kept: &mut Measurements<P>,
+        said: &mut Vec<Self::Said>,
+    ) -> Result<(), P::Error>;
     /// The tick as of which a question is asked.
     fn at(question: &Self::Question) -> Tick;
     /// A question, when all that was tagged before its tick is kept. Changes nothing.
@@ -79,6 +88,9 @@ impl<P: Payloads> Watch<P> for Nobody {
         _: &mut Measurements<P>,
         _: &mut Vec<Infallible>,
     ) -> Result<(), P::Error> {
+        Ok(())
+    }
+    fn ended(&mut self, _: &mut Measurements<P>, _: &mut Vec<Infallible>) -> Result<(), P::Error> {
         Ok(())
     }
     fn at(question: &Infallible) -> Tick {

@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 use super::contributions::{Rows, rows};
 use super::question::{Answer, Ask, Facts, Of, Question, Shown};
 use super::story::{Story, stories_of};
-use crate::attribution::{self, Attributed, Order};
+use crate::attribution::{self, Attributed, Order, is_order};
 use crate::batch::Record;
 use crate::complete::{
     Complete, Key as BrowserKey, KeyHasher, Looked, Measurements, Payloads, Watch,
 };
 use crate::durable::Durable;
 use crate::fact::{Agent, Fact, Reading};
-use crate::views::{self, Contribution, Key, Place, STEP, Sums, Value, View};
+use crate::views::{self, Contribution, Key, Place, STEP, Sums, Value, View, shard_of};
 use crate::visit::{Position, Rules, Tick, Visit, browser_key, bytes_of_words, words_of_bytes};
 
 /// The form in which stories are kept.
@@ -79,8 +79,7 @@ struct Browser {
     /// How many measurements it had when it was last told of, and since.
     known: u32,
     added: u32,
-    /// Whether it is to be told of at the end of the step.
-    #[serde(skip)]
+    /// Whether it is to be told of at the end of the period.
     touched: bool,
     /// Whether it has others visits now, maybe, than are known.
     #[serde(skip)]
@@ -134,6 +133,12 @@ pub struct Stories {
     /// The browsers of visits that were told of.
     of_visits: HashMap<[u64; 2], BrowserKey>,
     touched: Vec<BrowserKey>,
+    /// Browsers that have ordered something in this step.
+    urgent: Vec<BrowserKey>,
+    /// How often visits are told of, in ms: no view moves on more often. Orders are told of each step.
+    period: Tick,
+    /// The end of the last step.
+    last: Tick,
     /// Browsers that may have other visits now than are known.
     stale: Vec<BrowserKey>,
     sealed: Vec<Complete>,
@@ -170,8 +175,10 @@ impl Stories {
         let restored = durable.restore::<Kept>(FORMAT);
         let mut ended = Ended::default();
         let mut browsers: HashMap<_, Browser, _> = HashMap::default();
+        let mut news = HashMap::new();
         for kept in restored {
             browsers.extend(kept.browsers);
+            news.extend(kept.news);
             ended.kept = ended.kept.max(kept.ended.kept);
             ended.visits.extend(kept.ended.visits);
         }
@@ -182,6 +189,14 @@ impl Stories {
         let visits = browsers
             .iter()
             .flat_map(|(key, browser)| browser.begun().map(|begun| (begun.visit, *key)));
+        let touched = browsers.iter_mut().filter(|(_, browser)| browser.touched);
+        let touched: Vec<BrowserKey> = touched
+            .map(|(key, browser)| {
+                browser.stale = true;
+                *key
+            })
+            .collect();
+        let period = views.iter().fold(0, |all, view| gcd(all, view.step));
         Stories {
             of_measurements: views.iter().any(|view| view.of == views::Of::Measurements),
             of_visits: visits.collect(),
@@ -190,10 +205,13 @@ impl Stories {
             reading,
             durable,
             browsers,
-            touched: Vec::new(),
-            stale: Vec::new(),
+            stale: touched.clone(),
+            touched,
+            urgent: Vec::new(),
+            period: period.max(STEP),
+            last: 0,
             sealed: Vec::new(),
-            news: HashMap::new(),
+            news,
             ended,
             released,
             holds: BTreeMap::new(),
@@ -204,7 +222,8 @@ impl Stories {
     /// are left of browsers whose visits are all sealed and [released](Stories::new).
     #[must_use]
     pub fn len(&self) -> usize {
-        let step = self.touched.len() + self.stale.len() + self.sealed.len() + self.news.len();
+        let step = self.touched.len() + self.urgent.len() + self.stale.len();
+        let step = step + self.sealed.len() + self.news.len();
         self.browsers.len() + self.of_visits.len() + self.ended.visits.len() + step
     }
 
@@ -340,7 +359,10 @@ impl Stories {
         let Some(mut browser) = self.browsers.remove(&key) else {
             return Ok(());
         };
-        browser.touched = false;
+        if !std::mem::replace(&mut browser.touched, false) {
+            self.browsers.insert(key, browser);
+            return Ok(());
+        }
         if browser.known > MANY && browser.added < browser.known / 8 {
             self.browsers.insert(key, browser);
             return Ok(());
@@ -386,6 +408,29 @@ impl Stories {
         if !browser.visits.is_empty() {
             self.browsers.insert(key, browser);
         }
+        Ok(())
+    }
+
+    /// Tells of all browsers that have measured something, and of what has been added to views.
+    fn tell_all<P: Payloads>(
+        &mut self,
+        at: Tick,
+        kept: &mut Measurements<P>,
+        said: &mut Vec<Said>,
+    ) -> Result<(), P::Error> {
+        self.urgent.clear();
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.sort_unstable();
+        for key in touched {
+            self.tell_open(at, key, kept, said)?;
+        }
+        for key in std::mem::take(&mut self.stale) {
+            if let Some(browser) = self.browsers.get_mut(&key) {
+                browser.stale = false;
+            }
+        }
+        let news = self.news.drain().filter(|(_, sums)| !sums.is_zero());
+        said.extend(news.map(|(place, sums)| Said::Contribution(Contribution { at, place, sums })));
         Ok(())
     }
 
@@ -567,11 +612,11 @@ impl<P: Payloads> Watch<P> for Stories {
         if !std::mem::replace(&mut browser.stale, true) {
             self.stale.push(head.browser);
         }
-        if !self.of_measurements {
-            return;
-        }
         let (context, body) = (record.context, record.body);
         if let Some(fact) = self.reading.fact(head.at, head.schema, context, body) {
+            if is_order(&fact) {
+                self.urgent.push(head.browser);
+            }
             let at = boundary(head.tick);
             let counted = |view: &View| !(browser.robot && view.people);
             add_fact(
@@ -659,19 +704,20 @@ impl<P: Payloads> Watch<P> for Stories {
             self.ended.kept = self.ended.kept.max(tick);
             first.remove();
         }
-        let mut touched = std::mem::take(&mut self.touched);
-        touched.sort_unstable();
-        for key in touched {
+        self.last = at;
+        if at.is_multiple_of(self.period) {
+            return self.tell_all(at, kept, said);
+        }
+        let mut urgent = std::mem::take(&mut self.urgent);
+        urgent.sort_unstable();
+        for key in urgent {
             self.tell_open(at, key, kept, said)?;
         }
-        for key in std::mem::take(&mut self.stale) {
-            if let Some(browser) = self.browsers.get_mut(&key) {
-                browser.stale = false;
-            }
-        }
-        let news = self.news.drain().filter(|(_, sums)| !sums.is_zero());
-        said.extend(news.map(|(place, sums)| Said::Contribution(Contribution { at, place, sums })));
         Ok(())
+    }
+
+    fn ended(&mut self, kept: &mut Measurements<P>, said: &mut Vec<Said>) -> Result<(), P::Error> {
+        self.tell_all(self.last.next_multiple_of(self.period), kept, said)
     }
 
     fn at(question: &Question) -> Tick {
@@ -719,6 +765,10 @@ impl<P: Payloads> Watch<P> for Stories {
             let shard = shards.entry(shown.0).or_default();
             shard.ended.visits.push((place, shown));
         }
+        for (place, sums) in &self.news {
+            let shard = shards.entry(shard_of(place.view, place.key.bytes()));
+            shard.or_default().news.push((place, sums));
+        }
         for shard in shards.values_mut() {
             shard.ended.kept = self.ended.kept;
         }
@@ -730,6 +780,7 @@ impl<P: Payloads> Watch<P> for Stories {
 #[derive(Default, Serialize)]
 struct Keeping<'a> {
     browsers: Vec<(&'a BrowserKey, &'a Browser)>,
+    news: Vec<(&'a Place, &'a Sums)>,
     ended: KeepingEnded<'a>,
 }
 
@@ -743,6 +794,7 @@ struct KeepingEnded<'a> {
 #[derive(Deserialize)]
 struct Kept {
     browsers: Vec<(BrowserKey, Browser)>,
+    news: Vec<(Place, Sums)>,
     ended: KeptEnded,
 }
 
@@ -750,6 +802,10 @@ struct Kept {
 struct KeptEnded {
     visits: Vec<((Tick, [u64; 2]), (u8, Shown))>,
     kept: Tick,
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 fn boundary(tick: Tick) -> Tick {
