@@ -6,6 +6,10 @@
 mod broker;
 #[path = "kafka/connecting.rs"]
 mod connecting;
+#[path = "kafka/journal.rs"]
+mod journal;
+#[path = "journals/mod.rs"]
+mod journals;
 #[path = "kafka/reading.rs"]
 mod reading;
 #[path = "kafka/topics.rs"]

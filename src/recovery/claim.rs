@@ -29,6 +29,9 @@ pub struct Claim {
     pub processes: usize,
     /// What is not in the log, by name: a fingerprint, or the value where it is short.
     pub inputs: BTreeMap<String, String>,
+    /// Where its journal lies, in words; empty for `journal` in the state's folder.
+    #[serde(default)]
+    pub journal: String,
     /// The transactional IDs of all producers.
     pub producers: Vec<String>,
     /// When, in ms since 1970; for people.
