@@ -38,6 +38,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
             workers: args.workers.map(usize::from),
             time: args.seconds.map(Duration::from_secs),
             dir: args.dir,
+            kafka: args.kafka,
             rate: args.rate,
             plain: args.plain,
         })?),

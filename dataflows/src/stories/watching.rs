@@ -186,9 +186,6 @@ impl Stories {
         if released.get() < u64::MAX {
             ended.kept = ended.kept.max(released.get());
         }
-        let visits = browsers
-            .iter()
-            .flat_map(|(key, browser)| browser.begun().map(|begun| (begun.visit, *key)));
         let touched = browsers.iter_mut().filter(|(_, browser)| browser.touched);
         let touched: Vec<BrowserKey> = touched
             .map(|(key, browser)| {
@@ -196,6 +193,9 @@ impl Stories {
                 *key
             })
             .collect();
+        let visits = browsers
+            .iter()
+            .flat_map(|(key, browser)| browser.begun().map(|begun| (begun.visit, *key)));
         let period = views.iter().fold(0, |all, view| gcd(all, view.step));
         Stories {
             of_measurements: views.iter().any(|view| view.of == views::Of::Measurements),

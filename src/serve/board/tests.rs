@@ -12,6 +12,7 @@ pub fn view(name: &str) -> View {
         name: name.into(),
         of: Of::Measurements,
         effects: vec![],
+        reasons: vec![],
         entities: vec![],
         people: false,
         key: vec![],
