@@ -237,12 +237,18 @@ fn values_of_the_wrong_form() {
             "job.toml:5:11: outputs.replace = 'yes': expected true or false".to_owned(),
         ),
         (
-            "[observe]\nmetrics = 9464\n",
-            "job.toml:6:11: observe.metrics = 9464: expected HOST:PORT, such as \"127.0.0.1:9464\"".to_owned(),
+            "[serve]\naddress = 8080\n",
+            "job.toml:6:11: serve.address = 8080: expected HOST:PORT, such as \"127.0.0.1:8080\"".to_owned(),
         ),
         (
-            "[observe]\nmetrics = 'localhost:http'\n",
-            "job.toml:6:11: observe.metrics = 'localhost:http': expected HOST:PORT, such as \"127.0.0.1:9464\""
+            "[serve]\naddress = 'localhost:http'\n",
+            "job.toml:6:11: serve.address = 'localhost:http': expected HOST:PORT, such as \"127.0.0.1:8080\""
+                .to_owned(),
+        ),
+        (
+            "[serve]\naddress = '0.0.0.0:8080'\n",
+            "job.toml:6:11: serve.address = '0.0.0.0:8080': expected a loopback address, such as \"127.0.0.1:8080\", \
+             or serve.tokens, which say who may read"
                 .to_owned(),
         ),
         (
@@ -670,7 +676,12 @@ state.memory              1GB                                          default
 state.snapshots           1min                                         default
 privacy.salts             no anonymized twins                          default
 observe.frontier_log      not written                                  default
-observe.metrics           not served                                   default
+serve.address             not served                                   default
+serve.tokens              none: only this machine is answered          default
+serve.history             5min                                         default
+serve.subscribers         1_000                                        default
+serve.rows                10_000                                       default
+serve.timeout             10s                                          default
 ";
     assert_eq!(text(&output.stdout), seen);
 }

@@ -221,7 +221,9 @@ mod tests {
         let desk = Desk::new(1);
         let woken = Arc::new(AtomicUsize::new(0));
         let seen = woken.clone();
-        desk.wake_by(move || drop(seen.fetch_add(1, Ordering::Relaxed)));
+        desk.wake_by(move || {
+            seen.fetch_add(1, Ordering::Relaxed);
+        });
         let none = Duration::ZERO;
         for n in 1..4 {
             let late = wait(desk.ask(Question::Kept, none));
