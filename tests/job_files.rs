@@ -142,7 +142,7 @@ fn an_unreadable_file_does_not_hide_wrong_options() {
 
 #[test]
 fn settings_that_do_not_exist() {
-    let sections = "the sections are source, schemas, visits, time, limits, enrich, outputs, state, privacy, observe";
+    let sections = "the sections are source, schemas, visits, time, limits, enrich, outputs, state, privacy, observe, serve";
     for (more, seen) in [
         (
             "[visits]\ninactivty = '1h'\n",
@@ -195,7 +195,7 @@ fn values_of_the_wrong_form() {
     let duration = "expected a duration from 1ms to 366d, such as \"30min\" or \"1h 30m\"";
     let units = "one of ms, s, min, h, d, w";
     let roles = "expected one of browser_id, event_id, event_time, cause, entity, entity_id, effect, reason, \
-                 customer_id, ip, user_agent, url, referrer, value";
+                 customer_id, ip, user_agent, url, referrer, value, variant";
     for (more, seen) in [
         (
             "[visits]\ninactivity = 30\n",
@@ -621,7 +621,7 @@ fn columns_count_characters() {
         &["--set", "workers=0"],
         &[
             "job.toml:6:13: schemas.roles.läden.ä = 'x': expected one of browser_id, event_id, event_time, cause, \
-             entity, entity_id, effect, reason, customer_id, ip, user_agent, url, referrer, value",
+             entity, entity_id, effect, reason, customer_id, ip, user_agent, url, referrer, value, variant",
             "--set workers=0: expected a whole number from 1 to 256",
         ],
     );

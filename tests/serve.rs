@@ -530,7 +530,7 @@ fn changes_of_a_view_come_as_they_are_complete_and_go_on_where_they_were_left() 
     let (name, _, data) = again.next().unwrap();
     assert_eq!(name, "change");
     assert_eq!(data["rows"], json!([row("p1", 12)]));
-    assert_eq!(data["gone"], json!([row("p1", 5), row("p2", 9)]));
+    assert_eq!(data["gone"], json!([row("p2", 9), row("p1", 5)]));
     board.complete(30_000);
     for last in ["1000", "nonsense", "99999999999999999999"] {
         let mut late = server.listen("/views/trending/changes", Some(last));
