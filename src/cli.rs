@@ -47,7 +47,7 @@ pub enum Command {
     Run(Run),
     /// Write the anonymized twins of a job's outputs, as the one role that reads the salts
     Anonymize(Anonymize),
-    /// Print the records of a log, topic or table as JSON lines
+    /// Print the records of a log, topic or table, or of a job's topic, as JSON lines
     Show(Show),
     /// Say what a job's time stands on, and since when
     Why(Why),
@@ -203,8 +203,8 @@ pub struct Run {
     /// Replaced settings.
     #[command(flatten)]
     pub settings: Settings,
-    /// Go on although settings, lists or the program have changed since a run that was not stopped:
-    /// what it had not committed may then come out otherwise
+    /// Go on although settings, lists or the program have changed since a run that was not stopped,
+    /// or Kafka's topic is another one: what was not committed may then come out otherwise
     #[arg(long)]
     pub accept_other_rules: bool,
     /// Which of several processes this is, from 0
@@ -269,20 +269,25 @@ pub struct Anonymize {
 #[command(after_help = "Examples:\n  \
     visitflow show shop/tables/identified/visits --limit 10\n  \
     visitflow show shop/log --topic measurements --partition 3\n  \
-    visitflow show shop/results --topic lifecycle | jq .")]
+    visitflow show shop/results --topic lifecycle | jq .\n\n\
+    A topic of a job, in the log or in Kafka, by the job file:\n  \
+    visitflow show job.toml --topic tagged --limit 10")]
 pub struct Show {
-    /// Folder of a log, of a topic or of a table
+    /// Folder of a log, of a topic or of a table, or a job file
     #[arg(value_name = "PLACE")]
     pub place: PathBuf,
     /// Print so many records at most
     #[arg(long, value_name = "N", value_parser = number)]
     pub limit: Option<u64>,
-    /// Of a log, only this topic
+    /// Of a log or of a job, only this topic
     #[arg(long, value_name = "NAME", value_parser = topic)]
     pub topic: Option<String>,
     /// Of a log or a topic, only this partition
     #[arg(long, value_name = "N")]
     pub partition: Option<u32>,
+    /// Replaced settings.
+    #[command(flatten)]
+    pub settings: Settings,
 }
 
 /// `visitflow why`

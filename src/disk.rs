@@ -6,6 +6,8 @@ use std::hash::{BuildHasher, Hasher};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use crate::crash;
+
 /// 128 bits that nobody else has drawn: file names must differ between processes that know nothing of each other.
 pub fn fresh() -> u128 {
     let draw = || u128::from(std::hash::RandomState::new().build_hasher().finish());
@@ -64,6 +66,7 @@ fn write_beside(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<PathBuf> {
             .write(true)
             .create_new(true)
             .open(&path)?;
+        crash::torn("torn-file", bytes, |part| file.write_all(part));
         file.write_all(bytes)?;
         file.sync_all()
     };

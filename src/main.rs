@@ -129,6 +129,10 @@ fn anonymize(args: &cli::Anonymize) -> anyhow::Result<()> {
         let twins = visitflow::anonymize::TOPICS.map(|(_, twin)| twin);
         println!("topics: {} in {}", twins.join(", "), log.display());
     }
+    if let Some(brokers) = &job.outputs.kafka {
+        let twins = visitflow::anonymize::TOPICS.map(|(_, twin)| job.kafka_topic(twin));
+        println!("topics: {} in Kafka at {brokers}", twins.join(", "));
+    }
     Ok(())
 }
 
@@ -259,17 +263,25 @@ fn show(args: cli::Show) -> anyhow::Result<()> {
         limit,
         topic,
         partition,
+        settings,
     } = args;
+    let is_job = place.extension().is_some_and(|end| end == "toml") && !place.is_dir();
+    let job = match is_job {
+        true => Some(JobFile::load(&place, &settings.overrides())?.job),
+        false if settings.set.is_empty() => None,
+        false => return Err(show::ShowError::Settings { place }.into()),
+    };
+    let options = show::Options {
+        place,
+        limit,
+        topic,
+        partition,
+    };
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let shown = show::show(
-        &show::Options {
-            place,
-            limit,
-            topic,
-            partition,
-        },
-        &mut out,
-    );
+    let shown = match &job {
+        Some(job) => show::show_job(job, &options, &mut out),
+        None => show::show(&options, &mut out),
+    };
     unless_broken_pipe(shown.map_err(Into::into).and_then(|_| Ok(out.flush()?)))
 }
 

@@ -4,11 +4,25 @@
 
 #[path = "kafka/broker.rs"]
 mod broker;
+#[path = "kafka/cluster.rs"]
+mod cluster;
 #[path = "kafka/connecting.rs"]
 mod connecting;
+#[path = "kafka/failover.rs"]
+mod failover;
 #[path = "kafka/reading.rs"]
 mod reading;
+#[path = "kafka/showing.rs"]
+mod showing;
+#[cfg(feature = "tls")]
+#[path = "kafka/tls.rs"]
+mod tls;
+#[cfg(feature = "oauthbearer")]
+#[path = "kafka/tokens.rs"]
+mod tokens;
 #[path = "kafka/topics.rs"]
 mod topics;
+#[path = "kafka/twins.rs"]
+mod twins;
 #[path = "kafka/writing.rs"]
 mod writing;

@@ -89,7 +89,19 @@ fn id<'a>(found: &Found, body: &'a [u8], role: Role) -> Option<Id<'a>> {
 }
 
 /// The kind of an agent, as a fact says it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub enum Agent {
     /// A person's browser.
     Person,

@@ -4,16 +4,19 @@
 //! [`batch`] is how they travel. There is no I/O here, no clock and no thread: time comes in as
 //! ticks, and what a fragment says follows from its input alone.
 
+pub mod attribution;
 pub mod batch;
 pub mod clock;
 pub mod complete;
 pub mod cut;
+pub mod durable;
 pub mod enrich;
 pub mod fact;
 pub mod fates;
 pub mod intake;
 pub mod ledger;
 pub mod step;
+pub mod stories;
 pub mod views;
 pub mod visit;
 pub mod visits;

@@ -3,7 +3,7 @@
 //!
 //! | of | comes | which has |
 //! | --- | --- | --- |
-//! | the topic `tagged` | the topic `tagged-anonymous` | the measurements, in batches of whole ticks, sorted by browser within a tick |
+//! | the topic `tagged` | the topic `tagged-anonymous`, beside it in the log or in Kafka | the measurements, in batches of whole ticks, sorted by browser within a tick |
 //! | the topic `lifecycle` | the topic `lifecycle-anonymous` | beginnings, ends and revisions of visits, likewise |
 //! | the table `identified/measurements` | the table `anonymous/measurements` | version n of version n; rows sorted by visit; the column `position_in_visit`, from 1 |
 //! | the table `identified/visits` | the table `anonymous/visits` | version n of version n; rows sorted by visit |
@@ -27,9 +27,11 @@
 //!
 //! `late` and `rejected` hold what is personal and have no twin.
 
+pub mod kafka;
 pub mod salts;
 mod stream;
 mod tables;
+mod transcode;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -48,6 +50,7 @@ use visitflow_schemas::store::{FolderStore, SchemaStore, StoreError};
 use visitflow_schemas::{records, tag};
 
 use crate::job::Job;
+use crate::kafka::KafkaError;
 use crate::log::LogError;
 use crate::progress::Progress;
 use crate::run::{self, RunError, grouped, outputs};
@@ -57,7 +60,8 @@ use salts::{SaltFile, SaltFileError};
 /// How long to wait at the end of what is followed.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The twins of the topics, beside them in the same log.
+/// The twins of the topics, beside them in the same log. In Kafka each has the job's name before its
+/// own.
 pub const TOPICS: [(&str, &str); 2] = [
     ("tagged", "tagged-anonymous"),
     ("lifecycle", "lifecycle-anonymous"),
@@ -90,6 +94,13 @@ pub enum AnonymizeError {
     #[error(transparent)]
     Log(#[from] LogError),
     #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    #[error(
+        "topic {0:?} sets the times of its records itself (message.timestamp.type=LogAppendTime); expected \
+         CreateTime, since they must say no more than the hour"
+    )]
+    TwinTimes(String),
+    #[error(transparent)]
     Table(#[from] TableError),
     #[error("{}, {file}: {source}", table.display())]
     Columns {
@@ -104,11 +115,10 @@ pub enum AnonymizeError {
         source: io::Error,
     },
     #[error(
-        "{}, partition {partition}, offset {offset}: {problem}, expected a record as `visitflow run` writes it",
-        topic.display()
+        "{topic}, partition {partition}, offset {offset}: {problem}, expected a record as `visitflow run` writes it"
     )]
     Record {
-        topic: PathBuf,
+        topic: String,
         partition: u32,
         offset: u64,
         problem: RecordProblem,
@@ -147,7 +157,7 @@ pub enum RecordProblem {
 /// What has been written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Records written to the twins of topics, as [`TOPICS`] has them; `None` without a log.
+    /// Records written to the twins of topics, as [`TOPICS`] has them; `None` without topics.
     pub records: Option<[u64; 2]>,
     /// Of the tables of measurements and of visits: rows written, versions written, and the version
     /// that the twin is at; `None` without files.
@@ -200,6 +210,26 @@ impl fmt::Display for Summary {
         }
         Ok(())
     }
+}
+
+/// What a step of a stream's twin has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// It has written something.
+    Moved,
+    /// More may be there, and has not come yet.
+    Waits,
+    /// It has written all that was there.
+    AtEnd,
+}
+
+/// The twin of a topic, wherever that lies. Each step writes some whole ticks, once, whenever it or
+/// another before it has died.
+trait Stream {
+    /// Writes what has come, if something has.
+    fn step(&mut self, salts: &mut SaltFile, tagged: &Tagged) -> Result<Step, AnonymizeError>;
+    /// How many records it has written since it was opened.
+    fn records(&self) -> u64;
 }
 
 /// The schemas of tagged measurements, with the annotations that the job's schemas have now: the
@@ -309,21 +339,22 @@ pub fn anonymize(
     }
     let mut salts = SaltFile::open(path)?;
     let mut tagged = Tagged::of(job)?;
-    let store = match &job.outputs.log {
-        Some(_) => job.output_schemas().map(FolderStore::open).transpose()?,
-        None => None,
-    };
+    let store = job.output_schemas().map(FolderStore::open).transpose()?;
     if let Some(store) = &store {
         tagged.add(store)?;
     }
     tagged.check()?;
 
-    let mut streams = vec![];
+    let mut streams: Vec<Box<dyn Stream + '_>> = vec![];
     if let (Some(log), Some(store)) = (&job.outputs.log, &store) {
         for (topic, twin) in TOPICS {
-            streams.push(stream::Twin::open(
-                log, topic, twin, store, &mut salts, &tagged,
-            )?);
+            let twin = stream::Twin::open(log, topic, twin, store, &mut salts, &tagged)?;
+            streams.push(Box::new(twin));
+        }
+    }
+    if let (Some(brokers), Some(store)) = (&job.outputs.kafka, &store) {
+        for twin in kafka::open(job, brokers, store, &stop)? {
+            streams.push(Box::new(twin));
         }
     }
     let mut tables = vec![];
@@ -344,22 +375,30 @@ pub fn anonymize(
     let mut progress = Progress::new();
     let stopping = || stop.load(Ordering::Relaxed);
     while !stopping() {
-        let mut moved = false;
+        let (mut moved, mut ended) = (false, true);
         for stream in &mut streams {
-            moved |= stream.step(&mut salts, &tagged)?;
+            match stream.step(&mut salts, &tagged) {
+                Ok(step) => {
+                    moved |= step == Step::Moved;
+                    ended &= step == Step::AtEnd;
+                }
+                // What it was writing is there whole or not at all; the next start knows.
+                Err(AnonymizeError::Kafka(KafkaError::Stopped)) => break,
+                Err(error) => return Err(error),
+            }
         }
         for table in &mut tables {
             moved |= table.step(&mut salts, &stopping)?;
         }
         progress.say(|| {
-            let records: u64 = streams.iter().map(|stream| stream.records).sum();
+            let records: u64 = streams.iter().map(|stream| stream.records()).sum();
             let rows: u64 = tables.iter().map(|table| table.summary.rows).sum();
             let rate = (records + rows) as f64 / began.elapsed().as_secs_f64();
             let (records, rows, rate) = (grouped(records), grouped(rows), grouped(rate as u64));
             format!("{records} records and {rows} rows anonymized, {rate} a second")
         });
         if !moved {
-            if !follow {
+            if !follow && ended {
                 break;
             }
             std::thread::sleep(PAUSE);
@@ -368,7 +407,7 @@ pub fn anonymize(
     progress.end();
     let summary = Summary {
         records: match &streams[..] {
-            [tagged, lifecycle] => Some([tagged.records, lifecycle.records]),
+            [tagged, lifecycle] => Some([tagged.records(), lifecycle.records()]),
             _ => None,
         },
         tables: match &tables[..] {

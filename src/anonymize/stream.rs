@@ -1,4 +1,4 @@
-//! The twin of a topic. Reads whole ticks, anonymizes their records one by one, sorts each tick's
+//! The twin of a topic of the embedded log. Reads whole ticks, anonymizes their records one by one, sorts each tick's
 //! by browser and writes them by the pseudonyms' shards; keeps nothing between batches.
 //!
 //! *Whole ticks.* The sink of a topic commits whole ticks, and a commit is seen whole or not at
@@ -11,7 +11,6 @@
 //! still stand there: a commit of a partition is there whole or not at all. The file says source
 //! positions, so its mode is 0600; it goes with the twin when that is removed.
 
-use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::ops::Range;
@@ -19,21 +18,17 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use visitflow_schemas::anonymize::Anonymizer;
-use visitflow_schemas::message;
-use visitflow_schemas::pseudonym::{Kind, hex, text_value, year_of};
-use visitflow_schemas::shard::Shard;
-use visitflow_schemas::store::{FolderStore, SchemaStore};
+use visitflow_schemas::pseudonym::hex;
+use visitflow_schemas::store::FolderStore;
 
 use super::salts::SaltFile;
-use super::{AnonymizeError, RecordProblem, Tagged};
+use super::transcode::{Transcoder, hour, partition};
+use super::{AnonymizeError, RecordProblem, Step, Stream, Tagged};
 use crate::log::{Reader, Record, Topic, Writer, WriterOptions, start_offset};
 
 /// A batch ends with the first tick at which it has so many records or bytes.
 const RECORDS: usize = 64 << 10;
 const BYTES: usize = 32 << 20;
-
-const HOUR: i64 = 3_600_000;
 
 /// The last batch, so that it can be done again. By partition.
 #[derive(Debug, Serialize, Deserialize)]
@@ -55,37 +50,29 @@ struct Item {
     value: Range<usize>,
 }
 
-/// How to anonymize the messages of one schema.
-struct Known {
-    anonymizer: Anonymizer,
-    header: Vec<u8>,
-}
-
 /// The twin of one topic, and the topic.
 pub(super) struct Twin<'a> {
     topic: Topic,
     twin: Topic,
-    store: &'a FolderStore,
+    transcoder: Transcoder<'a>,
     readers: Vec<Reader>,
     writers: Vec<Writer>,
-    known: HashMap<u64, Known>,
     items: Vec<Item>,
     bytes: Vec<u8>,
-    /// Written since it was opened.
-    pub records: u64,
+    records: u64,
 }
 
 impl<'a> Twin<'a> {
     /// Opens both, and finishes the last batch if it was not finished.
     pub fn open(
         log: &Path,
-        topic: &str,
+        name: &str,
         twin: &str,
         store: &'a FolderStore,
         salts: &mut SaltFile,
         tagged: &Tagged,
     ) -> Result<Twin<'a>, AnonymizeError> {
-        let topic = Topic::open(log, topic)?;
+        let topic = Topic::open(log, name)?;
         let partitions = topic.partitions();
         let twin = Topic::open_or_create(log, twin, partitions)?;
         let writer = |partition| Writer::open(&twin, partition, WriterOptions::default());
@@ -115,7 +102,8 @@ impl<'a> Twin<'a> {
         let readers = readers
             .collect::<Result<_, _>>()
             .map_err(|error| match error {
-                crate::log::LogError::OffsetRange { .. } => {
+                crate::log::LogError::OffsetGone { .. }
+                | crate::log::LogError::OffsetBeyond { .. } => {
                     other_source(&topic, &twin, error.to_string())
                 }
                 error => error.into(),
@@ -123,10 +111,9 @@ impl<'a> Twin<'a> {
         let mut this = Twin {
             topic,
             twin,
-            store,
+            transcoder: Transcoder::new(name, store),
             readers,
             writers,
-            known: HashMap::new(),
             items: vec![],
             bytes: vec![],
             records: 0,
@@ -135,24 +122,6 @@ impl<'a> Twin<'a> {
             this.finish(&last, salts, tagged)?;
         }
         Ok(this)
-    }
-
-    /// Anonymizes the next batch; whether there was one.
-    pub fn step(&mut self, salts: &mut SaltFile, tagged: &Tagged) -> Result<bool, AnonymizeError> {
-        let from: Vec<u64> = self.readers.iter().map(Reader::offset).collect();
-        let read = self.read(None, salts, tagged)?;
-        if self.items.is_empty() {
-            return Ok(false);
-        }
-        let batch = Batch {
-            from,
-            to: self.readers.iter().map(Reader::offset).collect(),
-            ends: self.writers.iter().map(Writer::next_offset).collect(),
-            read,
-        };
-        put_batch(&progress_file(&self.twin), &batch)?;
-        self.write(&vec![true; self.writers.len()])?;
-        Ok(true)
     }
 
     /// Does the last batch again where it is not done.
@@ -169,7 +138,7 @@ impl<'a> Twin<'a> {
         }
         let mut counts = vec![0_u64; self.writers.len()];
         for item in &self.items {
-            counts[self.partition(&item.browser)] += 1;
+            counts[partition(item.browser, self.writers.len())] += 1;
         }
         let now: u64 = self.writers.iter().map(Writer::next_offset).sum();
         if now == last.ends.iter().sum::<u64>() + self.items.len() as u64 {
@@ -191,18 +160,13 @@ impl<'a> Twin<'a> {
         self.write(&missing)
     }
 
-    fn partition(&self, browser: &[u8; 16]) -> usize {
-        Shard::of(&hex(*browser)).partition(self.writers.len() as u32) as usize
-    }
-
     /// Writes the items to those partitions that `wanted` says, durably.
     fn write(&mut self, wanted: &[bool]) -> Result<(), AnonymizeError> {
         for item in &self.items {
-            let partition = self.partition(&item.browser);
+            let partition = partition(item.browser, self.writers.len());
             if wanted[partition] {
-                let hour = (item.tick as i64).div_euclid(HOUR) * HOUR;
                 let value = &self.bytes[item.value.clone()];
-                self.writers[partition].push(hour, &hex(item.browser), &[], value)?;
+                self.writers[partition].push(hour(item.tick), &hex(item.browser), &[], value)?;
                 self.records += 1;
             }
         }
@@ -305,31 +269,17 @@ impl<'a> Twin<'a> {
         let Some(record) = self.readers[partition].peek()? else {
             return Ok(());
         };
-        let offset = record.offset;
-        let problem = |problem| wrong(&self.topic, partition, offset, problem);
         read.update(record.key);
         read.update(record.value);
-        let (fingerprint, body) =
-            message::split(record.value).map_err(|error| problem(error.into()))?;
-        if !self.known.contains_key(&fingerprint) {
-            let known = learn(fingerprint, self.topic.name(), self.store, tagged)?;
-            let known = known.ok_or_else(|| problem(RecordProblem::Schema(fingerprint)))?;
-            self.known.insert(fingerprint, known);
-        }
-        let Known { anonymizer, header } = &self.known[&fingerprint];
-        let began = anonymizer
-            .began(body)
-            .map_err(|error| problem(error.into()))?;
-        let year = year_of(began);
-        salts.ensure(year)?;
-        let salt = salts.get(year).expect("ensured above");
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(header);
-        let done = anonymizer.run(salt, body, &mut self.bytes);
-        done.map_err(|error| problem(error.into()))?;
+        let (topic, offset) = (&self.topic, record.offset);
+        let wrong = |problem| wrong(topic, partition, offset, problem);
+        let (key, value) = (record.key, record.value);
+        let transcoder = &mut self.transcoder;
+        let browser = transcoder.run(key, value, &mut self.bytes, salts, tagged, wrong)?;
         self.items.push(Item {
             tick,
-            browser: salt.pseudonym(&Kind::Browser, text_value(record.key).as_bytes()),
+            browser,
             value: start..self.bytes.len(),
         });
         self.readers[partition].advance();
@@ -337,38 +287,27 @@ impl<'a> Twin<'a> {
     }
 }
 
-/// How to anonymize messages of a schema, if it is known.
-fn learn(
-    fingerprint: u64,
-    topic: &str,
-    store: &FolderStore,
-    tagged: &Tagged,
-) -> Result<Option<Known>, AnonymizeError> {
-    let anonymizer = if topic == super::TOPICS[0].0 {
-        let schema = match tagged.known.get(&fingerprint) {
-            Some(schema) => Some(schema.clone()),
-            None => {
-                // The job may have met the schema since.
-                store.rescan()?;
-                store.get(fingerprint)?
-            }
+impl Stream for Twin<'_> {
+    fn step(&mut self, salts: &mut SaltFile, tagged: &Tagged) -> Result<Step, AnonymizeError> {
+        let from: Vec<u64> = self.readers.iter().map(Reader::offset).collect();
+        let read = self.read(None, salts, tagged)?;
+        if self.items.is_empty() {
+            return Ok(Step::AtEnd);
+        }
+        let batch = Batch {
+            from,
+            to: self.readers.iter().map(Reader::offset).collect(),
+            ends: self.writers.iter().map(Writer::next_offset).collect(),
+            read,
         };
-        schema
-            .map(|schema| tagged.anonymizer(&schema))
-            .transpose()?
-    } else {
-        let schema = store.get(fingerprint)?;
-        schema
-            .map(|schema| Anonymizer::of_record(&schema))
-            .transpose()?
-    };
-    let Some(anonymizer) = anonymizer else {
-        return Ok(None);
-    };
-    store.put(anonymizer.anonymous())?;
-    let mut header = vec![];
-    message::write_header(anonymizer.anonymous().fingerprint(), &mut header);
-    Ok(Some(Known { anonymizer, header }))
+        put_batch(&progress_file(&self.twin), &batch)?;
+        self.write(&vec![true; self.writers.len()])?;
+        Ok(Step::Moved)
+    }
+
+    fn records(&self) -> u64 {
+        self.records
+    }
 }
 
 fn tick_of(record: &Record<'_>) -> Option<u64> {
@@ -380,7 +319,7 @@ fn tick_of(record: &Record<'_>) -> Option<u64> {
 
 fn wrong(topic: &Topic, partition: usize, offset: u64, problem: RecordProblem) -> AnonymizeError {
     AnonymizeError::Record {
-        topic: topic.path(),
+        topic: topic.path().display().to_string(),
         partition: partition as u32,
         offset,
         problem,

@@ -34,16 +34,19 @@ pub mod quantity;
 mod report;
 mod rules;
 mod settings;
+mod views;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use visitflow_dataflows::views::View;
 use visitflow_schemas::role::{Privacy as FieldPrivacy, Role};
 
 pub use error::{JobError, JobErrors, Place, Problem};
 pub use overrides::Override;
 pub use report::{explain, settings_as_markdown, value_text};
 pub use settings::{DefaultValue, Kind, SETTINGS, Setting, is_name};
+pub use views::KEYS as VIEW_KEYS;
 
 /// Everything a run needs to know. Durations are in milliseconds, sizes in bytes, paths as they
 /// were written.
@@ -75,6 +78,8 @@ pub struct Job {
     pub privacy: Privacy,
     /// What is written about the run itself.
     pub observe: Observe,
+    /// The views, in the order of the file.
+    pub views: Vec<View>,
     /// What is served over HTTP.
     pub serve: Serve,
 }
@@ -169,6 +174,8 @@ pub struct Enrich {
     pub user_agents: Option<PathBuf>,
     /// Rules for robots: `crawler-user-agents.json`.
     pub robots: Option<PathBuf>,
+    /// A browser whose open visits have more measurements than this counts as a robot.
+    pub robots_over: u64,
 }
 
 /// Where results go.
@@ -291,6 +298,7 @@ impl Job {
                 geoip: None,
                 user_agents: None,
                 robots: None,
+                robots_over: 0,
             },
             outputs: Outputs {
                 log: None,
@@ -318,6 +326,7 @@ impl Job {
                 rows: 0,
                 timeout: 0,
             },
+            views: Vec::new(),
         }
     }
 }

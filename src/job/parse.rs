@@ -128,10 +128,21 @@ impl Reader {
             lines: &lines,
             file: &file,
         });
+        let mut views = None;
         for (key, value) in table.get_ref().iter() {
+            if key.get_ref() == "view" {
+                views = Some(super::views::read(value, &lines, &file));
+                continue;
+            }
             gatherer.gather(key.get_ref().to_string(), &key.span(), value, 0);
         }
-        let Gatherer { found, errors, .. } = gatherer;
+        let Gatherer {
+            found, mut errors, ..
+        } = gatherer;
+        if let Some(views) = views {
+            self.job.views = views.views;
+            errors.extend(views.errors);
+        }
 
         // What the parser made of a line that is not TOML is a guess: of such a line only the
         // parser is heard, once.

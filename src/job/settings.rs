@@ -461,6 +461,17 @@ pub static SETTINGS: &[Setting] = &[
         meaning: "The rules by which robots are known: `crawler-user-agents.json`.",
     },
     Setting {
+        name: "enrich.robots_over",
+        kind: Kind::Count {
+            least: 1,
+            most: 1_000_000_000,
+            slot: |job| &mut job.enrich.robots_over,
+        },
+        default: DefaultValue::Text("2_000"),
+        meaning: "A browser whose open visits have more measurements than this counts as a robot in views, \
+                  and so does what it measured before in these visits.",
+    },
+    Setting {
         name: "outputs.log",
         kind: Kind::Folder {
             slot: |job| &mut job.outputs.log,

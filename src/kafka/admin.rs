@@ -12,6 +12,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::context::{Context, outcome};
+use super::identity::topic_id;
 use super::{Connection, KafkaError, Patience};
 
 /// A request waits so long for its answer.
@@ -20,6 +21,9 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// What matters of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
+    /// Which topic it is, whatever it is called: one that is deleted and created anew has another ID.
+    /// None if its brokers are from before Kafka 2.8.
+    pub id: Option<String>,
     /// How many partitions it has.
     pub partitions: usize,
     /// Whether its brokers stamp records when they take them (`message.timestamp.type` is
@@ -40,6 +44,7 @@ pub fn describe(
     patience.retry(|| {
         Ok(Topic {
             partitions: leaders(&query, topic, ANSWER)?.len(),
+            id: outcome(&query, topic_id(query.client(), topic, ANSWER))?,
             ..settings(&admin, topic)?
         })
     })
@@ -153,6 +158,7 @@ fn settings(admin: &AdminClient<Context>, topic: &str) -> Result<Topic, KafkaErr
     let answers = block_on(admin.describe_configs(&asked, &options()))
         .map_err(|error| KafkaError::of(doing(), &error))?;
     let mut found = Topic {
+        id: None,
         partitions: 0,
         log_append_time: false,
         max_message_bytes: 0,

@@ -24,10 +24,21 @@ pub struct Progress {
     pub shards: Vec<(u8, u64)>,
 }
 
+/// What a record says of when it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stamp {
+    /// Its tick, as the header `tick`; its time is that at which it is sent.
+    Tick(u64),
+    /// A time, in milliseconds since 1970, and nothing else.
+    Time(i64),
+    /// Nothing: its time is that at which it is sent.
+    None,
+}
+
 /// A record in the batch's bytes.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    tick: u64,
+    stamp: Stamp,
     start: usize,
     key: u32,
     value: u32,
@@ -40,7 +51,7 @@ struct Slot {
 pub(super) struct Outgoing<'a> {
     pub(super) topic: &'a str,
     pub(super) partition: i32,
-    pub(super) tick: u64,
+    pub(super) stamp: Stamp,
     pub(super) key: &'a [u8],
     pub(super) value: &'a [u8],
 }
@@ -63,6 +74,23 @@ impl Batch {
         key: &[u8],
         value: &[&[u8]],
     ) {
+        self.add(topic, partition, Stamp::Tick(tick), key, value);
+    }
+
+    /// Adds a record that says no tick; `time`, in milliseconds since 1970, is its time, if the
+    /// topic has `message.timestamp.type=CreateTime`. For those who must not be told when it was.
+    pub fn push_at(
+        &mut self,
+        topic: &Arc<str>,
+        partition: i32,
+        time: i64,
+        key: &[u8],
+        value: &[u8],
+    ) {
+        self.add(topic, partition, Stamp::Time(time), key, &[value]);
+    }
+
+    fn add(&mut self, topic: &Arc<str>, partition: i32, stamp: Stamp, key: &[u8], value: &[&[u8]]) {
         let known = self.topics.iter().position(|known| known == topic);
         let topic = known.unwrap_or_else(|| {
             self.topics.push(topic.clone());
@@ -76,7 +104,7 @@ impl Batch {
         // Brokers take no record that does not fit into 31 bits.
         let value = (self.bytes.len() - start - key.len()) as u32;
         self.records.push(Slot {
-            tick,
+            stamp,
             start,
             key: key.len() as u32,
             value,
@@ -130,7 +158,7 @@ impl Batch {
             Outgoing {
                 topic: &self.topics[slot.topic as usize],
                 partition: slot.partition,
-                tick: slot.tick,
+                stamp: slot.stamp,
                 key,
                 value: &rest[..slot.value as usize],
             }
@@ -150,18 +178,18 @@ mod tests {
             batch.clear();
             batch.push(&visits, 3, 100, b"key", &[b"a", b"", b"value"]);
             batch.push(&tagged, 1, 200, b"", &[]);
-            batch.push(&visits, 0, 300, b"k", &[b"v"]);
-            let outgoing = |topic, partition, tick, key, value| Outgoing {
+            batch.push_at(&visits, 0, 300, b"k", b"v");
+            let outgoing = |topic, partition, stamp, key, value| Outgoing {
                 topic,
                 partition,
-                tick,
+                stamp,
                 key,
                 value,
             };
             let expected = [
-                outgoing("visits", 3, 100, &b"key"[..], &b"avalue"[..]),
-                outgoing("tagged", 1, 200, b"", b""),
-                outgoing("visits", 0, 300, b"k", b"v"),
+                outgoing("visits", 3, Stamp::Tick(100), &b"key"[..], &b"avalue"[..]),
+                outgoing("tagged", 1, Stamp::Tick(200), b"", b""),
+                outgoing("visits", 0, Stamp::Time(300), b"k", b"v"),
             ];
             assert!(batch.records().eq(expected));
             assert_eq!((batch.len(), batch.bytes()), (3, 11));

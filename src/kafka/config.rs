@@ -14,6 +14,7 @@ use rdkafka::types::RDKafkaConfRes;
 
 use super::KafkaError;
 use super::context::Context;
+use super::tls;
 
 /// What stands for a value that is not shown.
 const HIDDEN: &str = "***";
@@ -148,6 +149,9 @@ impl Connection {
     /// What librdkafka says of a property, without its value if nobody may see that.
     fn describe(&self, error: Native) -> KafkaError {
         match error {
+            Native::ClientConfig(_, said, property, _) if is_about_tokens(&property, &said) => {
+                KafkaError::NeedsOauthbearer { property }
+            }
             Native::ClientConfig(_, said, property, _) if is_about_tls(&said) => {
                 KafkaError::NeedsTls { property }
             }
@@ -170,16 +174,26 @@ impl Connection {
                 let asked = ["sasl.mechanism", "sasl.mechanisms", "security.protocol"];
                 let set = |name: &&&str| self.properties.contains_key(**name);
                 let property = asked.iter().find(set).unwrap_or(&asked[2]);
-                KafkaError::NeedsTls {
-                    property: (*property).to_owned(),
+                let value = self.properties.get(*property).map_or("", String::as_str);
+                let property = (*property).to_owned();
+                match value.eq_ignore_ascii_case("OAUTHBEARER") {
+                    true => KafkaError::NeedsOauthbearer { property },
+                    false => KafkaError::NeedsTls { property },
                 }
             }
-            Native::ClientCreation(reason) => KafkaError::Client { reason },
+            Native::ClientCreation(reason) => match tls::unloadable(&reason, &self.properties) {
+                Some(error) => error,
+                None => KafkaError::Client { reason },
+            },
             error => KafkaError::Client {
                 reason: error.to_string(),
             },
         }
     }
+}
+
+fn is_about_tokens(property: &str, said: &str) -> bool {
+    property.starts_with("sasl.oauthbearer.") && said.contains("not available at build time")
 }
 
 /// A build without OpenSSL says so in several ways.

@@ -9,7 +9,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::admin::leaders;
-use super::context::Context;
+use super::context::{Context, outcome};
+use super::identity::topic_id;
 use super::offsets::{ANSWER, ask};
 use super::watch::Watch;
 use super::watched::Watched;
@@ -30,17 +31,29 @@ pub struct Options {
     pub queue_bytes_per_partition: usize,
     /// How often the brokers are asked where the partitions end.
     pub ask_every: Duration,
+    /// Whether [`Record::tick`](super::Record::tick) is looked for, which costs a look at the headers
+    /// of each record.
+    pub ticks: bool,
     /// Called when records have come to a partition that had none, and when one has failed.
     pub wake: Option<Wake>,
+    /// The ID of the topic whose offsets these are, as [`describe`](super::describe) says it; another
+    /// topic of the same name is not read.
+    pub topic_id: Option<String>,
+    /// Whether records are shown with their headers. A job needs none, and they cost.
+    pub headers: bool,
 }
 
 impl Default for Options {
-    /// 4 MiB a partition, a question every 250 ms, nobody to wake.
+    /// 4 MiB a partition, a question every 250 ms, no ticks, nobody to wake, whichever topic has the
+    /// name, no headers.
     fn default() -> Options {
         Options {
             queue_bytes_per_partition: 4 << 20,
             ask_every: Duration::from_millis(250),
+            ticks: false,
             wake: None,
+            topic_id: None,
+            headers: false,
         }
     }
 }
@@ -58,7 +71,8 @@ pub struct Consumer {
 
 impl Consumer {
     /// Connects, checks that the offsets are there, and starts to fetch; the readers are in the
-    /// order of the partitions. An offset may be the end, but not beyond.
+    /// order of the partitions. An offset may be the end, but not beyond. From then on it must stay
+    /// the same topic.
     pub fn open(
         connection: &Connection,
         topic: &str,
@@ -91,12 +105,18 @@ impl Consumer {
         let consumer: Arc<BaseConsumer<Context>> =
             Arc::new(connection.client(&ours, Context::default())?);
         let topic: Arc<str> = topic.into();
-        let found = patience.retry(|| leaders(&query, &topic, ANSWER))?;
+        let (found, id) = patience.retry(|| {
+            let found = leaders(&query, &topic, ANSWER)?;
+            let id = outcome(&query, topic_id(query.client(), &topic, ANSWER))?;
+            Ok((found, id))
+        })?;
+        same_topic(&topic, options.topic_id.as_deref(), id.as_deref())?;
         let watch = Watch::start(
             topic.clone(),
             consumer.clone(),
             query.clone(),
             found,
+            id,
             &options,
         );
         let consumer = Consumer {
@@ -138,7 +158,13 @@ impl Consumer {
                 queue.set_nonempty_callback(move || wake());
             }
             self.watch.add(watched.clone());
-            readers.push(Reader::new(queue, self.consumer.clone(), watched));
+            readers.push(Reader::new(
+                queue,
+                self.consumer.clone(),
+                watched,
+                self.options.headers,
+                self.options.ticks,
+            ));
         }
         self.consumer
             .incremental_assign(&assigned)
@@ -182,5 +208,21 @@ impl Consumer {
             watched.push(Arc::new(one));
         }
         Ok(watched)
+    }
+}
+
+/// Fails when a name means another topic than before. Brokers that give no IDs say nothing.
+pub(super) fn same_topic(
+    topic: &str,
+    was: Option<&str>,
+    is: Option<&str>,
+) -> Result<(), KafkaError> {
+    match (was, is) {
+        (Some(was), Some(is)) if was != is => Err(KafkaError::TopicAnew {
+            topic: topic.to_owned(),
+            was: was.to_owned(),
+            is: is.to_owned(),
+        }),
+        _ => Ok(()),
     }
 }

@@ -11,7 +11,7 @@ use rdkafka::error::KafkaError as Native;
 use rdkafka::producer::{DeliveryResult, NoCustomPartitioner, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use super::KafkaError;
+use super::{KafkaError, tls};
 
 /// So many events are looked at in one go; a poll looks at one.
 const EVENTS: usize = 64;
@@ -84,7 +84,14 @@ impl ClientContext for Context {
             return;
         }
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        *said = Some(reason.to_owned());
+        // It follows what went wrong with each of them, which tells more.
+        if error.rdkafka_error_code() == Some(Code::AllBrokersDown) && said.is_some() {
+            return;
+        }
+        *said = Some(match tls::advice(reason) {
+            Some(advice) => format!("{reason}; {advice}"),
+            None => reason.to_owned(),
+        });
     }
 }
 

@@ -32,6 +32,14 @@ pub enum KafkaError {
         /// Its name.
         property: String,
     },
+    /// A property asks for OAUTHBEARER, which this program was built without.
+    #[error(
+        "Kafka property {property:?}: this program was built without OAUTHBEARER; expected one that was built with `--features oauthbearer`"
+    )]
+    NeedsOauthbearer {
+        /// Its name.
+        property: String,
+    },
     /// The value of a property lies in a file or in the environment, and is not there.
     #[error("Kafka property {property:?}: cannot read {from}: {reason}")]
     Reference {
@@ -99,6 +107,18 @@ pub enum KafkaError {
     TopicGone {
         /// The topic.
         topic: String,
+    },
+    /// Another topic has taken the name of the one that is read.
+    #[error(
+        "topic {topic:?} was deleted and created anew: its ID is {is}, expected {was}; the offsets up to which it was read are those of a topic that is gone"
+    )]
+    TopicAnew {
+        /// The topic.
+        topic: String,
+        /// The ID of the one that was read.
+        was: String,
+        /// The ID of the one that is there.
+        is: String,
     },
     /// Records that are still to be read are no longer there.
     #[error(
@@ -274,6 +294,7 @@ fn is_refusal(code: Code) -> bool {
             | Code::InvalidTransactionTimeout
             | Code::InvalidTopic
             | Code::InvalidRecord
+            | Code::InvalidTimestamp
             | Code::InvalidConfig
             | Code::InvalidPartitions
             | Code::InvalidRequest

@@ -1,5 +1,5 @@
-//! Where partitions begin and end, by asking their leaders: always with whatever is not
-//! committed yet, so that an end is the high watermark, never the last stable offset.
+//! Where partitions begin and end, by asking their leaders. An end is the high watermark, behind
+//! whatever is not committed yet too; where that begins has a name of its own.
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -18,6 +18,8 @@ pub enum Place {
     Earliest,
     /// Behind the last record.
     End,
+    /// Where the first transaction begins that is still open; without any, behind the last record.
+    Decided,
     /// The first record whose time, in milliseconds since 1970, is this or later; behind the last
     /// if there is none.
     At(i64),
@@ -31,11 +33,15 @@ pub fn offsets(
     place: Place,
     patience: &Patience,
 ) -> Result<Vec<i64>, KafkaError> {
-    let query = connection.query("read_uncommitted")?;
+    // Who reads committed records is told another end.
+    let query = connection.query(match place {
+        Place::Decided => "read_committed",
+        _ => "read_uncommitted",
+    })?;
     patience.retry(|| ask(&query, topic, partitions, place))
 }
 
-/// Asks once, and waits for the answers of all; one question to each leader.
+/// Asks once, of whom [`Place::Decided`] and [`Place::End`] are the same, and waits for the answers of all; one question to each leader.
 pub(super) fn ask(
     query: &BaseConsumer<Context>,
     topic: &str,
@@ -55,7 +61,7 @@ fn answers(
     let failed = |error| KafkaError::of(doing(), &error);
     let time = match place {
         Place::Earliest => Offset::Beginning,
-        Place::End => Offset::End,
+        Place::End | Place::Decided => Offset::End,
         Place::At(time) => Offset::Offset(time.max(0)),
     };
     if partitions.is_empty() {

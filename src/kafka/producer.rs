@@ -8,7 +8,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use super::batch::{Batch, Outgoing};
+use super::batch::{Batch, Outgoing, Stamp};
 use super::context::Context;
 use super::record::Standing;
 use super::{Connection, KafkaError, Patience};
@@ -94,16 +94,16 @@ impl Producer {
         let progress = Outgoing {
             topic: progress_topic,
             partition: 0,
-            tick: 0,
+            stamp: Stamp::None,
             key: self.id.as_bytes(),
             value: &standing.encode(),
         };
-        self.send(progress, None, patience)?;
+        self.send(progress, patience)?;
         for (at, record) in batch.records().enumerate() {
             if at % REPORTS == REPORTS - 1 {
                 self.inner.poll(Duration::ZERO);
             }
-            self.send(record, Some(record.tick), patience)?;
+            self.send(record, patience)?;
         }
         // By ourselves: `commit_transaction` would look for reports every 100 ms only.
         while self.inner.in_flight_count() > 0 {
@@ -114,23 +114,22 @@ impl Producer {
         self.finish("commit", patience, || self.inner.commit_transaction(TURN))
     }
 
-    fn send(
-        &self,
-        record: Outgoing<'_>,
-        tick: Option<u64>,
-        patience: &Patience,
-    ) -> Result<(), KafkaError> {
+    fn send(&self, record: Outgoing<'_>, patience: &Patience) -> Result<(), KafkaError> {
         let mut base = BaseRecord::to(record.topic)
             .partition(record.partition)
             .key(record.key)
             .payload(record.value);
-        if let Some(tick) = tick {
-            let digits = tick.to_string();
-            let header = Header {
-                key: "tick",
-                value: Some(digits.as_str()),
-            };
-            base.headers = Some(OwnedHeaders::new_with_capacity(1).insert(header));
+        match record.stamp {
+            Stamp::Tick(tick) => {
+                let digits = tick.to_string();
+                let header = Header {
+                    key: "tick",
+                    value: Some(digits.as_str()),
+                };
+                base.headers = Some(OwnedHeaders::new_with_capacity(1).insert(header));
+            }
+            Stamp::Time(time) => base.timestamp = Some(time),
+            Stamp::None => {}
         }
         loop {
             let (error, refused) = match self.inner.send(base) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError as Native;
-use rdkafka::message::{Message, Timestamp};
+use rdkafka::message::{BorrowedMessage, Header, Headers, Message, Timestamp};
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
@@ -25,11 +25,18 @@ pub struct Record<'a> {
     pub log_time: i64,
     /// Whether a broker has set that time when it took the record.
     pub appended: bool,
+    /// The tick that its header `tick` says, if [`Options::ticks`](super::Options::ticks) asks for it.
+    pub tick: Option<u64>,
     /// Its key, if it has one.
     pub key: Option<&'a [u8]>,
     /// Its value, if it has one.
     pub value: Option<&'a [u8]>,
+    /// Its headers, in their order, if they were [asked for](super::Options::headers).
+    pub headers: &'a [RecordHeader],
 }
+
+/// A header of a record: its name, and its value if it has one.
+pub type RecordHeader = (String, Option<Vec<u8>>);
 
 /// How long nobody has answered for a partition, and what was last said about that.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,16 +57,22 @@ pub struct Reader {
     watched: Arc<Watched>,
     held: Option<Held>,
     bytes: Vec<u8>,
+    /// The headers of the record that is held, if anybody wants them.
+    headers: Option<Vec<RecordHeader>>,
     /// The offset of what comes next.
     next: i64,
     /// Everything fetched was taken, and what lies behind may be marks of transactions.
     at_end: bool,
+    /// Everything that was decided when it last asked was taken.
+    drained: bool,
+    ticks: bool,
 }
 
 /// A record whose bytes are in the buffer, the key first.
 struct Held {
     offset: i64,
     time: Timestamp,
+    tick: Option<u64>,
     key: Option<usize>,
     value: bool,
 }
@@ -69,6 +82,8 @@ impl Reader {
         queue: PartitionQueue<Context>,
         consumer: Arc<BaseConsumer<Context>>,
         watched: Arc<Watched>,
+        headers: bool,
+        ticks: bool,
     ) -> Reader {
         let next = watched.read();
         Reader {
@@ -77,8 +92,11 @@ impl Reader {
             watched,
             held: None,
             bytes: Vec::new(),
+            headers: headers.then(Vec::new),
             next,
             at_end: false,
+            drained: false,
+            ticks,
         }
     }
 
@@ -95,14 +113,17 @@ impl Reader {
             self.poll()?;
         }
         let bytes = &self.bytes;
+        let headers = self.headers.as_deref().unwrap_or_default();
         Ok(self.held.as_ref().map(|held| {
             let (key, value) = bytes.split_at(held.key.unwrap_or(0));
             Record {
                 offset: held.offset,
                 log_time: held.time.to_millis().unwrap_or(-1),
                 appended: matches!(held.time, Timestamp::LogAppendTime(_)),
+                tick: held.tick,
                 key: held.key.map(|_| key),
                 value: held.value.then_some(value),
+                headers,
             }
         }))
     }
@@ -119,6 +140,13 @@ impl Reader {
     /// nothing. It passes marks of transactions, which are no records.
     pub fn offset(&self) -> i64 {
         self.next
+    }
+
+    /// Whether [`peek`](Reader::peek), when it last had nothing, was at the end of what was decided
+    /// then. In a partition whose transactions follow one another, whatever was read up to there is
+    /// whole transactions: no part of one is still to come.
+    pub fn drained(&self) -> bool {
+        self.drained && self.held.is_none()
     }
 
     /// When the last question was *sent*, in milliseconds since 1970 by this host's clock, to
@@ -156,20 +184,32 @@ impl Reader {
                     if offset < self.next {
                         continue;
                     }
-                    self.at_end = false;
+                    (self.at_end, self.drained) = (false, false);
                     self.bytes.clear();
                     let key = message.key().inspect(|key| self.bytes.extend(*key));
                     let value = message.payload();
                     self.bytes.extend(value.unwrap_or_default());
+                    if let Some(headers) = &mut self.headers {
+                        headers.clear();
+                        let found = message
+                            .headers()
+                            .into_iter()
+                            .flat_map(|headers| headers.iter());
+                        let own = |header: Header<'_, &[u8]>| {
+                            (header.key.to_owned(), header.value.map(<[u8]>::to_vec))
+                        };
+                        headers.extend(found.map(own));
+                    }
                     self.held = Some(Held {
                         offset,
                         time: message.timestamp(),
+                        tick: self.ticks.then(|| tick_of(&message)).flatten(),
                         key: key.map(<[u8]>::len),
                         value: value.is_some(),
                     });
                     return Ok(());
                 }
-                Some(Err(Native::PartitionEOF(_))) => self.at_end = true,
+                Some(Err(Native::PartitionEOF(_))) => (self.at_end, self.drained) = (true, true),
                 Some(Err(error)) => self.take_error(&error),
                 None => {
                     self.pass_marks();
@@ -242,4 +282,12 @@ impl Reader {
             }
         }
     }
+}
+
+/// What the header `tick` says, if there is one that says a tick.
+fn tick_of(message: &BorrowedMessage<'_>) -> Option<u64> {
+    let headers = message.headers()?;
+    let mut all = headers.iter();
+    let digits = all.find(|header| header.key == "tick")?.value?;
+    str::from_utf8(digits).ok()?.parse().ok()
 }

@@ -5,6 +5,7 @@
 //! committed: a new producer of the same ID, which decides that, then a look at the progress
 //! record, which was in the transaction, and either the batch is there or it is written again.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 
@@ -66,6 +67,11 @@ impl Transactions {
             transactions.send(&Batch::default(), &standing)
         })?;
         Ok(transactions)
+    }
+
+    /// What this ID has committed, by shard: nobody else adds to it.
+    pub fn committed(&self) -> &BTreeMap<u8, Done> {
+        &self.standing.shards
     }
 
     /// Commits a batch, and returns when that is certain. It never returns for brokers that are

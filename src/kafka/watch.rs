@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
 use super::admin::leaders;
-use super::consumer::{Options, Wake};
-use super::context::{Context, listen};
+use super::consumer::{Options, Wake, same_topic};
+use super::context::{Context, listen, outcome};
+use super::identity::topic_id;
 use super::offsets::{ANSWER, ask};
 use super::watched::{BELIEVED, Watched};
 use super::{KafkaError, Place};
@@ -48,6 +49,7 @@ impl Watch {
         consumer: Arc<BaseConsumer<Context>>,
         query: Arc<BaseConsumer<Context>>,
         leaders: Vec<Option<i32>>,
+        id: Option<String>,
         options: &Options,
     ) -> Watch {
         let shared = Arc::new(Shared {
@@ -60,6 +62,7 @@ impl Watch {
             consumer,
             query,
             leaders,
+            id,
             looked: Instant::now(),
             missing: 0,
             wake: options.wake.clone(),
@@ -101,6 +104,8 @@ struct Asker {
     consumer: Arc<BaseConsumer<Context>>,
     query: Arc<BaseConsumer<Context>>,
     leaders: Vec<Option<i32>>,
+    /// Which topic is read.
+    id: Option<String>,
     looked: Instant,
     missing: u32,
     wake: Option<Wake>,
@@ -123,7 +128,11 @@ impl Asker {
     }
 
     fn look_up(&mut self) {
-        match leaders(&self.query, &self.topic, ANSWER) {
+        let found = leaders(&self.query, &self.topic, ANSWER).and_then(|found| {
+            self.same()?;
+            Ok(found)
+        });
+        match found {
             Ok(found) => {
                 self.missing = 0;
                 self.shared.partitions.store(found.len(), Ordering::Relaxed);
@@ -138,12 +147,25 @@ impl Asker {
                     }
                 }
             }
+            Err(error @ KafkaError::TopicAnew { .. }) => {
+                for watched in self.shared.watched().iter() {
+                    self.fail(watched, error.clone());
+                }
+            }
             Err(error) => {
                 for watched in self.shared.watched().iter() {
                     watched.complain(error.to_string());
                 }
             }
         }
+    }
+
+    /// Fails when another topic has taken the name. Whatever it holds at our offsets, it is none of
+    /// ours.
+    fn same(&self) -> Result<(), KafkaError> {
+        let id = topic_id(self.query.client(), &self.topic, ANSWER);
+        let id = outcome(&self.query, id)?;
+        same_topic(&self.topic, self.id.as_deref(), id.as_deref())
     }
 
     /// One question to each leader, all at a time.

@@ -110,15 +110,27 @@ pub enum LogError {
         /// The partition's directory.
         partition: PathBuf,
     },
-    /// A partition does not hold the offset.
-    #[error("{}: offset {offset} is not here: expected {first} to {end}", partition.display())]
-    OffsetRange {
+    /// Records that are still to be read are no longer there.
+    #[error(
+        "{}: offset {offset} is gone: the earliest is {earliest}, so {} records are lost", partition.display(), earliest - offset
+    )]
+    OffsetGone {
         /// The partition's directory.
         partition: PathBuf,
         /// The offset that was asked for.
         offset: u64,
-        /// The first that is there.
-        first: u64,
+        /// The earliest that is there.
+        earliest: u64,
+    },
+    /// A partition ends before what was already read: another topic has taken its name.
+    #[error(
+        "{}: offset {offset} lies beyond the end, {end}: was the topic created anew?", partition.display()
+    )]
+    OffsetBeyond {
+        /// The partition's directory.
+        partition: PathBuf,
+        /// The offset that was asked for.
+        offset: u64,
         /// The one that comes after the last.
         end: u64,
     },

@@ -104,12 +104,18 @@ impl Reader {
         let bases = list_segments(&dir)?;
         let after = bases.partition_point(|base| *base <= offset);
         let first = bases.first().copied().unwrap_or(0);
-        if offset < first || (bases.is_empty() && offset > 0) {
-            return Err(LogError::OffsetRange {
+        if offset < first {
+            return Err(LogError::OffsetGone {
                 partition: dir,
                 offset,
-                first,
-                end: end_offset(topic, partition)?,
+                earliest: first,
+            });
+        }
+        if bases.is_empty() && offset > 0 {
+            return Err(LogError::OffsetBeyond {
+                partition: dir,
+                offset,
+                end: 0,
             });
         }
         let (segment, base) = match after.checked_sub(1) {
@@ -140,9 +146,8 @@ impl Reader {
         reader.skip_frames(offset)?;
         while reader.offset < offset {
             if !reader.find_next()? {
-                return Err(LogError::OffsetRange {
+                return Err(LogError::OffsetBeyond {
                     offset,
-                    first,
                     end: reader.offset,
                     partition: reader.partition,
                 });

@@ -13,6 +13,7 @@ use super::frame::{FRAME_HEADER, FrameHeader, MAX_VARINT, put_varint, zigzag};
 use super::segment::{SEGMENT_HEADER, Segment, SegmentHeader, list_segments, segment_path};
 use super::topic::sync_dir;
 use super::{LogError, MAX_RECORD_BYTES, Topic};
+use crate::crash;
 
 /// After how many bytes the disk is set to work on them, so that the sync at a segment's end finds
 /// little left to wait for.
@@ -339,7 +340,9 @@ impl Writer {
         {
             self.roll()?;
         }
-        if let Err(source) = self.segment.file.write_all_at(&self.buf, self.end) {
+        let (file, end) = (&self.segment.file, self.end);
+        crash::torn("torn-frame", &self.buf, |part| file.write_all_at(part, end));
+        if let Err(source) = file.write_all_at(&self.buf, end) {
             self.dirty = self.segment.file.set_len(self.end).is_err();
             return Err(LogError::Write {
                 file: self.segment.path.clone(),

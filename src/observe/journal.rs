@@ -165,6 +165,9 @@ fn claim_text(n: u64, claim: &Claim) -> String {
         .map(|(name, value)| format!("{name} {value}"))
         .collect();
     text += &format!("  with: {}\n", inputs.join(", "));
+    if let Some(topic) = &claim.topic {
+        text += &format!("  topic: {topic}\n");
+    }
     if !claim.producers.is_empty() {
         text += &format!("  producers: {}\n", claim.producers.join(", "));
     }

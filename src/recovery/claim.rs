@@ -29,6 +29,9 @@ pub struct Claim {
     pub processes: usize,
     /// What is not in the log, by name: a fingerprint, or the value where it is short.
     pub inputs: BTreeMap<String, String>,
+    /// The ID of the topic that is read, where its log gives topics IDs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
     /// The transactional IDs of all producers.
     pub producers: Vec<String>,
     /// When, in ms since 1970; for people.

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::RecoveryError;
+use crate::crash;
 use crate::disk as durable;
 
 /// A place for files, named by paths relative to it, with `/`.
@@ -176,6 +177,7 @@ impl Disk for Folder {
 
 impl Append for FolderFile {
     fn append(&mut self, bytes: &[u8]) -> Result<(), RecoveryError> {
+        crash::torn("torn-entry", bytes, |part| self.file.write_all(part));
         self.file
             .write_all(bytes)
             .map_err(failed("append to", &self.path))

@@ -101,6 +101,21 @@ pub enum RecoveryError {
         /// What it is.
         is: String,
     },
+    /// The topic that is read is another one, whatever it is called.
+    #[error(
+        "the source's topic is not the one that incarnation {incarnation} read: its ID is {is}, expected {was}. It was \
+         deleted and created anew, or source.kafka names other brokers, and what the job has kept are offsets of the \
+         old one. Start with a state.dir and outputs of its own, or, if the same records lie at the same offsets, say \
+         --accept-other-rules"
+    )]
+    OtherTopic {
+        /// Who read the old one last.
+        incarnation: u64,
+        /// The old one's ID.
+        was: String,
+        /// That of the one that is there.
+        is: String,
+    },
     /// A sink has lost what it had committed.
     #[error(
         "{sink} has committed up to tick {found}; the snapshot of tick {tick} expects {expected} or more. \

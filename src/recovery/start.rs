@@ -50,6 +50,11 @@ pub fn start<D: Disk, S: Sinks>(
     sinks: &mut S,
     accept_other_rules: bool,
 ) -> Result<(Start, Chain), S::Error> {
+    if !accept_other_rules {
+        // Before it is claimed: a start that is given another topic by mistake must neither end the
+        // one that runs nor leave a claim that the next would be held against.
+        same_topic(&claim::all(disk)?, &claim)?;
+    }
     // First, so that whoever still runs learns of it before it is harmed.
     let claim = claim::take(disk, claim)?;
     // Behind it, so that none is missed which was taken meanwhile.
@@ -82,6 +87,20 @@ pub fn start<D: Disk, S: Sinks>(
     claim::still_ours(disk, start.claim.incarnation)?;
     claim::put_found(disk, start.claim.incarnation, &found)?;
     Ok((start, chain))
+}
+
+/// What was read is of a topic, not of a name: the offsets of one mean nothing in another.
+fn same_topic(before: &[Claim], claim: &Claim) -> Result<(), RecoveryError> {
+    let known = before.iter().rev().find(|other| other.topic.is_some());
+    let known = known.and_then(|other| Some((other.incarnation, other.topic.as_ref()?)));
+    match (known, &claim.topic) {
+        (Some((incarnation, was)), Some(is)) if was != is => Err(RecoveryError::OtherTopic {
+            incarnation,
+            was: was.clone(),
+            is: is.clone(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Where a job goes on, for a process other than the first.
@@ -208,4 +227,57 @@ fn same_rules(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recovery::Folder;
+
+    /// A job without sinks.
+    struct Nothing;
+
+    impl Sinks for Nothing {
+        type Error = RecoveryError;
+
+        fn fence(&mut self, _: &Claim, _: &BTreeSet<String>) -> Result<(), RecoveryError> {
+            Ok(())
+        }
+
+        fn progress(&mut self) -> Result<Progress, RecoveryError> {
+            Ok(Progress::new())
+        }
+    }
+
+    #[test]
+    fn a_job_goes_on_with_the_topic_that_it_has_read_and_with_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Folder::open(dir.path()).unwrap();
+        let begin = |topic: Option<&str>, accept| {
+            let claim = Claim {
+                format: claim::FORMAT,
+                incarnation: 0,
+                job: "job".to_owned(),
+                program: String::new(),
+                workers: 1,
+                processes: 1,
+                inputs: BTreeMap::new(),
+                topic: topic.map(str::to_owned),
+                producers: Vec::new(),
+                at: 0,
+            };
+            start(&disk, claim, &mut Nothing, accept).map(|(start, _)| start.claim.incarnation)
+        };
+        assert_eq!(begin(Some("one"), false).unwrap(), 1);
+        // A log without IDs, or a start of before there were any, says nothing.
+        assert_eq!(begin(None, false).unwrap(), 2);
+        let error = begin(Some("other"), false).unwrap_err().to_string();
+        let expected = "the source's topic is not the one that incarnation 1 read: its ID is other, expected one.";
+        assert!(error.starts_with(expected), "{error}");
+        // Nothing was claimed by it: whoever runs goes on.
+        assert_eq!(claim::highest(&disk).unwrap(), 2);
+        assert_eq!(begin(Some("one"), false).unwrap(), 3);
+        assert_eq!(begin(Some("other"), true).unwrap(), 4);
+        assert_eq!(begin(Some("other"), false).unwrap(), 5);
+    }
 }

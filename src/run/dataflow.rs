@@ -7,27 +7,33 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use timely::dataflow::Stream;
-use timely::dataflow::operators::vec::Broadcast;
+use timely::dataflow::operators::vec::{Broadcast, Map};
 use timely::dataflow::operators::{Inspect, Probe, probe};
+use timely::dataflow::{Stream, StreamVec};
 use timely::worker::Worker;
+use visitflow_dataflows::attribution;
 use visitflow_dataflows::batch::{Batch, Record};
 use visitflow_dataflows::clock::{ClockKind, PartitionClock};
-use visitflow_dataflows::complete::{Measurements, NoStore, complete};
+use visitflow_dataflows::complete::{Complete, Measurements, NoStore, Nobody, Watch, complete};
 use visitflow_dataflows::cut::Cut;
+use visitflow_dataflows::durable::{Durable as Keep, Keeps, Nothing};
+use visitflow_dataflows::fact::Reading;
 use visitflow_dataflows::fates::fates;
 use visitflow_dataflows::intake::{Intake, Outboxes};
 use visitflow_dataflows::ledger::{Entry, Ledger, ledger};
+use visitflow_dataflows::stories::{self, Stories, parted};
+use visitflow_dataflows::views::{View, views};
 use visitflow_dataflows::visit::Tick;
-use visitflow_dataflows::visits::{Open, visits};
+use visitflow_dataflows::visits::{Open, Visits, visits};
 
+use super::fragments::Fragments;
 use super::measurements::{Around, Named, Store};
 use super::metrics::{Metrics, Newest};
 use super::outputs::{identified, kafka, with_brokers};
 use super::recover::{producer, table_sink};
 use super::snapshots::{Gathering, manifests, parts};
 use super::timed::Timed;
-use super::{RunError, Shared, partitions_of};
+use super::{RunError, Shared, asking, partitions_of, showing};
 use crate::job::Clock;
 use crate::kafka::{Consumer, Wake};
 use crate::recovery::manifest::Position;
@@ -99,7 +105,9 @@ impl Built {
                 let newest = self.versions.get();
                 if versions.replace(newest) != Some(newest) {
                     let newest = newest.map(|(version, tick)| Version { version, tick });
-                    shared.served.holds.commit(newest);
+                    if let Some(served) = &shared.served {
+                        served.holds.commit(newest);
+                    }
                 }
             }
             // Stopped: the frontier stands at the tick that was agreed on, all before it is committed
@@ -238,18 +246,24 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
         let mut restored = d.restored.lock().unwrap_or_else(PoisonError::into_inner);
         restored[local].take()
     });
-    let State { visits: open, kept } = state.unwrap_or_default();
+    let State {
+        visits: open,
+        kept,
+        named: restored,
+    } = state.unwrap_or_default();
+    let watched = shared.watched();
+    let keeps = job.outputs.files.is_some() || watched;
     let gathering = Gathering::new(
         index,
-        job.outputs.files.is_some(),
+        keeps,
         job.outputs.log.is_some() || job.outputs.kafka.is_some(),
         durable.map(|d| d.writing.clone()),
     );
     let destination = open_topics(worker, shared, &gathering)?;
     let named = Named::default();
     let incarnation = durable.map_or(0, |d| d.recovery.incarnation());
-    let store = match (durable, &job.outputs.files) {
-        (Some(d), Some(_)) => {
+    let store = match durable {
+        Some(d) if keeps => {
             let dir = d.recovery.disk.path();
             let runs = Runs::open(dir, incarnation, index as u64, store::Options::default());
             let shown = (metrics.clone(), local);
@@ -358,7 +372,66 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
                     .probe_with(&in_topics);
             }
         }
-        if let Some(files) = &job.outputs.files {
+        // Sealed visits are let go of once a table holds them; at once, if there are no tables.
+        let in_tables = Rc::new(Cell::new(match job.outputs.files {
+            Some(_) => held[0].min(held[1]),
+            None => u64::MAX,
+        }));
+        let around = Around {
+            metrics: metrics.clone(),
+            failure: failure.clone(),
+            held: in_tables.clone(),
+            gathering: gathering.clone(),
+            named: named.clone(),
+        };
+        let kept = Kept {
+            store,
+            // Two groups may wait to be written while a third is gathered.
+            share: job.state.memory as usize / job.workers / 3,
+            rows: kept,
+            around,
+        };
+        let mut whole = None;
+        if watched {
+            let fragments: Rc<dyn Keeps> = match durable {
+                Some(_) => Rc::new(Fragments::new(gathering.clone(), restored)),
+                None => Rc::new(Nothing),
+            };
+            let specs: Rc<[View]> = job.views.clone().into();
+            let reading = Reading::new(shared.schemas.clone(), shared.overrides.clone());
+            let watch = Stories::new(
+                specs.clone(),
+                stories::Settings {
+                    rules: *rules,
+                    robots_over: u32::try_from(job.enrich.robots_over).unwrap_or(u32::MAX),
+                    attribution: attribution::Settings::default(),
+                },
+                reading,
+                Keep::open("stories", &fragments),
+                in_tables.clone(),
+            );
+            let served = shared.served.as_ref().filter(|_| local == 0);
+            let desk = served.map(|served| (served.desk.clone(), served.holds.least()));
+            let questions = asking::questions(cuts.clone(), index / job.workers, desk);
+            let (complete, said) = kept.watched(&visits, cuts.clone(), questions, watch);
+            whole = Some(complete);
+            let said = parted(said);
+            let partitions = job.outputs.partitions;
+            let durable = Keep::open("views", &fragments);
+            let changed = views(specs, said.contributions, cuts.clone(), partitions, durable);
+            let workers = job.workers;
+            let board = served.map(|served| served.board.clone());
+            showing::views(changed, workers, board).probe_with(&committed);
+            let orders = served.map(|served| served.orders.clone());
+            showing::orders(said.credited, workers, orders).probe_with(&committed);
+            let desk = served.map(|served| served.desk.clone());
+            asking::answers(said.answers, workers, peers, desk).probe_with(&committed);
+        } else if job.outputs.files.is_some() {
+            let nothing = cuts.clone().flat_map(|_| None);
+            let (complete, _) = kept.watched(&visits, cuts.clone(), nothing, Nobody);
+            whole = Some(complete);
+        }
+        if let (Some(files), Some(whole)) = (&job.outputs.files, whole) {
             let settings = table::Settings {
                 dir: identified(files),
                 reader: shared.reader.clone(),
@@ -371,26 +444,6 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
                 },
                 held,
                 uncommitted: metrics.uncommitted_bytes.clone(),
-            };
-            let in_tables = Rc::new(Cell::new(held[0].min(held[1])));
-            let around = Around {
-                metrics: metrics.clone(),
-                failure: failure.clone(),
-                held: in_tables.clone(),
-                gathering: gathering.clone(),
-                named: named.clone(),
-            };
-            let whole = match store {
-                Some(store) => {
-                    // Two groups may wait to be written while a third is gathered.
-                    let share = job.state.memory as usize / job.workers / 3;
-                    let kept = Measurements::restore(store, share, &kept);
-                    complete(&visits, cuts.clone(), kept, around)
-                }
-                None => {
-                    let kept = Measurements::<NoStore>::default();
-                    complete(&visits, cuts.clone(), kept, around)
-                }
             };
             let done = table::files(whole, cuts.clone(), settings, failure.clone());
             let done = done.probe_with(&taken);
@@ -441,6 +494,39 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
         saved,
         _consumer: consumer,
     })
+}
+
+/// What is kept of open visits, and where.
+struct Kept {
+    store: Option<Store>,
+    share: usize,
+    rows: Vec<visitflow_dataflows::complete::saved::ShardRows>,
+    around: Around,
+}
+
+impl Kept {
+    /// Whole visits, and what is said of them while they are open.
+    fn watched<'s, W, S: 'static, Q: Clone + 'static>(
+        self,
+        visits: &Visits<'s>,
+        cuts: StreamVec<'s, u64, Cut>,
+        questions: StreamVec<'s, u64, Q>,
+        watch: W,
+    ) -> (StreamVec<'s, u64, Complete>, StreamVec<'s, u64, S>)
+    where
+        W: Watch<Store, Said = S, Question = Q> + Watch<NoStore, Said = S, Question = Q> + 'static,
+    {
+        match self.store {
+            Some(store) => {
+                let kept = Measurements::restore(store, self.share, &self.rows);
+                complete(visits, cuts, questions, kept, watch, self.around)
+            }
+            None => {
+                let kept = Measurements::<NoStore>::default();
+                complete(visits, cuts, questions, kept, watch, self.around)
+            }
+        }
+    }
 }
 
 /// Counts the records that pass.

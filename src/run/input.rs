@@ -19,6 +19,8 @@ pub enum Input {
         connection: Connection,
         /// The topic's name.
         topic: String,
+        /// Which topic that was when the job was started.
+        id: Option<String>,
         /// How many partitions it had when the job was started.
         partitions: u32,
     },
@@ -56,6 +58,7 @@ impl Input {
         Ok(Input::Kafka {
             connection,
             topic,
+            id: found.id,
             partitions: found.partitions as u32,
         })
     }
@@ -65,6 +68,14 @@ impl Input {
         match self {
             Input::Embedded(topic) => topic.partitions(),
             Input::Kafka { partitions, .. } => *partitions,
+        }
+    }
+
+    /// The ID of the topic, where the log gives topics IDs.
+    pub fn topic_id(&self) -> Option<String> {
+        match self {
+            Input::Embedded(_) => None,
+            Input::Kafka { id, .. } => id.clone(),
         }
     }
 
@@ -121,7 +132,10 @@ impl Input {
                 })
             }
             Input::Kafka {
-                connection, topic, ..
+                connection,
+                topic,
+                id,
+                ..
             } => {
                 if partitions.is_empty() {
                     return Ok(Opened {
@@ -133,6 +147,7 @@ impl Input {
                 let options = Options {
                     queue_bytes_per_partition: each as usize,
                     wake: Some(wake),
+                    topic_id: id.clone(),
                     ..Options::default()
                 };
                 let wanted: Vec<(i32, i64)> = partitions

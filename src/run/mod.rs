@@ -5,10 +5,12 @@
 //! wrong; whatever was committed until then stays and is whole.
 
 mod account;
+mod asking;
 mod connect;
 mod dataflow;
 mod failure;
-mod input;
+mod fragments;
+pub mod input;
 mod journaling;
 mod measurements;
 pub mod metrics;
@@ -16,6 +18,7 @@ pub mod outputs;
 pub mod progress;
 mod recover;
 pub mod request;
+mod showing;
 mod snapshots;
 pub mod status;
 mod timed;
@@ -310,7 +313,6 @@ struct Shared {
     output_schemas: Option<Arc<dyn SchemaStore>>,
     enrichment: Enrichment,
     metrics: Arc<Metrics>,
-    served: Served,
     failure: Failure,
     stop: Arc<AtomicBool>,
     /// Whether it has stopped before the end of its input.
@@ -321,6 +323,15 @@ struct Shared {
     shares: bool,
     /// What the job goes on from, if it can.
     durable: Option<Durable>,
+    /// What readers over HTTP are shown, and ask, if there are any.
+    served: Option<Served>,
+}
+
+impl Shared {
+    /// Whether anything is said of visits while they are open.
+    fn watched(&self) -> bool {
+        !self.job.views.is_empty() || self.served.is_some()
+    }
 }
 
 /// What workers need to go on where others were, and to let others go on.
@@ -429,11 +440,17 @@ fn needs(job: &Job) -> Result<(Schema, Overrides, Enrichment), RunError> {
 }
 
 /// Checks what a job's files say, as far as a run would refuse them: its schema, the roles and the
-/// privacy of its fields, the lists and databases of its enrichment, its tokens. Creates nothing.
+/// privacy of its fields, the lists and databases of its enrichment, the properties of its Kafka, its
+/// tokens. Creates nothing, and asks no broker.
 ///
 /// # Errors
 /// The first that is wrong.
 pub fn check(job: &Job) -> Result<(), RunError> {
+    let brokers = [&job.source.kafka, &job.outputs.kafka];
+    for brokers in brokers.into_iter().flatten() {
+        let checked = outputs::with_brokers(job, brokers).check();
+        checked.map_err(|error| RunError::Sink(SinkError::Kafka(error)))?;
+    }
     needs(job).map(drop)
 }
 
@@ -489,7 +506,14 @@ pub fn run(
         let Some(dir) = &job.state.dir else {
             return Ok(0);
         };
-        let began = Recovery::start(&job, dir, workers, count, accept_other_rules)?;
+        let began = Recovery::start(
+            &job,
+            dir,
+            input.topic_id(),
+            workers,
+            count,
+            accept_other_rules,
+        )?;
         let incarnation = began.incarnation();
         recovery = Some(began);
         Ok(incarnation)
@@ -538,7 +562,7 @@ pub fn run(
         start: format!("{:032x}", disk::fresh()).into(),
         processes: count,
         address,
-        served: Served::new(Vec::new(), job.serve.history),
+        served: Served::new(job.views.clone(), job.serve.history),
         asked: Arc::default(),
         ended: Arc::default(),
     };
@@ -551,7 +575,8 @@ pub fn run(
         output_schemas,
         enrichment,
         metrics: metrics.clone(),
-        served: handle.served.clone(),
+        served: (!job.views.is_empty() || job.serve.address.is_some())
+            .then(|| handle.served.clone()),
         failure,
         stop: handle.stop.clone(),
         stopped: AtomicBool::new(false),
@@ -601,7 +626,9 @@ pub fn run(
         durable.finish(ended);
     }
     handle.ended.store(true, Ordering::Release);
-    shared.served.desk.close("the job has ended");
+    if let Some(served) = &shared.served {
+        served.desk.close("the job has ended");
+    }
     let error = shared.failure.take().or(panicked);
     status.finish(match &error {
         Some(error) => status::End::Failed(error.to_string()),

@@ -4,6 +4,7 @@
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use visitflow_schemas::columns::{Ids, arrow_schema_of};
@@ -51,7 +52,12 @@ pub fn with_brokers(job: &Job, brokers: &str) -> Connection {
 
 /// How brokers are waited for at a start.
 pub fn patience() -> Patience {
-    Patience::until(Arc::default())
+    patience_until(&Arc::default())
+}
+
+/// The same, until `stop` is set.
+pub fn patience_until(stop: &Arc<AtomicBool>) -> Patience {
+    Patience::until(stop.clone())
         .limit(BROKERS)
         .saying(|text| eprintln!("waiting for Kafka: {text}"))
 }
@@ -85,7 +91,7 @@ pub fn hold(job: &Job) -> Result<Vec<File>, RunError> {
 }
 
 /// What a tag adds to a record at most, in bytes.
-const SPARE: u64 = 1_024;
+pub const SPARE: u64 = 1_024;
 
 /// Creates the topics in Kafka that are not there, and checks that they take what will be written.
 fn prepare_kafka(job: &Job, connection: &Connection) -> Result<(), RunError> {

@@ -60,13 +60,14 @@ pub fn table_sink(table: usize) -> String {
 }
 
 impl Recovery {
-    /// Starts the job, on its first process.
+    /// Starts the job, on its first process; `topic` is the ID of the topic that it reads.
     ///
     /// # Errors
     /// Whatever is wrong, each with what to do.
     pub fn start(
         job: &Job,
         dir: &Path,
+        topic: Option<String>,
         workers: usize,
         processes: usize,
         accept_other_rules: bool,
@@ -80,6 +81,7 @@ impl Recovery {
             workers,
             processes,
             inputs: inputs(job)?,
+            topic,
             producers: producers(job, workers),
             at: wall::now(),
         };
@@ -356,6 +358,7 @@ fn inputs(job: &Job) -> Result<BTreeMap<String, String>, RunError> {
         "time.max_lag",
         "time.max_ahead",
         "limits.max_record",
+        "enrich.robots_over",
         "outputs.partitions",
     ] {
         add(name, crate::job::value_text(job, name));
@@ -377,6 +380,12 @@ fn inputs(job: &Job) -> Result<BTreeMap<String, String>, RunError> {
         add(name, text);
     }
     let by_path = format!("{:?} {:?}", job.schemas.roles, job.schemas.privacy);
+    if !job.views.is_empty() {
+        add(
+            "the views",
+            fingerprint(format!("{:?}", job.views).as_bytes()),
+        );
+    }
     add(
         "schemas.roles and schemas.privacy",
         fingerprint(by_path.as_bytes()),

@@ -3,7 +3,7 @@
 //! puts the manifest.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -18,6 +18,7 @@ use timely::dataflow::operators::probe;
 use timely::dataflow::operators::{Capability, generic::Operator};
 use visitflow_dataflows::complete::saved as kept;
 use visitflow_dataflows::cut::Cut;
+use visitflow_dataflows::durable::Shards;
 use visitflow_dataflows::visit::Tick;
 use visitflow_dataflows::visits::saved::Copied;
 
@@ -38,6 +39,7 @@ struct Gathered {
     visits: Option<Copied>,
     kept: Option<(Vec<kept::ShardRows>, Ticket, Vec<u64>)>,
     topics: Option<Vec<Position>>,
+    named: BTreeMap<String, Shards>,
 }
 
 /// A worker's state for the snapshots to come, as its operators hand it over. Clones are the same.
@@ -48,6 +50,8 @@ struct Inner {
     worker: usize,
     keeps: bool,
     has_topics: bool,
+    /// What fragments keep that have asked for it.
+    names: BTreeSet<String>,
     gathered: BTreeMap<Tick, Gathered>,
     writing: Option<Arc<Writing>>,
     unsynced: Arc<Mutex<Vec<File>>>,
@@ -67,6 +71,7 @@ impl Gathering {
             worker,
             keeps,
             has_topics,
+            names: BTreeSet::new(),
             gathered: BTreeMap::new(),
             writing,
             unsynced: Arc::default(),
@@ -95,6 +100,18 @@ impl Gathering {
         self.0.borrow_mut().add(at, |all| all.kept = Some(kept));
     }
 
+    /// A fragment will keep something under this name at each snapshot.
+    pub fn expect(&self, name: &str) {
+        self.0.borrow_mut().names.insert(name.to_owned());
+    }
+
+    /// Takes what a fragment keeps.
+    pub fn named(&self, at: Tick, name: &str, shards: Shards) {
+        self.0.borrow_mut().add(at, |all| {
+            all.named.insert(name.to_owned(), shards);
+        });
+    }
+
     /// Takes how far topics have come.
     pub fn topics(&self, at: Tick, positions: Vec<Position>) {
         self.0
@@ -110,7 +127,8 @@ impl Inner {
         add(gathered);
         let whole = gathered.visits.is_some()
             && gathered.kept.is_some() == self.keeps
-            && gathered.topics.is_some() == self.has_topics;
+            && gathered.topics.is_some() == self.has_topics
+            && gathered.named.len() == self.names.len();
         if !whole {
             return;
         }
@@ -130,6 +148,7 @@ impl Inner {
             worker: self.worker,
             visits: gathered.visits.unwrap_or_default(),
             kept,
+            named: gathered.named,
             ticket,
             segments,
             sinks,
@@ -144,6 +163,7 @@ struct PartWork {
     worker: usize,
     visits: Copied,
     kept: Vec<kept::ShardRows>,
+    named: BTreeMap<String, Shards>,
     ticket: Option<Ticket>,
     segments: Vec<u64>,
     sinks: Vec<Position>,
@@ -277,6 +297,7 @@ fn write_part(disk: &Folder, incarnation: u64, part: PartWork) -> Result<Part, R
     let state = State {
         visits: part.visits.shards(),
         kept: part.kept,
+        named: part.named,
     };
     crash::point("snapshot-part");
     rows::write(&disk.path_of(&file), &state)?;

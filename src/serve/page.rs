@@ -8,36 +8,50 @@ use super::call::{Call, Said, answer};
 use super::problem::Problem;
 
 /// A file of the page.
-pub struct File {
-    /// Its path.
-    pub path: &'static str,
+struct File {
+    name: &'static str,
     kind: &'static str,
     bytes: &'static [u8],
 }
 
-/// All there are.
-pub static FILES: &[File] = &[
-    File {
-        path: "/",
-        kind: "text/html; charset=utf-8",
-        bytes: include_bytes!("page/index.html"),
-    },
-    File {
-        path: "/page.css",
-        kind: "text/css; charset=utf-8",
-        bytes: include_bytes!("page/page.css"),
-    },
-    File {
-        path: "/page.js",
-        kind: "text/javascript; charset=utf-8",
-        bytes: include_bytes!("page/page.js"),
-    },
-];
+macro_rules! files {
+    ($($name:literal $kind:literal $file:literal;)*) => {
+        &[$(File {
+            name: $name,
+            kind: $kind,
+            bytes: include_bytes!($file),
+        }),*]
+    };
+}
 
-/// The file at this path.
-pub fn read(path: &str) -> Said {
-    let file = FILES.iter().find(|file| file.path == path);
-    let file = file.ok_or_else(|| Problem::not_found(format!("the page has no {path}")))?;
+/// All there are; the one without a name is the page itself.
+#[rustfmt::skip]
+static FILES: &[File] = files! {
+    "" "text/html; charset=utf-8" "page/index.html";
+    "chances.js" "text/javascript; charset=utf-8" "page/chances.js";
+    "draw.js" "text/javascript; charset=utf-8" "page/draw.js";
+    "icon.svg" "image/svg+xml" "page/icon.svg";
+    "keys.js" "text/javascript; charset=utf-8" "page/keys.js";
+    "now.js" "text/javascript; charset=utf-8" "page/now.js";
+    "orders.js" "text/javascript; charset=utf-8" "page/orders.js";
+    "page.css" "text/css; charset=utf-8" "page/page.css";
+    "page.js" "text/javascript; charset=utf-8" "page/page.js";
+    "people.js" "text/javascript; charset=utf-8" "page/people.js";
+    "popular.js" "text/javascript; charset=utf-8" "page/popular.js";
+    "time.js" "text/javascript; charset=utf-8" "page/time.js";
+    "visit.js" "text/javascript; charset=utf-8" "page/visit.js";
+    "wire.js" "text/javascript; charset=utf-8" "page/wire.js";
+    "words.js" "text/javascript; charset=utf-8" "page/words.js";
+};
+
+/// The file of this name.
+fn read(name: &str) -> Said {
+    let file = FILES.iter().find(|file| file.name == name);
+    let file = file.ok_or_else(|| {
+        Problem::not_found(format!(
+            "there is no /{name}; what there is, is described at /openapi.json"
+        ))
+    })?;
     let mut response = answer(file.kind, file.bytes);
     // Another version of the program has another page.
     let again = HeaderValue::from_static("no-cache");
@@ -47,15 +61,10 @@ pub fn read(path: &str) -> Said {
 
 /// The page.
 pub async fn index(_: Call) -> Said {
-    read("/")
+    read("")
 }
 
-/// Its style.
-pub async fn style(_: Call) -> Said {
-    read("/page.css")
-}
-
-/// Its script.
-pub async fn script(_: Call) -> Said {
-    read("/page.js")
+/// A file of the page: its style, scripts and icon.
+pub async fn file(call: Call) -> Said {
+    read(call.part("file"))
 }

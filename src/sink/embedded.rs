@@ -11,6 +11,7 @@ use visitflow_schemas::shard::Shard;
 
 use super::topics::{Destination, TOPICS, decimal};
 use super::{Position, SinkError};
+use crate::crash;
 use crate::log::{LogError, Topic, Writer, WriterOptions};
 
 /// Files that must be durable before a snapshot counts.
@@ -104,9 +105,11 @@ impl Destination for Embedded {
         for (topic, _, writer) in self.writers() {
             // While ticks come again, time lies behind what the partition has.
             if writer.buffered_bytes() > 0 {
+                crash::point("topics-commit");
                 writer.commit(tick).map_err(failed(topic))?;
             }
         }
+        crash::point("topics-committed");
         self.committed = until;
         Ok(())
     }

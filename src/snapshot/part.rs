@@ -24,6 +24,7 @@ use std::path::Path;
 use bytemuck::Pod;
 
 use super::page;
+use crate::crash;
 use crate::recovery::RecoveryError;
 
 const MAGIC: &[u8; 8] = b"visitprt";
@@ -127,6 +128,10 @@ impl PartWriter {
         }
         header.extend_from_slice(&length.to_le_bytes());
         let padding = &[0; 8][..bytes.len().next_multiple_of(8) - bytes.len()];
+        crash::torn("torn-page", bytes, |part| {
+            self.out.write_all(&[&header, part].concat())?;
+            self.out.flush()
+        });
         for piece in [&header, bytes, padding] {
             self.out
                 .write_all(piece)

@@ -1,8 +1,10 @@
-//! What the rows of a part are: the state of the fragments `visits` and `complete`.
+//! What the rows of a part are: the state of the fragments `visits` and `complete`, and what other
+//! fragments keep by name.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use visitflow_dataflows::durable::Shards;
 use visitflow_dataflows::{complete, visits};
 
 use super::part::{self, PartWriter, Section};
@@ -16,6 +18,9 @@ const KEPT: u32 = 5;
 const SEALED: u32 = 6;
 const CHUNKS: u32 = 7;
 const SEALED_IDS: u32 = 8;
+const NAMED: u32 = 9;
+/// The version of what is kept by name, which has one of its own inside.
+const NAMED_VERSION: u32 = 1;
 
 /// The state of some shards.
 #[derive(Debug, Default, PartialEq)]
@@ -24,6 +29,8 @@ pub struct State {
     pub visits: Vec<visits::saved::ShardRows>,
     /// What is kept of measurements.
     pub kept: Vec<complete::saved::ShardRows>,
+    /// What fragments keep, by name.
+    pub named: BTreeMap<String, Shards>,
 }
 
 /// Writes a part, durably.
@@ -46,6 +53,15 @@ pub fn write(path: &Path, state: &State) -> Result<(), RecoveryError> {
         part.rows(CHUNKS, version, rows.shard, &rows.chunks)?;
         part.bytes(SEALED_IDS, version, rows.shard, &rows.ids)?;
     }
+    for (name, shards) in &state.named {
+        for (shard, bytes) in shards {
+            // The name's length, the name, and then what is kept.
+            let mut named = vec![name.len() as u8];
+            named.extend_from_slice(name.as_bytes());
+            named.extend_from_slice(bytes);
+            part.bytes(NAMED, NAMED_VERSION, *shard, &named)?;
+        }
+    }
     part.finish()
 }
 
@@ -59,6 +75,7 @@ pub fn read(
 ) -> Result<State, RecoveryError> {
     let mut visits: BTreeMap<u8, visits::saved::ShardRows> = BTreeMap::new();
     let mut kept: BTreeMap<u8, complete::saved::ShardRows> = BTreeMap::new();
+    let mut named: BTreeMap<String, Shards> = BTreeMap::new();
     for path in parts {
         part::read(path.as_ref(), wanted, |section: Section| {
             let (kind, shard) = (section.kind, section.shard);
@@ -85,11 +102,19 @@ pub fn read(
                         _ => rows.ids = section.into_bytes(),
                     }
                 }
+                NAMED => {
+                    section.expect_version("what fragments keep", NAMED_VERSION)?;
+                    let bytes = section.into_bytes();
+                    let length = bytes.first().copied().unwrap_or(0);
+                    let (name, kept) = bytes[1..].split_at(length.into());
+                    let name = String::from_utf8_lossy(name).into_owned();
+                    named.entry(name).or_default().push((shard, kept.to_vec()));
+                }
                 _ => {
                     return Err(RecoveryError::Format {
                         file: path.as_ref().display().to_string(),
                         found: format!("rows of kind {kind}"),
-                        expected: format!("{BROWSERS} to {SEALED_IDS}"),
+                        expected: format!("{BROWSERS} to {NAMED}"),
                     });
                 }
             }
@@ -99,5 +124,6 @@ pub fn read(
     Ok(State {
         visits: visits.into_values().collect(),
         kept: kept.into_values().collect(),
+        named,
     })
 }

@@ -61,6 +61,8 @@ const BUDGET_NAP: Duration = Duration::from_micros(500);
 const LOOK_AGAIN: i64 = 1_000;
 /// How many ticks a stop lies ahead.
 const STOP_TICKS: u64 = 5;
+/// Cuts lie on multiples of this, in ms.
+const CUT_LENGTH: u64 = 1_000;
 /// How often it is asked whether it is time for a cut, in ms.
 const CUT_ASKED: i64 = 100;
 
@@ -370,6 +372,8 @@ impl Source {
         // Others may be ahead a little; a stop behind all of them leaves nothing to be replayed.
         let ahead = if stop { STOP_TICKS } else { 1 };
         let tick = next.max(self.open) + ahead * settings.tick_length;
+        // What watches visits has no state within a step of its own.
+        let tick = tick.next_multiple_of(CUT_LENGTH);
         if stop {
             settings.stop_at.set(Some(tick));
         }

@@ -13,6 +13,7 @@ use super::block::Block;
 use super::chunk::file_name;
 use super::error::StoreError;
 use super::segment::{directory, header};
+use crate::crash;
 
 /// What is gathered before it is written at once.
 const GATHER: usize = 1 << 20;
@@ -170,7 +171,9 @@ struct Open {
 
 impl Open {
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let written = self.file.write_all_at(bytes, self.at);
+        let (file, at) = (&self.file, self.at);
+        crash::torn("torn-block", bytes, |part| file.write_all_at(part, at));
+        let written = file.write_all_at(bytes, at);
         written.map_err(|source| StoreError::Write {
             file: self.path.clone(),
             at: self.at,

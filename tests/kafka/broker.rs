@@ -1,10 +1,7 @@
 //! The broker of these tests, and what only tests do to one.
 
 use std::future::Future;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::pin::pin;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::task::{Context, Poll, Waker};
@@ -18,32 +15,27 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use visitflow::kafka::{Connection, Consumer, KafkaError, Options, Patience, Reader, create};
 
+use crate::cluster::Cluster;
+
 /// A test that takes longer has failed, on any machine.
 const LONG: Duration = Duration::from_secs(300);
 
 /// Transactions that took too long are looked for so often.
 const QUICK_ABORTS: &str = "transaction.abort.timed.out.transaction.cleanup.interval.ms=200";
 
-static BROKER: OnceLock<Option<Running>> = OnceLock::new();
+static BROKER: OnceLock<Option<Cluster>> = OnceLock::new();
 /// Held by all who need the broker, alone by those who kill it.
 static IN_USE: RwLock<()> = RwLock::new(());
 
-struct Running {
-    dir: tempfile::TempDir,
-    bootstrap: String,
-    /// The script ends the broker when this program ends.
-    _script: Child,
-}
-
 /// A broker that stays up as long as this lives.
 pub struct Broker {
-    running: &'static Running,
+    running: &'static Cluster,
     _up: RwLockReadGuard<'static, ()>,
 }
 
 /// A broker that nobody else needs as long as this lives.
 pub struct Alone {
-    broker: &'static Running,
+    broker: &'static Cluster,
     _alone: RwLockWriteGuard<'static, ()>,
 }
 
@@ -64,42 +56,14 @@ pub fn alone() -> Option<Alone> {
     })
 }
 
-fn script() -> Command {
-    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka"))
-}
-
-fn running() -> Option<&'static Running> {
+fn running() -> Option<&'static Cluster> {
+    let start = || Cluster::start(&["--set", QUICK_ABORTS], "bootstrap");
     BROKER.get_or_init(start).as_ref()
-}
-
-fn start() -> Option<Running> {
-    let dir = tempfile::tempdir().unwrap();
-    let mut script = script()
-        .args(["start", "--foreground", "--set", QUICK_ABORTS, "--dir"])
-        .arg(dir.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("scripts/kafka can be started");
-    let lines = BufReader::new(script.stdout.take().unwrap()).lines();
-    for line in lines.map_while(Result::ok) {
-        if let Some(bootstrap) = line.strip_prefix("bootstrap=") {
-            return Some(Running {
-                dir,
-                bootstrap: bootstrap.to_owned(),
-                _script: script,
-            });
-        }
-    }
-    let code = script.wait().unwrap().code();
-    assert_eq!(code, Some(3), "scripts/kafka start failed");
-    eprintln!("SKIPPED: the tests of Kafka, since no Kafka can be had here");
-    None
 }
 
 impl Broker {
     pub fn connection(&self) -> Connection {
-        Connection::to(&self.running.bootstrap)
+        Connection::to(self.running.said("bootstrap"))
     }
 
     /// A topic for one test.
@@ -133,7 +97,7 @@ impl Broker {
 
 impl Alone {
     pub fn connection(&self) -> Connection {
-        Connection::to(&self.broker.bootstrap)
+        Connection::to(self.broker.said("bootstrap"))
     }
 
     pub fn topic(&self, name: &str, partitions: usize) -> String {
@@ -141,42 +105,29 @@ impl Alone {
     }
 
     pub fn kill(&self) {
-        self.run("kill");
+        self.broker.run("kill", &[]);
     }
 
     /// Starts the broker again; returns when it answers.
     pub fn restart(&self) {
-        self.run("restart");
+        self.broker.run("restart", &[]);
     }
 
     /// Stops the broker as it is: connections stay, and nobody answers.
     pub fn pause(&self) {
-        self.run("pause");
+        self.broker.run("pause", &[]);
     }
 
     pub fn resume(&self) {
-        self.run("resume");
-    }
-
-    fn run(&self, command: &str) {
-        assert!(
-            self.script(command).status().unwrap().success(),
-            "{command}"
-        );
-    }
-
-    fn script(&self, command: &str) -> Command {
-        let mut script = script();
-        script.args([command, "--dir"]).arg(self.broker.dir.path());
-        script
+        self.broker.run("resume", &[]);
     }
 }
 
 impl Drop for Alone {
     fn drop(&mut self) {
         // Others need it. A second panic would end them all.
-        let restarted = self.script("restart").status();
-        assert!(thread::panicking() || restarted.is_ok_and(|status| status.success()));
+        let restarted = self.broker.does("restart", &[]);
+        assert!(thread::panicking() || restarted);
     }
 }
 

@@ -65,7 +65,7 @@ fn what_exactness_depends_on_cannot_be_set() {
     }
 }
 
-#[cfg(not(any(feature = "tls", feature = "tls-vendored")))]
+#[cfg(not(feature = "tls"))]
 #[test]
 fn tls_in_a_program_without_it_is_an_error_that_says_how_to_build_one() {
     for (property, value) in [
@@ -89,6 +89,29 @@ fn tls_in_a_program_without_it_is_an_error_that_says_how_to_build_one() {
     let error = scram.check().unwrap_err();
     let property = "sasl.mechanism".to_owned();
     assert_eq!(error, KafkaError::NeedsTls { property });
+}
+
+#[cfg(not(feature = "oauthbearer"))]
+#[test]
+fn tokens_in_a_program_without_them_are_an_error_that_says_how_to_build_one() {
+    for (property, value) in [
+        ("sasl.mechanism", "OAUTHBEARER"),
+        ("sasl.oauthbearer.method", "oidc"),
+        ("sasl.oauthbearer.client.secret", "hush"),
+    ] {
+        // With TLS and without libcurl the mechanism is known, for tokens that nobody signs.
+        if cfg!(feature = "tls") && property == "sasl.mechanism" {
+            continue;
+        }
+        let connection = base().with("security.protocol", "sasl_plaintext");
+        let error = connection.with(property, value).check().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "Kafka property {property:?}: this program was built without OAUTHBEARER; expected one that was built with `--features oauthbearer`"
+            )
+        );
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use rdkafka::producer::Producer;
-use visitflow::kafka::{Consumer, KafkaError, Options};
+use visitflow::kafka::{Consumer, KafkaError, Options, describe};
 use visitflow::wall;
 
 use crate::broker::{
@@ -242,6 +242,45 @@ fn a_topic_that_is_created_anew_is_noticed() {
         error => panic!("{error:?}"),
     }
     assert_eq!(readers[0].offset(), 100);
+}
+
+#[test]
+fn a_topic_that_is_created_anew_is_noticed_however_far_it_has_grown() {
+    let Some(broker) = broker() else { return };
+    let connection = broker.connection();
+    let topic = broker.topic("grown", 1);
+    write(&producer(&connection, None), &topic, 0, numbers(100));
+    let was = describe(&connection, &topic, &patience()).unwrap().id;
+    let (_consumer, mut readers) = open(&connection, &topic, &[(0, 0)], Options::default());
+    read(&mut readers[0], 100);
+    broker.delete_topic(&topic);
+    broker.topic("grown", 1);
+    write(&producer(&connection, None), &topic, 0, numbers(200));
+
+    // While it is read: it may have been gone for long enough to be missed.
+    match failure(&mut readers[0]) {
+        KafkaError::TopicAnew { .. } | KafkaError::TopicGone { .. } => {}
+        KafkaError::OffsetBeyond { .. } => {}
+        error => panic!("{error:?}"),
+    }
+    // And at a start.
+    let is = describe(&connection, &topic, &patience()).unwrap().id;
+    assert!(was.is_some() && is.is_some() && was != is);
+    let at_start = |topic_id: &Option<String>| {
+        let options = Options {
+            topic_id: topic_id.clone(),
+            ..Options::default()
+        };
+        Consumer::open(&connection, &topic, &[(0, 100)], options, &patience())
+    };
+    let (was, is) = (was.unwrap(), is.unwrap());
+    let anew = KafkaError::TopicAnew {
+        topic: topic.clone(),
+        was: was.clone(),
+        is: is.clone(),
+    };
+    assert_eq!(at_start(&Some(was)).err(), Some(anew));
+    assert!(at_start(&Some(is)).is_ok());
 }
 
 #[test]

@@ -194,6 +194,7 @@ pub fn begin(world: &Rc<World>, shape: Shape) -> Result<Job, RecoveryError> {
         workers,
         processes: shape.processes,
         inputs: Default::default(),
+        topic: None,
         producers: (0..workers).map(producer).collect(),
         at: world.now(),
     };

@@ -86,7 +86,7 @@ fn bring(place: &Place, bootstrap: &str, to: &Path) {
         std::fs::copy(entry.path(), to.join("schemas").join(entry.file_name())).unwrap();
     };
     std::fs::create_dir_all(to.join("schemas")).unwrap();
-    std::fs::read_dir(place.path("state/schemas"))
+    std::fs::read_dir(place.path("disk/state/schemas"))
         .unwrap()
         .map(Result::unwrap)
         .for_each(copy);
@@ -99,7 +99,7 @@ fn bring(place: &Place, bootstrap: &str, to: &Path) {
 pub fn compare(place: &Place, limits: Limits, partitions: u32) -> Answer {
     let truth = judge(place, limits, partitions);
     let topics = match place.bootstrap() {
-        None => place.path("topics"),
+        None => place.path("disk/topics"),
         Some(bootstrap) => {
             let to = place.path("brought");
             bring(place, bootstrap, &to);
@@ -108,7 +108,7 @@ pub fn compare(place: &Place, limits: Limits, partitions: u32) -> Answer {
     };
     let reading = Reading::default();
     let consumed = consume(&topics, &reading);
-    let tables = tables(&place.path("files"));
+    let tables = tables(&place.path("disk/files"));
     agree(&consumed, &tables);
     assert!(consumed.open.is_empty(), "every visit has ended");
     assert_eq!(late(&topics, &reading).len() as u64, truth.late, "late");

@@ -1,5 +1,6 @@
 //! The job under torture: its place, its processes, and what it says of itself.
 
+use std::cell::Cell;
 use std::io::Read;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::broker::Broker;
+use crate::disk::Disk;
+use crate::hanging::HeldBack;
 use crate::traffic::{LIMITS, PARTITIONS};
 
 /// How long a process may take for anything.
@@ -17,9 +20,13 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Where everything lies.
 pub struct Place {
     dir: PathBuf,
-    keep: bool,
+    keep: Cell<bool>,
+    /// How many transactions hung.
+    pub hanging: Cell<usize>,
     /// The broker, with Kafka.
     pub broker: Option<Broker>,
+    /// What the job writes to, where a disk of its own can be had.
+    pub disk: Option<Disk>,
 }
 
 impl Place {
@@ -43,7 +50,15 @@ impl Place {
         } else {
             None
         };
-        let place = Place { dir, keep, broker };
+        let disk = Disk::mount(&dir.join("disk"));
+        let disk = disk.inspect_err(|why| eprintln!("SKIPPED: torture: full disks: {why}"));
+        let place = Place {
+            dir,
+            keep: Cell::new(keep),
+            hanging: Cell::new(0),
+            broker,
+            disk: disk.ok(),
+        };
         std::fs::write(place.path("job.toml"), place.job()).unwrap();
         if keep {
             eprintln!("torture: everything is kept in {}", place.dir.display());
@@ -63,10 +78,11 @@ impl Place {
 
     fn job(&self) -> String {
         let path = |name: &str| self.path(name).display().to_string();
+        let written = |name: &str| path(&format!("disk/{name}"));
         let (source, outputs, kafka) = match self.bootstrap() {
             None => (
                 format!("log = '{}'", path("log")),
-                format!("log = '{}'", path("topics")),
+                format!("log = '{}'", written("topics")),
                 "",
             ),
             Some(bootstrap) => (
@@ -75,7 +91,7 @@ impl Place {
                 "[kafka]\n'transaction.timeout.ms' = '6000'\n",
             ),
         };
-        let (schemas, files, state) = (path("schemas"), path("files"), path("state"));
+        let (schemas, files, state) = (path("schemas"), written("files"), written("state"));
         format!(
             "name = 'shop'\n[source]\n{source}\nfollow = true\n[schemas]\nstore = '{schemas}'\n\
              [visits]\ninactivity = '{} ms'\nmax_length = '{} ms'\nmax_size = {}\nmax_delay = '{} ms'\n\
@@ -91,8 +107,9 @@ impl Place {
         )
     }
 
-    /// Says what processes have said, when something is wrong.
+    /// Says what processes have said, when something is wrong, and leaves everything where it is.
     pub fn tell(&self, running: &Running) {
+        self.keep.set(true);
         for said in running.said() {
             eprintln!("torture: a process said:\n{said}");
         }
@@ -102,14 +119,23 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if !self.keep && !std::thread::panicking() {
+        if self.keep.get() || std::thread::panicking() {
+            // Somebody wants to look at it.
+            if let Some(disk) = self.disk.take() {
+                std::mem::forget(disk);
+            }
+        } else {
+            self.disk = None;
             let _ = std::fs::remove_dir_all(&self.dir);
         }
     }
 }
 
 /// The processes of one start.
-pub struct Running {
+pub struct Running<'a> {
+    place: &'a Place,
+    held_back: HeldBack,
+    looked: Instant,
     status: PathBuf,
     processes: Vec<(Child, PathBuf)>,
     since: Instant,
@@ -128,24 +154,29 @@ fn committed(status: &Path) -> u64 {
     status["committed"].as_u64().unwrap_or(0)
 }
 
-impl Running {
+impl<'a> Running<'a> {
     /// Starts it.
-    pub fn start(place: &Place, workers: usize, processes: usize, crash: Option<&str>) -> Running {
+    pub fn start(
+        place: &'a Place,
+        workers: usize,
+        processes: usize,
+        crash: Option<&str>,
+    ) -> Running<'a> {
         let each = workers.div_ceil(processes).min(4 / processes);
         Running::with(place, each, processes, crash, &[])
     }
 
     fn with(
-        place: &Place,
+        place: &'a Place,
         workers: usize,
         processes: usize,
         crash: Option<&str>,
         settings: &[&str],
-    ) -> Running {
+    ) -> Running<'a> {
         let root = if place.bootstrap().is_some() {
-            place.path("files")
+            place.path("disk/files")
         } else {
-            place.path("topics")
+            place.path("disk/topics")
         };
         let status = root.join(".status/shop-0.json");
         let before = committed(&status);
@@ -182,6 +213,9 @@ impl Running {
             all.push((command.spawn().unwrap(), said));
         }
         Running {
+            place,
+            held_back: HeldBack::default(),
+            looked: Instant::now(),
             status,
             processes: all,
             since: Instant::now(),
@@ -195,6 +229,7 @@ impl Running {
             && self.since.elapsed() < PATIENCE
             && !self.has_died()
         {
+            self.end_what_hangs();
             std::thread::sleep(Duration::from_millis(10));
         }
         self.since.elapsed()
@@ -238,8 +273,22 @@ impl Running {
                 self.signal_all(Signal::KILL);
                 return Err("a process has not ended".to_owned());
             }
+            self.end_what_hangs();
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Ends transactions that a broker has forgotten to end.
+    pub fn end_what_hangs(&mut self) {
+        let Some(broker) = &self.place.broker else {
+            return;
+        };
+        if self.looked.elapsed() < Duration::from_secs(1) {
+            return;
+        }
+        self.looked = Instant::now();
+        let hung = self.held_back.end(broker, &self.said());
+        self.place.hanging.set(self.place.hanging.get() + hung);
     }
 
     /// What they have said on standard error.
@@ -254,7 +303,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.signal_all(Signal::CONT);
         self.signal_all(Signal::KILL);

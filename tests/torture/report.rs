@@ -19,6 +19,11 @@ pub enum What {
     KillOne,
     /// A process dies at a named point.
     Crash(&'static str),
+    /// A process dies in the middle of a write.
+    Torn(&'static str),
+    /// There is no room on the disk; it must say so and end, and so must those that are started
+    /// before there is room again.
+    FullDisk,
     /// It is asked to stop, and must end well.
     Stop,
     /// It sleeps, another is started, and it wakes again.
@@ -32,13 +37,15 @@ pub enum What {
 impl What {
     /// Something that can be done to so many processes.
     pub fn some(random: &mut Random, processes: usize, kafka: bool) -> What {
-        match random.below(if kafka { 14 } else { 12 }) {
+        match random.below(if kafka { 18 } else { 16 }) {
+            0 | 1 if processes > 1 => What::KillOne,
             0..=2 => What::KillAll,
-            3 if processes > 1 => What::KillOne,
             3..=9 => What::Crash(random.of(crash::POINTS)),
-            10 => What::Stop,
-            11 => What::Zombie,
-            12 => What::BrokerDies,
+            10..=12 => What::Torn(random.of(crash::WRITES)),
+            13 => What::FullDisk,
+            14 => What::Stop,
+            15 => What::Zombie,
+            16 => What::BrokerDies,
             _ => What::BrokerSleeps,
         }
     }
@@ -47,20 +54,30 @@ impl What {
     pub fn crash_point(self, random: &mut Random) -> Option<String> {
         match self {
             What::Crash(point) => {
-                let often = [
-                    "journal-entry",
-                    "journal-sync",
-                    "topics-commit",
-                    "topics-committed",
-                ];
-                let most = if often.contains(&point) { 60 } else { 3 };
+                // So often does a job come to it within a few seconds.
+                let most = match point {
+                    "journal-entry" | "journal-sync" => 30,
+                    "topics-commit" | "topics-committed" => 30,
+                    "version" | "versions-between" => 1,
+                    _ => 3,
+                };
                 Some(format!("{point}:{}", 1 + random.below(most)))
+            }
+            What::Torn(write) => {
+                let most = match write {
+                    "torn-entry" | "torn-frame" => 30,
+                    "torn-page" => 600,
+                    "torn-block" => 2,
+                    _ => 10,
+                };
+                let (n, percent) = (1 + random.below(most), random.below(100));
+                Some(format!("{write}:{n}:{percent}"))
             }
             _ => None,
         }
     }
 
-    /// Does it.
+    /// Does it. What was done: a process that does not come to its point is killed.
     ///
     /// # Errors
     /// The job does not do what it must.
@@ -70,7 +87,7 @@ impl What {
         running: &mut Running,
         pause: Duration,
         random: &mut Random,
-    ) -> Result<(), String> {
+    ) -> Result<What, String> {
         let expected = |running: &mut Running| {
             if running.has_died() {
                 return Err("a process has died by itself".to_owned());
@@ -78,7 +95,7 @@ impl What {
             Ok(())
         };
         match self {
-            What::Crash(_) => {
+            What::Crash(_) | What::Torn(_) => {
                 // It may die before it has begun, or not at all if nothing comes to the point.
                 let mut left = 400;
                 while !running.has_died() && left > 0 {
@@ -90,8 +107,11 @@ impl What {
                 let ended = running.wait()?;
                 let killed = ended.iter().all(|status| !status.success());
                 let said = running.said();
-                if killed && (left == 0 || said.iter().any(crashed)) {
-                    return Ok(());
+                if killed && said.iter().any(crashed) {
+                    return Ok(self);
+                }
+                if killed && left == 0 {
+                    return Ok(What::KillAll);
                 }
                 Err(format!("it has ended by itself: {}", said.join("\n")))
             }
@@ -99,13 +119,24 @@ impl What {
                 std::thread::sleep(pause);
                 expected(running)?;
                 running.signal_all(Signal::KILL);
-                running.wait().map(drop)
+                running.wait().map(|_| self)
             }
             What::KillOne => {
                 std::thread::sleep(pause);
                 expected(running)?;
                 running.signal(random.below(2) as usize, Signal::KILL);
-                running.wait().map(drop)
+                running.wait().map(|_| self)
+            }
+            What::FullDisk => {
+                let disk = place.disk.as_ref().expect("there is one");
+                std::thread::sleep(pause);
+                expected(running)?;
+                disk.fill(random.below(3 << 20));
+                full(running)?;
+                let mut again = Running::start(place, 2, 1, None);
+                full(&mut again)?;
+                disk.clear();
+                Ok(self)
             }
             What::Stop => {
                 std::thread::sleep(pause);
@@ -115,7 +146,7 @@ impl What {
                 if ended.iter().any(|status| !status.success()) {
                     return Err("it was asked to stop, and failed".to_owned());
                 }
-                Ok(())
+                Ok(self)
             }
             What::Zombie => {
                 std::thread::sleep(pause);
@@ -130,7 +161,7 @@ impl What {
                     }
                     running.signal_all(Signal::CONT);
                     running.signal_all(Signal::KILL);
-                    return running.wait().map(drop);
+                    return running.wait().map(|_| self);
                 }
                 other.wait_for_progress();
                 std::thread::sleep(pause);
@@ -149,7 +180,7 @@ impl What {
                         other.said().join("\n")
                     ));
                 }
-                Ok(())
+                Ok(self)
             }
             What::BrokerDies | What::BrokerSleeps => {
                 let broker = place.broker.as_ref().expect("there is one");
@@ -163,9 +194,10 @@ impl What {
                     std::thread::sleep(Duration::from_secs(8));
                     broker.run(&["resume"]);
                 }
-                let mut left = 3_000;
+                let mut left = 4_500;
                 let before = running.progress();
                 while running.progress() <= before && left > 0 && !running.has_died() {
+                    running.end_what_hangs();
                     std::thread::sleep(Duration::from_millis(20));
                     left -= 1;
                 }
@@ -175,10 +207,24 @@ impl What {
                     return Err("nothing is committed since the broker is back".to_owned());
                 }
                 running.signal_all(Signal::KILL);
-                running.wait().map(drop)
+                running.wait().map(|_| self)
             }
         }
     }
+}
+
+/// Waits until a job on a full disk has ended, and has said why.
+fn full(running: &mut Running) -> Result<(), String> {
+    let ended = running.wait()?;
+    let said = running.said();
+    if ended.iter().all(|status| !status.success())
+        && said
+            .iter()
+            .any(|said| said.contains("No space left on device"))
+    {
+        return Ok(());
+    }
+    Err(format!("not what a full disk does: {}", said.join("\n")))
 }
 
 /// What was done, how often, and how long it took each time until something new was committed.
@@ -194,8 +240,8 @@ impl Report {
     }
 
     /// Adds one, with the delay until the start before it had committed something new.
-    pub fn add(&mut self, what: &What, delay: Duration) {
-        self.done.entry(*what).or_default().push(delay);
+    pub fn add(&mut self, what: What, delay: Duration) {
+        self.done.entry(what).or_default().push(delay);
     }
 }
 
@@ -212,6 +258,8 @@ impl fmt::Display for Report {
                 What::KillAll => "all processes killed".to_owned(),
                 What::KillOne => "one of two processes killed".to_owned(),
                 What::Crash(point) => format!("killed at {point}"),
+                What::Torn(write) => format!("killed within a {}", word(write)),
+                What::FullDisk => "disk full, twice, and room again".to_owned(),
                 What::Stop => "stopped".to_owned(),
                 What::Zombie => "slept, replaced, woken".to_owned(),
                 What::BrokerDies => "broker killed and restarted".to_owned(),
@@ -225,5 +273,16 @@ impl fmt::Display for Report {
             writeln!(f, "{name:<34} {times:>5}  {median:>14.2}, {most:>6.2}")?;
         }
         Ok(())
+    }
+}
+
+/// What is written, in words.
+fn word(write: &str) -> &str {
+    match write {
+        "torn-entry" => "journal entry",
+        "torn-frame" => "frame of the log",
+        "torn-block" => "block of a run",
+        "torn-page" => "page of a snapshot",
+        _ => "small file",
     }
 }

@@ -3,6 +3,7 @@
 //! job. One binary, so that it is linked once; `cargo test --test whole`.
 
 mod full_disk;
+mod generations;
 mod live;
 mod outputs;
 mod own_schema;

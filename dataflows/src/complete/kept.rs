@@ -8,13 +8,14 @@
 //! Where there is a store, a sealed visit's are kept on until a table holds them for sure: until
 //! then they are all there is of it.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use super::saved::{ChunkRow, KeptRow, SealedRow, ShardRows};
-use super::whole::{Complete, append, copied, in_order, places};
+use super::whole::{Complete, Looked, append, copied, in_order, places};
 use crate::batch::Record;
 use crate::visit::{Position, Tick, bytes_of_words};
 use crate::visits::{Change, Lifecycle};
@@ -207,8 +208,8 @@ pub struct Measurements<P: Payloads> {
 }
 
 /// Browser keys are hashes already.
-#[derive(Debug, Default)]
-pub(super) struct KeyHasher(u64);
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeyHasher(u64);
 
 impl Hasher for KeyHasher {
     fn finish(&self) -> u64 {
@@ -294,6 +295,28 @@ impl<P: Payloads> Measurements<P> {
         append(record, bytes);
         self.fresh += bytes.len() - before;
         self.bytes += bytes.len() - before;
+    }
+
+    /// All that is kept of a browser's open visits, in order; `None` if there is nothing. Reads what
+    /// lies in the store.
+    ///
+    /// # Errors
+    /// What the store meets.
+    pub fn look(&mut self, key: &Key) -> Result<Option<Looked<'_>>, P::Error> {
+        let Some(own) = self.browsers.get(key) else {
+            return Ok(None);
+        };
+        let bytes = match self.store.as_mut().filter(|_| !own.stored.is_empty()) {
+            None => Cow::Borrowed(&own.fresh[..]),
+            Some(store) => {
+                let chunks: Vec<P::Chunk> = own.stored.iter().map(|s| s.chunk).collect();
+                let mut read = Vec::new();
+                store.read(&chunks, &mut |_, bytes| read.extend_from_slice(bytes))?;
+                read.extend_from_slice(&own.fresh);
+                Cow::Owned(read)
+            }
+        };
+        Ok(Some(Looked::new(bytes)))
     }
 
     /// Bytes kept of open visits.

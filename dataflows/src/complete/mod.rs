@@ -3,9 +3,10 @@
 
 mod kept;
 pub mod saved;
+mod watch;
 mod whole;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -13,13 +14,14 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Head, Record};
 use crate::cut::{Cut, Cuts};
 use crate::visit::Tick;
 use crate::visits::{Change, Lifecycle, Visits, complete_until};
-pub use kept::{Chunks, Key, Measurements, NoStore, Payloads};
+pub use kept::{Chunks, Key, KeyHasher, Measurements, NoStore, Payloads, Saving};
 use saved::ShardRows;
-pub use whole::{Complete, Kept};
+pub use watch::{Nobody, Watch};
+pub use whole::{Complete, Kept, Looked};
 
 /// So many bytes of visits are given out at once.
 const ENOUGH: usize = 32 << 20;
@@ -39,48 +41,65 @@ pub trait Surroundings<P: Payloads> {
 }
 
 /// Keeps what is tagged until its visit is sealed; gives out sealed visits, whole, in the order of
-/// their seals. It begins with what is kept in `measurements`, and first gives out again what was
-/// sealed before and is not in a table.
+/// their seals, and what `watch` says of visits while they are open. It begins with what is kept in
+/// `measurements`, and first gives out again what was sealed before and is not in a table.
 ///
 /// Costs a look-up and a copy of its bytes a measurement; what is in a store is read again once.
-pub fn complete<'s, P: Payloads + 'static>(
+pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
     visits: &Visits<'s>,
     cuts: StreamVec<'s, u64, Cut>,
+    questions: StreamVec<'s, u64, W::Question>,
     measurements: Measurements<P>,
+    mut watch: W,
     mut around: impl Surroundings<P> + 'static,
-) -> StreamVec<'s, u64, Complete> {
+) -> (StreamVec<'s, u64, Complete>, StreamVec<'s, u64, W::Said>) {
     let mut builder = OperatorBuilder::new("Complete".to_owned(), visits.tagged.scope());
     let mut tagged = builder.new_input(visits.tagged.clone(), Pipeline);
     let mut repeated = builder.new_input(visits.repeated.clone(), Pipeline);
     let mut lifecycle = builder.new_input(visits.lifecycle.clone(), Pipeline);
     let mut heard = builder.new_input(cuts, Pipeline);
+    let mut asked = builder.new_input(questions, Pipeline);
     let (output, stream) = builder.new_output();
     let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Complete>>>::from(output);
+    let (says, says_stream) = builder.new_output();
+    let mut says = OutputBuilder::<_, CapacityContainerBuilder<Vec<W::Said>>>::from(says);
     let activator = visits
         .tagged
         .scope()
         .activator_for(builder.operator_info().address);
     builder.build(move |caps| {
-        let mut cap = caps.into_iter().next();
+        let mut caps = caps;
         let mut kept = measurements;
         let mut ends: VecDeque<Lifecycle> = VecDeque::new();
         let mut cuts = Cuts::default();
         // What is tagged behind a cut that is not passed waits: the cut's snapshot must not hold it.
-        let mut waiting: VecDeque<Batch> = VecDeque::new();
+        let mut waiting = Waiting::default();
+        let mut questions: BTreeMap<Tick, Vec<W::Question>> = BTreeMap::new();
+        let mut said = Vec::new();
         let mut again = Some(0);
         let mut heard_bytes = 0;
         // A snapshot that is being collected, a part each time, so that tags go on in between.
         let mut saving = None;
         let mut saved_at = None;
         move |frontiers| {
-            tagged.for_each(|_, batch| waiting.push_back(std::mem::take(batch)));
-            repeated.for_each(|_, batch| waiting.push_back(std::mem::take(batch)));
+            tagged.for_each(|_, batch| waiting.add(std::mem::take(batch), true, &watch));
+            repeated.for_each(|_, batch| waiting.add(std::mem::take(batch), false, &watch));
+            asked.for_each(|_, asked| {
+                for question in asked.drain(..) {
+                    questions
+                        .entry(W::at(&question))
+                        .or_default()
+                        .push(question);
+                }
+            });
             lifecycle.for_each(|_, said| {
                 let ended = |said: &Lifecycle| matches!(said.change, Change::Ended { .. });
                 ends.extend(said.drain(..).filter(ended));
             });
             heard.for_each(|_, heard| heard.drain(..).for_each(|cut| cuts.add(cut)));
-            let Some(held) = cap.as_mut() else { return };
+            let [held, saying] = &mut caps[..] else {
+                return;
+            };
             let until = complete_until(frontiers);
             let mut step = || -> Result<Tick, P::Error> {
                 let mut give = |visits: &mut Vec<Complete>| {
@@ -112,10 +131,21 @@ pub fn complete<'s, P: Payloads + 'static>(
                         }
                         saved_at = None;
                     }
-                    // Of a cut that is to come nothing is known before the frontier is there.
+                    // Of a cut or a question that is to come nothing is known before the frontier is
+                    // there.
                     let cut = cuts.first().filter(|cut| *cut <= until);
-                    let limit = cut.unwrap_or(until);
-                    add_before(&mut waiting, limit, &mut kept);
+                    let question = questions.keys().next().copied().unwrap_or(u64::MAX);
+                    let end = ends
+                        .front()
+                        .map_or(u64::MAX, |end| watch.boundary(end.tick));
+                    let boundary = end.min(waiting.first());
+                    let limit = cut.unwrap_or(until).min(question).min(boundary);
+                    waiting.give_before(limit, |record, first| {
+                        kept.add(record);
+                        if first {
+                            watch.measured(record);
+                        }
+                    });
                     let mut given = 0;
                     while ends.front().is_some_and(|end| end.tick < limit) {
                         if given > ENOUGH {
@@ -126,10 +156,33 @@ pub fn complete<'s, P: Payloads + 'static>(
                         let ready: Vec<Lifecycle> = ends.drain(..ready).collect();
                         let mut visits = kept.complete(&ready)?;
                         given += visits.iter().map(Complete::bytes).sum::<usize>();
+                        visits.iter().for_each(|visit| watch.sealed(visit));
                         give(&mut visits);
                     }
+                    if boundary == limit && limit != u64::MAX {
+                        watch.stepped(limit, &mut kept, &mut said)?;
+                        waiting.stepped(limit);
+                        if !said.is_empty() {
+                            says.activate().session(&*saying).give_container(&mut said);
+                        }
+                        continue;
+                    }
+                    if question == limit
+                        && let Some(asked) = questions.remove(&question)
+                    {
+                        for question in asked {
+                            watch.asked(question, &mut kept, &mut said)?;
+                        }
+                        if !said.is_empty() {
+                            says.activate().session(&*saying).give_container(&mut said);
+                        }
+                        continue;
+                    }
                     match cut.and_then(|cut| cuts.next(cut)) {
-                        Some(cut) if cut.snapshot => saved_at = Some(cut.tick),
+                        Some(cut) if cut.snapshot => {
+                            watch.save(cut.tick);
+                            saved_at = Some(cut.tick);
+                        }
                         Some(_) => {}
                         None => break,
                     }
@@ -147,31 +200,71 @@ pub fn complete<'s, P: Payloads + 'static>(
             around.kept(kept.bytes() as i64 - heard_bytes);
             heard_bytes = kept.bytes() as i64;
             if to == u64::MAX {
-                cap = None
+                caps.clear();
             } else if to > *held.time() {
-                held.downgrade(&to)
+                held.downgrade(&to);
+                saying.downgrade(&to);
             }
         }
     });
-    stream
+    (stream, says_stream)
 }
 
-/// Keeps what was tagged before `limit`.
-fn add_before<P: Payloads>(waiting: &mut VecDeque<Batch>, limit: Tick, kept: &mut Measurements<P>) {
-    waiting.retain_mut(|batch| {
-        let mut later = 0;
-        for record in batch.records() {
-            if record.head.tick < limit {
-                kept.add(record);
-            } else {
-                later += 1;
+/// What is tagged and not kept yet, by the boundary of its step.
+#[derive(Default)]
+struct Waiting(BTreeMap<Tick, Vec<(Batch, bool)>>);
+
+impl Waiting {
+    fn add<P: Payloads, W: Watch<P>>(&mut self, mut batch: Batch, first: bool, watch: &W) {
+        // Live a batch is of one step, mostly; in a replay of several.
+        while let Some(head) = batch.heads().first() {
+            let boundary = watch.boundary(head.tick);
+            let others = |head: &Head| watch.boundary(head.tick) != boundary;
+            let mut rest = Batch::default();
+            if batch.heads().iter().any(others) {
+                rest = batch.sharing();
+                let heads = batch.heads_mut();
+                let others = heads.extract_if(.., |head| others(head));
+                others.for_each(|head| rest.push_head(head));
             }
+            self.0.entry(boundary).or_default().push((batch, first));
+            batch = rest;
         }
-        if later > 0 {
-            batch.heads_mut().retain(|head| head.tick >= limit);
+    }
+
+    /// The first boundary for which something waits.
+    fn first(&self) -> Tick {
+        self.0.keys().next().copied().unwrap_or(u64::MAX)
+    }
+
+    /// Gives what was tagged before `limit`, which does not lie behind the first boundary.
+    fn give_before(&mut self, limit: Tick, mut give: impl FnMut(Record<'_>, bool)) {
+        let Some(mut step) = self.0.first_entry() else {
+            return;
+        };
+        step.get_mut().retain_mut(|(batch, first)| {
+            let mut later = 0;
+            for record in batch.records() {
+                if record.head.tick < limit {
+                    give(record, *first);
+                } else {
+                    later += 1;
+                }
+            }
+            if later > 0 {
+                batch.heads_mut().retain(|head| head.tick >= limit);
+            }
+            later > 0
+        });
+        if step.get().is_empty() && *step.key() == u64::MAX {
+            step.remove();
         }
-        later > 0
-    });
+    }
+
+    /// A boundary is passed.
+    fn stepped(&mut self, at: Tick) {
+        self.0.remove(&at);
+    }
 }
 
 #[cfg(test)]

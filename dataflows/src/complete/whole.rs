@@ -1,6 +1,7 @@
 //! A sealed visit with all of its measurements, and the form in which measurements are kept until
 //! then.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
@@ -63,6 +64,27 @@ impl Complete {
     /// Bytes of all of them.
     pub fn bytes(&self) -> usize {
         self.bytes.len()
+    }
+}
+
+/// What is kept of a browser's open visits: their measurements, in order.
+#[derive(Debug)]
+pub struct Looked<'a> {
+    places: Vec<Place>,
+    bytes: Cow<'a, [u8]>,
+}
+
+impl<'a> Looked<'a> {
+    pub(super) fn new(bytes: Cow<'a, [u8]>) -> Looked<'a> {
+        Looked {
+            places: in_order(&bytes),
+            bytes,
+        }
+    }
+
+    /// The measurements.
+    pub fn measurements(&self) -> impl Iterator<Item = Kept<'_>> {
+        self.places.iter().map(|place| place.kept(&self.bytes))
     }
 }
 

@@ -1,7 +1,85 @@
 //! Views: sums by key over a window that moves on, which stay right while the past is corrected.
+//!
+//! A [`View`] says what is summed. What adds to it, a measurement or a visit, does so by
+//! [`Contribution`]s; [`window`] keeps those that count now; [`views`] makes rows of their sums and
+//! chooses the best. Work follows from what changes, memory from the keys in the window: neither
+//! grows with what is measured.
 
+mod best;
+mod contribution;
 mod row;
 mod spec;
+mod window;
 
+use std::rc::Rc;
+
+use differential_dataflow::{AsCollection, VecCollection};
+use timely::dataflow::StreamVec;
+use timely::dataflow::operators::vec::Map;
+
+use crate::cut::Cut;
+use crate::durable::Durable;
+pub use best::{Best, Changed, best};
+pub use contribution::{Contribution, Place, hour, minute};
 pub use row::{Key, Row, SUMS, Sums};
 pub use spec::{Field, Of, PREFIX, Step, Value, View};
+pub use window::{Counted, STEP, Window, shard_of, window};
+
+/// The rows of all views and how they change, at the ticks at which they do: a row as of a tick is
+/// over the view's window before it. `partitions` are those by which shards are dealt to workers.
+///
+/// Costs a few look-ups for each row that changes in a step; keeps each row three times (what counts,
+/// differential's arrangement of it, and the best).
+pub fn views<'s>(
+    views: Rc<[View]>,
+    contributions: StreamVec<'s, u64, Contribution>,
+    cuts: StreamVec<'s, u64, Cut>,
+    partitions: u32,
+    durable: Durable,
+) -> StreamVec<'s, u64, Changed> {
+    let counted = window(contributions, cuts, partitions, durable);
+    let rows = rows(views.clone(), counted);
+    best(views, rows, partitions)
+}
+
+/// Rows of sums: browsers are counted but once a row.
+fn rows<'s>(
+    views: Rc<[View]>,
+    counted: VecCollection<'s, u64, Counted, Sums>,
+) -> VecCollection<'s, u64, (u16, Row), isize> {
+    let browsers = counted
+        .clone()
+        .inner
+        .flat_map(|((view, key, browser), tick, sums)| {
+            let times: i64 = sums.0.iter().sum();
+            (browser != [0; 2]).then_some(((view, key, browser), tick, times as isize))
+        });
+    let place: Vec<usize> = views
+        .iter()
+        .map(|view| {
+            view.values
+                .iter()
+                .position(|v| *v == Value::Browsers)
+                .unwrap_or(0)
+        })
+        .collect();
+    let browsers =
+        browsers
+            .as_collection()
+            .distinct()
+            .inner
+            .map(move |((view, key, _), tick, n)| {
+                let one = Sums::one(place[usize::from(view)], n as i64);
+                ((view, key), tick, one)
+            });
+    let sums = counted
+        .inner
+        .flat_map(|((view, key, browser), tick, sums)| {
+            (browser == [0; 2]).then_some(((view, key), tick, sums))
+        });
+    let all = sums.as_collection().concat(browsers.as_collection());
+    all.count().map(move |((view, key), sums)| {
+        let sums = views[usize::from(view)].shown(sums);
+        (view, (key, sums))
+    })
+}

@@ -44,6 +44,12 @@ impl Key {
         self.0.split(BETWEEN)
     }
 
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
     /// The first field, by which the best of a view are chosen, if it has several.
     #[must_use]
     pub fn first(&self) -> &str {

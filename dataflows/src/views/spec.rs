@@ -1,6 +1,8 @@
 //! What a view is, in words: what it is of, by what it is keyed, what it sums, over which window.
 //! A job file's `[[view]]` says it; see docs/views.md.
 
+use super::row::Sums;
+
 /// What a view is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Of {
@@ -141,6 +143,8 @@ pub struct View {
     pub effects: Vec<String>,
     /// Only of these kinds of entities, if there are any.
     pub entities: Vec<String>,
+    /// Of chains: only what was there for reasons that begin with one of these, if there are any.
+    pub reasons: Vec<String>,
     /// People only: neither robots nor what nobody knows.
     pub people: bool,
     /// The fields of its key.
@@ -161,6 +165,39 @@ pub struct View {
 }
 
 impl View {
+    /// The sums as a row shows them: the usual, which is summed over the longer window, as it is in
+    /// a time as long as the window's.
+    #[must_use]
+    pub fn shown(&self, mut sums: Sums) -> Sums {
+        if let (Some(n), Some(against)) = (self.usual(), self.against) {
+            let share =
+                i128::from(sums.0[n]) * i128::from(self.window) / i128::from(against.max(1));
+            sums.0[n] = i64::try_from(share).unwrap_or(i64::MAX);
+        }
+        sums
+    }
+
+    /// The place of the usual among its values.
+    #[must_use]
+    pub fn usual(&self) -> Option<usize> {
+        self.values.iter().position(|value| *value == Value::Usual)
+    }
+
+    /// By what the best rows are chosen: the first value; where there is a usual, by how far the first
+    /// is over it, in its spread (squared, in thousandths), if it comes by chance.
+    #[must_use]
+    pub fn score(&self, sums: &Sums) -> i128 {
+        let first = i128::from(sums.0[0]);
+        match self.usual() {
+            Some(n) => {
+                let usual = i128::from(sums.0[n]);
+                let over = first - usual;
+                over * over.abs() * 1_000 / (usual.max(0) + 1)
+            }
+            None => first,
+        }
+    }
+
     /// The names of its rows' values, in order.
     #[must_use]
     pub fn value_names(&self) -> Vec<String> {

@@ -1,22 +1,24 @@
 //! `visitflow show`: the records of a log, a topic or a table as JSON lines, for people and for
-//! `jq`. Bodies are read by Apache Avro's own library under their writers' schemas, so this is also
+//! `jq`; and, by its job file, those of a job's topics, wherever they are. Bodies are read by Apache Avro's own library under their writers' schemas, so this is also
 //! a second opinion on what the sinks write.
 
-use std::collections::HashMap;
+mod bodies;
+mod job;
+mod kafka;
+
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use apache_avro::Schema as AvroSchema;
-use apache_avro::reader::datum::GenericDatumReader;
-use apache_avro::types::Value as Avro;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use thiserror::Error;
-use visitflow_schemas::message;
-use visitflow_schemas::store::{FolderStore, SchemaStore, StoreError};
+use visitflow_schemas::store::StoreError;
 
+use crate::kafka::KafkaError;
 use crate::log::{LogError, Reader, Topic, start_offset};
 use crate::table::{Table, TableError, to_json_lines};
 use crate::why::time;
+use bodies::{Bodies, text};
+pub use job::show_job;
 
 /// Why nothing, or no more, is shown.
 #[derive(Debug, Error)]
@@ -34,6 +36,24 @@ pub enum ShowError {
     Several {
         /// The log.
         place: PathBuf,
+        /// Its topics.
+        topics: Vec<String>,
+    },
+    /// A job has several topics.
+    #[error("the job {job} has the topics {}; name one with --topic", topics.join(", "))]
+    JobTopics {
+        /// The job.
+        job: String,
+        /// Its topics.
+        topics: Vec<String>,
+    },
+    /// A job has no such topic.
+    #[error("the job {job} has no topic {topic}; it has {}", topics.join(", "))]
+    NoJobTopic {
+        /// The job.
+        job: String,
+        /// What was asked for.
+        topic: String,
         /// Its topics.
         topics: Vec<String>,
     },
@@ -57,6 +77,15 @@ pub enum ShowError {
         /// The place.
         place: PathBuf,
     },
+    /// Settings for what is no job file.
+    #[error("--set is for job files; {} is none", place.display())]
+    Settings {
+        /// The place.
+        place: PathBuf,
+    },
+    /// Kafka.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
     /// The log.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -109,6 +138,7 @@ pub fn show(options: &Options, out: &mut impl Write) -> Result<u64, ShowError> {
         return show_topic(
             place.parent().unwrap_or(Path::new(".")),
             &name,
+            None,
             options,
             out,
         );
@@ -119,8 +149,8 @@ pub fn show(options: &Options, out: &mut impl Write) -> Result<u64, ShowError> {
         vec![]
     };
     match (&options.topic, &topics[..]) {
-        (Some(name), _) => show_topic(place, name, options, out),
-        (None, [one]) => show_topic(place, one, options, out),
+        (Some(name), _) => show_topic(place, name, None, options, out),
+        (None, [one]) => show_topic(place, one, None, options, out),
         (None, []) => Err(ShowError::Nothing {
             place: place.clone(),
             hint: hint(place),
@@ -170,25 +200,21 @@ fn show_table(options: &Options, out: &mut impl Write) -> Result<u64, ShowError>
     Ok(shown)
 }
 
+/// Of a topic of the embedded log; `schemas` are the stores of its messages' schemas if not the one
+/// beside it.
 fn show_topic(
     log: &Path,
     name: &str,
+    schemas: Option<Vec<PathBuf>>,
     options: &Options,
     out: &mut impl Write,
 ) -> Result<u64, ShowError> {
     let topic = Topic::open(log, name)?;
-    let last = topic.partitions() - 1;
-    if let Some(partition) = options.partition.filter(|p| *p > last) {
-        return Err(ShowError::Partition {
-            topic: name.to_owned(),
-            last,
-            partition,
-        });
-    }
-    let mut bodies = Bodies::of(log)?;
+    let partitions = chosen(name, topic.partitions(), options)?;
+    let mut bodies = Bodies::of(schemas.unwrap_or_else(|| vec![log.join("schemas")]))?;
     let mut left = options.limit.unwrap_or(u64::MAX);
     let mut shown = 0;
-    for partition in options.partition.map_or(0..=last, |p| p..=p) {
+    for partition in partitions {
         let mut reader = Reader::open(&topic, partition, start_offset(&topic, partition)?)?;
         while left > 0 {
             let Some(record) = reader.peek()? else { break };
@@ -201,8 +227,7 @@ fn show_topic(
                 line.insert(name.to_owned(), text(value));
             }
             bodies.decode(record.value, &mut line);
-            serde_json::to_writer(&mut *out, &line).map_err(io::Error::from)?;
-            out.write_all(b"\n")?;
+            write_line(&line, out)?;
             (left, shown) = (left - 1, shown + 1);
             reader.advance();
         }
@@ -210,105 +235,24 @@ fn show_topic(
     Ok(shown)
 }
 
-/// Decodes messages by the schemas beside a log.
-struct Bodies {
-    store: Option<FolderStore>,
-    known: HashMap<u64, Option<(String, AvroSchema)>>,
-}
-
-impl Bodies {
-    fn of(log: &Path) -> Result<Bodies, StoreError> {
-        let dir = log.join("schemas");
-        let store = if dir.is_dir() {
-            Some(FolderStore::open(dir)?)
-        } else {
-            None
-        };
-        Ok(Bodies {
-            store,
-            known: HashMap::new(),
-        })
-    }
-
-    /// Adds the schema's name and the value; for what is no message, why, and the bytes.
-    fn decode(&mut self, value: &[u8], line: &mut Map<String, Value>) {
-        let problem = match message::split(value) {
-            Err(error) => error.to_string(),
-            Ok((fingerprint, body)) => match self.schema(fingerprint) {
-                None => format!("no schema of fingerprint {fingerprint:016x} is known"),
-                Some((name, schema)) => {
-                    line.insert("schema".into(), name.clone().into());
-                    let mut rest = body;
-                    let reader = GenericDatumReader::builder(schema).build();
-                    match reader.and_then(|reader| reader.read_value(&mut rest)) {
-                        Ok(value) => {
-                            line.insert("value".into(), to_json(value));
-                            return;
-                        }
-                        Err(error) => error.to_string(),
-                    }
-                }
-            },
-        };
-        line.insert("problem".into(), problem.into());
-        line.insert("bytes".into(), hex(value).into());
-    }
-
-    fn schema(&mut self, fingerprint: u64) -> Option<&(String, AvroSchema)> {
-        let store = self.store.as_ref();
-        let known = self.known.entry(fingerprint).or_insert_with(|| {
-            let schema = store?.get(fingerprint).ok()??;
-            let avro = AvroSchema::parse(schema.json()).ok()?;
-            Some((schema.record().name.clone(), avro))
-        });
-        known.as_ref()
+/// The partitions to show of a topic that has so many.
+fn chosen(
+    topic: &str,
+    partitions: u32,
+    options: &Options,
+) -> Result<std::ops::Range<u32>, ShowError> {
+    match options.partition {
+        None => Ok(0..partitions),
+        Some(partition) if partition < partitions => Ok(partition..partition + 1),
+        Some(partition) => Err(ShowError::Partition {
+            topic: topic.to_owned(),
+            last: partitions.saturating_sub(1),
+            partition,
+        }),
     }
 }
 
-/// Text as it is, other bytes in hexadecimal.
-fn text(bytes: &[u8]) -> Value {
-    std::str::from_utf8(bytes).map_or_else(|_| hex(bytes).into(), Value::from)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// An Avro value as people read it: bytes in hexadecimal, times as times.
-fn to_json(value: Avro) -> Value {
-    match value {
-        Avro::Null => Value::Null,
-        Avro::Boolean(v) => v.into(),
-        Avro::Int(v) | Avro::Date(v) | Avro::TimeMillis(v) => v.into(),
-        Avro::Long(v) | Avro::TimeMicros(v) => v.into(),
-        Avro::Float(v) => json!(v),
-        Avro::Double(v) => json!(v),
-        Avro::Bytes(v) | Avro::Fixed(_, v) => hex(&v).into(),
-        Avro::String(v) | Avro::Enum(_, v) => v.into(),
-        Avro::Union(_, v) => to_json(*v),
-        Avro::Array(items) => items.into_iter().map(to_json).collect(),
-        Avro::Map(entries) => {
-            let mut entries: Vec<_> = entries.into_iter().collect();
-            entries.sort_by(|a, b| a.0.cmp(&b.0));
-            entries
-                .into_iter()
-                .map(|(key, value)| (key, to_json(value)))
-                .collect::<Map<_, _>>()
-                .into()
-        }
-        Avro::Record(fields) => fields
-            .into_iter()
-            .map(|(name, value)| (name, to_json(value)))
-            .collect::<Map<_, _>>()
-            .into(),
-        Avro::TimestampMillis(v) | Avro::LocalTimestampMillis(v) => time(v).into(),
-        Avro::TimestampMicros(v) | Avro::LocalTimestampMicros(v) => {
-            time(v.div_euclid(1_000)).into()
-        }
-        Avro::TimestampNanos(v) | Avro::LocalTimestampNanos(v) => {
-            time(v.div_euclid(1_000_000)).into()
-        }
-        Avro::Uuid(v) => v.to_string().into(),
-        other => format!("{other:?}").into(),
-    }
+fn write_line(line: &Map<String, Value>, out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, line)?;
+    out.write_all(b"\n")
 }

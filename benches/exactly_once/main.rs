@@ -1,14 +1,23 @@
 //! What it costs to be exactly once, and to hold more than memory does.
 //!
-//! `cargo bench --bench exactly_once -- WHAT…`, of
+//! `cargo bench --bench exactly_once -- WHAT…`, without a word all but the last three, of
 //! - `price`: the whole job with state (journal, snapshots) against the same job without;
 //! - `memory`: open visits of ten times `state.memory` against the same in memory;
 //! - `snapshot`: how long a worker stands still for a snapshot of 500,000 open visits;
 //! - `start`: from the start of a job with 1,000,000 open visits to its first new tag;
 //! - `kafka`: from Kafka to Kafka and tables, in measurements a second;
-//! - `latency`: from the scheduled time of sending to the committed tag, at 20,000 a second.
+//! - `latency`: from the scheduled time of sending to the committed tag, at 20,000 a second;
+//! - `flat`, `flat=N`: N million measurements (4) of ever new browsers in bounded memory and disk;
+//! - `robot`, `robot=N`: N million measurements (9) of one browser in bounded memory;
+//! - `day`, `day=N`: N million (50) of a day of 50, replayed, against how long they took to come.
 //!
-//! The last two start a broker (`scripts/kafka`) that shares the machine.
+//! `kafka` and `latency` start a broker (`scripts/kafka`) that shares the machine. The last three
+//! want some disk: `flat` and `robot` 1.2 GB a million, `day` 7 GB however many.
+
+mod day;
+mod flat;
+mod robot;
+mod watched;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -42,14 +51,26 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const PARTITIONS: u32 = 4;
 
+/// When made traffic begins.
+const BEGIN: i64 = 1_767_225_600_000;
+
 fn main() {
     let asked: Vec<String> = std::env::args()
         .skip(1)
         .filter(|a| !a.starts_with('-'))
         .collect();
-    let all = ["price", "memory", "snapshot", "start", "kafka", "latency"];
-    let wanted = |what: &str| asked.is_empty() || asked.iter().any(|asked| asked == what);
-    for what in all.into_iter().filter(|what| wanted(what)) {
+    let mut asked: Vec<(&str, Option<f64>)> = asked
+        .iter()
+        .map(|word| match word.split_once('=') {
+            Some((what, number)) => (what, Some(number.parse().expect("a number of millions"))),
+            None => (&**word, None),
+        })
+        .collect();
+    if asked.is_empty() {
+        let all = ["price", "memory", "snapshot", "start", "kafka", "latency"];
+        asked = all.map(|what| (what, None)).to_vec();
+    }
+    for (what, millions) in asked {
         println!("== {what}");
         let dir = tempfile::tempdir().expect("a place for the bench");
         match what {
@@ -58,12 +79,16 @@ fn main() {
             "snapshot" => snapshot(),
             "start" => start(dir.path()),
             "kafka" => kafka(dir.path()),
-            _ => latency(dir.path()),
+            "latency" => latency(dir.path()),
+            "flat" => flat::flat(dir.path(), millions.unwrap_or(4.0)),
+            "robot" => robot::robot(dir.path(), millions.unwrap_or(9.0)),
+            "day" => day::day(dir.path(), millions.unwrap_or(50.0)),
+            _ => panic!("{what}: none of what is measured here"),
         }
     }
 }
 
-/// A measurement of about 450 bytes.
+/// A measurement of 450 bytes.
 fn measurement(number: u64, browser: u64, time: i64, out: &mut Vec<u8>) {
     let mut event_id = [0; 16];
     event_id[8..].copy_from_slice(&number.to_be_bytes());
@@ -82,7 +107,7 @@ fn measurement(number: u64, browser: u64, time: i64, out: &mut Vec<u8>) {
         reason: Some("recommendation:similar"),
         url: Some(&url),
         referrer: Some(
-            "https://shop.example/search?query=a+rather+long+query+of+somebody+who+looks+for+something",
+            "https://shop.example/search?query=a+rather+long+query+of+somebody+who+looks+for+something&sort=price&campaign=newsletter-of-november&page=1&row=5",
         ),
         ip: Some("198.51.100.23"),
         user_agent: Some(
@@ -104,14 +129,20 @@ fn schemas(dir: &Path) -> PathBuf {
     schemas
 }
 
-/// A log of so many measurements of so many browsers, one after the other, at so many a second.
-fn log(dir: &Path, count: u64, browsers: u64, rate: u64, begin: i64) -> f64 {
+/// Which of so many browsers a measurement is of: one after the other, in no order.
+fn one_of(browsers: u64) -> impl Fn(u64) -> u64 {
+    move |number| number * 7_919 % browsers
+}
+
+/// A log of so many measurements at so many a second, and which browser each is of; the mean of
+/// their bytes.
+fn log(dir: &Path, count: u64, browser: impl Fn(u64) -> u64, rate: u64, begin: i64) -> f64 {
     let topic = Topic::create(dir.join("log"), "measurements", PARTITIONS).expect("a topic");
     let mut producer = Producer::open(&topic, WriterOptions::default()).expect("writers");
     let (mut value, mut bytes) = (Vec::new(), 0);
     for number in 0..count {
         let time = begin + (number * 1_000 / rate) as i64;
-        let browser = (number * 7_919) % browsers;
+        let browser = browser(number);
         measurement(number, browser, time, &mut value);
         bytes += value.len();
         let key = format!("browser-{browser:016x}");
@@ -158,7 +189,7 @@ fn state(dir: &Path, name: &str, memory: &str) -> String {
 
 fn price(dir: &Path) {
     let count = 2_000_000;
-    let bytes = log(dir, count, 200_000, 20_000, 1_767_225_600_000);
+    let bytes = log(dir, count, one_of(200_000), 20_000, BEGIN);
     println!(
         "{} measurements of {bytes:.0} bytes; a snapshot a second",
         grouped(count)
@@ -184,7 +215,7 @@ fn price(dir: &Path) {
 fn memory(dir: &Path) {
     // In 200 s no visit ends: all of it is kept.
     let count = 2_000_000;
-    log(dir, count, 200_000, 10_000, 1_767_225_600_000);
+    log(dir, count, one_of(200_000), 10_000, BEGIN);
     println!(
         "{:>5}  {:>12}  {:>12}  {:>6}  {:>14}",
         "round", "2 GB", "84 MB", "ratio", "kept at most"
@@ -324,7 +355,7 @@ fn snapshot() {
 fn start(dir: &Path) {
     let browsers = 1_000_000;
     let begin = wall::now() - 120_000;
-    log(dir, browsers, browsers, 10_000, begin);
+    log(dir, browsers, one_of(browsers), 10_000, begin);
     let job = source(dir).replace("[schemas]", "follow = true\n[schemas]")
         + &outputs(dir, "start")
         + &state(dir, "start", "1GB");

@@ -1,0 +1,163 @@
+//! What a visit adds to the views of visits: rows of its story, at the time at which it began.
+
+use std::collections::BTreeMap;
+
+use differential_dataflow::difference::Semigroup;
+
+use super::story::Story;
+use crate::attribution::{Attributed, Settings, chains};
+use crate::fact::{Agent, Fact};
+use crate::views::{Field, Key, Of, Sums, Value, View, hour, minute};
+
+/// What a visit adds: by view, row, and whether its browser is counted there; at which time.
+pub type Rows = BTreeMap<(u16, Key, bool, i64), Sums>;
+
+/// What a visit adds to all views of visits.
+pub fn rows(
+    views: &[View],
+    story: &Story<'_>,
+    attributed: &Attributed,
+    settings: &Settings,
+) -> Rows {
+    let mut rows = Rows::new();
+    let mut led = None;
+    for (n, view) in views.iter().enumerate() {
+        if view.people && story.agent != Agent::Person {
+            continue;
+        }
+        let mut add = |key: Key, browser: bool, sums: Sums| {
+            let place = (n as u16, key, browser, story.visit.first.time);
+            rows.entry(place).or_default().plus_equals(&sums);
+        };
+        match &view.of {
+            Of::Measurements => {}
+            Of::Visits => {
+                let key = key(view, story, &Own::default());
+                let mut sums = Sums::default();
+                for (n, value) in view.values.iter().enumerate() {
+                    sums.0[n] = match value {
+                        Value::Count(None) => 1,
+                        Value::Count(Some(effect)) => {
+                            let is = |fact: &&Fact<'_>| fact.effect == effect;
+                            story.facts.iter().filter(is).count() as i64
+                        }
+                        Value::Measurements => story.facts.len() as i64,
+                        Value::Orders => story.orders().count() as i64,
+                        Value::Revenue | Value::Sum(_) => {
+                            story.orders().filter_map(|order| order.value).sum()
+                        }
+                        Value::Browsers => {
+                            add(key.clone(), true, Sums::one(n, 1));
+                            0
+                        }
+                        Value::Usual => 0,
+                    };
+                }
+                add(key, false, sums);
+            }
+            Of::Funnel(steps) => {
+                let mut facts = story.facts.iter();
+                for (n, step) in steps.iter().enumerate() {
+                    let is = |word: &str, of: &str| of.is_empty() || of == word;
+                    let reached = facts
+                        .any(|fact| is(fact.effect, &step.effect) && is(fact.entity, &step.entity));
+                    if !reached {
+                        break;
+                    }
+                    let step = format!("{} {} {}", n + 1, step.entity, step.effect);
+                    let own = Own {
+                        step: step.trim_end(),
+                        ..Own::default()
+                    };
+                    add(key(view, story, &own), false, Sums::one(0, 1));
+                }
+            }
+            Of::Chains => {
+                for (of, led) in led
+                    .get_or_insert_with(|| chains(story.facts, settings))
+                    .iter()
+                {
+                    let reason = of.reason.as_deref().unwrap_or_default();
+                    if !view.takes_chain(&of.entity, reason, of.variant.as_deref()) {
+                        continue;
+                    }
+                    let own = Own {
+                        entity: &of.entity,
+                        entity_id: of.entity_id.as_deref().unwrap_or_default(),
+                        reason,
+                        variant: of.variant.as_deref().unwrap_or_default(),
+                        ..Own::default()
+                    };
+                    let mut sums = Sums::default();
+                    sums.0[..led.len()].copy_from_slice(led);
+                    add(key(view, story, &own), false, sums);
+                }
+            }
+            Of::Credits => {
+                for credit in attributed.orders.iter().flat_map(|order| &order.credits) {
+                    let own = Own {
+                        reason: &credit.touch,
+                        ..Own::default()
+                    };
+                    let expired = i64::from(&*credit.touch == "expired");
+                    let shares = [credit.first, credit.last, credit.linear, credit.position];
+                    let mut sums = Sums::one(0, 1);
+                    sums.0[1..5].copy_from_slice(&shares);
+                    sums.0[5] = expired;
+                    add(key(view, story, &own), false, sums);
+                }
+            }
+        }
+    }
+    rows
+}
+
+/// The fields of a row that are not its visit's.
+#[derive(Default)]
+struct Own<'a> {
+    entity: &'a str,
+    entity_id: &'a str,
+    reason: &'a str,
+    variant: &'a str,
+    step: &'a str,
+}
+
+fn key(view: &View, story: &Story<'_>, own: &Own<'_>) -> Key {
+    let mut time = String::new();
+    for field in &view.key {
+        match field {
+            Field::Hour => time = hour(story.visit.first.time),
+            Field::Minute => time = minute(story.visit.first.time),
+            _ => {}
+        }
+    }
+    let page = |fact: Option<&Fact<'_>>| {
+        let id = fact.and_then(|fact| fact.entity_id);
+        id.map(|id| id.text().into_owned()).unwrap_or_default()
+    };
+    let entry = if view.key.contains(&Field::Entry) {
+        page(story.pages().next())
+    } else {
+        String::new()
+    };
+    let exit = if view.key.contains(&Field::Exit) {
+        page(story.pages().next_back())
+    } else {
+        String::new()
+    };
+    Key::of(view.key.iter().map(|field| match field {
+        Field::Country => story.country(),
+        Field::Agent => story.agent.word(),
+        Field::Hour | Field::Minute => &time,
+        Field::Entry => &entry,
+        Field::Exit => &exit,
+        Field::Source => story.source(),
+        Field::EndReason => story.ended.map_or("open", |reason| reason.word()),
+        Field::Entity => own.entity,
+        Field::EntityId => own.entity_id,
+        Field::Reason => own.reason,
+        Field::Variant => own.variant,
+        Field::Step => own.step,
+        Field::Effect | Field::Prefix => "",
+    }))
+}

@@ -1,0 +1,74 @@
+//! Parts what stories say by what it is.
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::progress::operate::FrontierInterest;
+
+use super::question::Answer;
+use super::watching::{Credited, Said};
+use crate::views::Contribution;
+
+/// What stories say, by what it is.
+pub struct Parted<'s> {
+    /// What is added to views.
+    pub contributions: StreamVec<'s, u64, Contribution>,
+    /// Orders and what led to them.
+    pub credited: StreamVec<'s, u64, Credited>,
+    /// Answers.
+    pub answers: StreamVec<'s, u64, Answer>,
+}
+
+/// Parts what stories say. Keeps nothing.
+pub fn parted<'s>(said: StreamVec<'s, u64, Said>) -> Parted<'s> {
+    let mut builder = OperatorBuilder::new("Parted".to_owned(), said.scope());
+    let mut input = builder.new_input(said, Pipeline);
+    builder.set_notify_for(0, FrontierInterest::Never);
+    let (contributions, contributions_stream) = builder.new_output();
+    let (credited, credited_stream) = builder.new_output();
+    let (answers, answers_stream) = builder.new_output();
+    let mut contributions = Output::from(contributions);
+    let mut credited = Output::from(credited);
+    let mut answers = Output::from(answers);
+    builder.build(move |caps| {
+        drop(caps);
+        move |_| {
+            input.for_each(|cap, said| {
+                let (mut to_views, mut orders, mut answered) = (vec![], vec![], vec![]);
+                for said in said.drain(..) {
+                    match said {
+                        Said::Contribution(contribution) => to_views.push(contribution),
+                        Said::Credited(order) => orders.push(*order),
+                        Said::Answer(answer) => answered.push(answer),
+                    }
+                }
+                let at = |port| cap.retain_least(port).expect("what is said has a time");
+                if !to_views.is_empty() {
+                    let mut output = contributions.activate();
+                    output.session(&at(0)).give_container(&mut to_views);
+                }
+                if !orders.is_empty() {
+                    credited
+                        .activate()
+                        .session(&at(1))
+                        .give_container(&mut orders);
+                }
+                if !answered.is_empty() {
+                    answers
+                        .activate()
+                        .session(&at(2))
+                        .give_container(&mut answered);
+                }
+            });
+        }
+    });
+    Parted {
+        contributions: contributions_stream,
+        credited: credited_stream,
+        answers: answers_stream,
+    }
+}
+
+type Output<D> = OutputBuilder<u64, CapacityContainerBuilder<Vec<D>>>;

@@ -1,0 +1,696 @@
+//! Who watches: keeps what was said of each open visit, so that it can be taken back, and says what
+//! has changed at the end of each step.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasherDefault;
+use std::rc::Rc;
+
+use differential_dataflow::difference::{IsZero, Semigroup};
+use serde::{Deserialize, Serialize};
+use visitflow_schemas::shard::Shard;
+
+use super::contributions::{Rows, rows};
+use super::question::{Answer, Ask, Facts, Of, Question, Shown};
+use super::story::{Story, stories_of};
+use crate::attribution::{self, Attributed, Order};
+use crate::batch::Record;
+use crate::complete::{Complete, Key as BrowserKey, KeyHasher, Measurements, Payloads, Watch};
+use crate::durable::Durable;
+use crate::fact::{Agent, Fact, Reading};
+use crate::views::{self, Contribution, Key, Place, STEP, Sums, Value, View};
+use crate::visit::{Position, Rules, Tick, Visit, browser_key, words_of_bytes};
+
+/// The form in which stories are kept.
+const FORMAT: u32 = 1;
+/// A browser of more measurements is told of again only when it has an eighth more.
+const MANY: u32 = 2_000;
+
+/// What stories go by.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What a visit is.
+    pub rules: Rules,
+    /// A browser whose open visits have more measurements than this counts as a robot from then on,
+    /// and so does what it measured before.
+    pub robots_over: u32,
+    /// The bounds of attribution.
+    pub attribution: attribution::Settings,
+}
+
+/// What is said.
+#[derive(Clone, Debug)]
+pub enum Said {
+    /// Something is added to a view, or taken back.
+    Contribution(Contribution),
+    /// An order and what led to it, for the first time or corrected.
+    Credited(Box<Credited>),
+    /// An answer.
+    Answer(Answer),
+}
+
+/// An order and what led to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Credited {
+    /// The end of the step in which it was found: all effects before this tick are in.
+    pub tick: Tick,
+    /// The browser's shard.
+    pub shard: u8,
+    /// The visit.
+    pub visit: [u8; 16],
+    /// The browser's ID.
+    pub browser_id: Box<[u8]>,
+    /// Two letters, or nothing.
+    pub country: Box<str>,
+    /// The kind of agent.
+    pub agent: Agent,
+    /// Whether the visit is sealed: then nothing will change any more.
+    pub sealed: bool,
+    /// The order.
+    pub order: Order,
+}
+
+/// What was said of a browser's open visits.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Browser {
+    id: Box<[u8]>,
+    shard: u8,
+    /// How many measurements it had when it was last told of, and since.
+    known: u32,
+    added: u32,
+    /// Whether it is to be told of at the end of the step.
+    #[serde(skip)]
+    touched: bool,
+    robot: bool,
+    visits: Vec<Told>,
+}
+
+/// What was said of an open visit.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Told {
+    visit: [u64; 2],
+    started: i64,
+    /// What it adds to views, in the form of a snapshot: a tenth of the rows themselves.
+    rows: Box<[u8]>,
+    /// Its orders, and a hash of what was said of each.
+    orders: Vec<([u64; 2], u64)>,
+}
+
+/// Watches the open visits of one worker.
+///
+/// Costs a look-up and a walk to the roles a measurement, and about once a page another walk over
+/// all that its visit has; keeps some 100 bytes an open visit, and 30 for each row of a view of
+/// visits that it is in.
+pub struct Stories {
+    views: Rc<[View]>,
+    settings: Settings,
+    reading: Reading,
+    durable: Durable,
+    browsers: HashMap<BrowserKey, Browser, BuildHasherDefault<KeyHasher>>,
+    /// The browsers of visits that were told of.
+    of_visits: HashMap<[u64; 2], BrowserKey>,
+    touched: Vec<BrowserKey>,
+    sealed: Vec<Complete>,
+    /// What measurements of this step add.
+    news: HashMap<Place, Sums>,
+    /// Whether any view is of measurements.
+    of_measurements: bool,
+    /// Visits that were sealed of late, by the ticks of their seals.
+    ended: Ended,
+    /// Those that were sealed at or before this tick are not asked for any more.
+    released: Rc<Cell<Tick>>,
+    /// But for what a process holds on to: what was sealed after its tick.
+    holds: BTreeMap<u32, Tick>,
+}
+
+/// Visits that were sealed of late.
+#[derive(Debug, Default)]
+struct Ended {
+    visits: BTreeMap<(Tick, [u64; 2]), Shown>,
+    /// Everything that was sealed after this tick is there.
+    kept: Tick,
+}
+
+impl Stories {
+    /// Watches for these views; goes on from what is durable.
+    pub fn new(
+        views: Rc<[View]>,
+        settings: Settings,
+        reading: Reading,
+        mut durable: Durable,
+        released: Rc<Cell<Tick>>,
+    ) -> Stories {
+        let restored = durable.restore::<Kept>(FORMAT);
+        let mut ended = Ended::default();
+        let mut browsers: HashMap<_, Browser, _> = HashMap::default();
+        for kept in restored {
+            browsers.extend(kept.browsers);
+            ended.kept = ended.kept.max(kept.ended.kept);
+            ended.visits.extend(kept.ended.visits);
+        }
+        let visits = browsers
+            .iter()
+            .flat_map(|(key, browser)| browser.visits.iter().map(|told| (told.visit, *key)));
+        Stories {
+            of_measurements: views.iter().any(|view| view.of == views::Of::Measurements),
+            of_visits: visits.collect(),
+            views,
+            settings,
+            reading,
+            durable,
+            browsers,
+            touched: Vec::new(),
+            sealed: Vec::new(),
+            news: HashMap::new(),
+            ended,
+            released,
+            holds: BTreeMap::new(),
+        }
+    }
+
+    /// Says what differs between what was said of a visit and what is to be said.
+    fn say_rows(&mut self, at: Tick, browser: BrowserKey, before: &[u8], now: Rows) -> Box<[u8]> {
+        let bytes = encode(&now);
+        if *bytes == *before {
+            return bytes;
+        }
+        let mut all = now;
+        for (place, sums) in decode(before) {
+            all.entry(place).or_default().plus_equals(&sums.negated());
+        }
+        for ((n, key, counts_browser, time), sums) in all {
+            let view = &self.views[usize::from(n)];
+            let browser = if counts_browser { browser } else { [0; 2] };
+            add(
+                &mut self.news,
+                view,
+                usize::from(n),
+                at,
+                (key, browser, time),
+                sums,
+            );
+        }
+        bytes
+    }
+
+    /// Tells of a visit, and holds it against what was told.
+    fn tell(
+        &mut self,
+        at: Tick,
+        (key, browser): (BrowserKey, &Browser),
+        told: Option<Told>,
+        story: &Story<'_>,
+        said: &mut Vec<Said>,
+    ) -> Told {
+        let told = told.unwrap_or_default();
+        let attributed = match story.orders().next() {
+            Some(_) => attribution::orders(story.facts, &[], &self.settings.attribution),
+            None => Attributed::default(),
+        };
+        let rows = rows(&self.views, story, &attributed, &self.settings.attribution);
+        let rows = self.say_rows(at, key, &told.rows, rows);
+        let mut orders = Vec::with_capacity(attributed.orders.len());
+        for order in attributed.orders {
+            let hash = hash_of(&order);
+            orders.push((order.event, hash));
+            let known = told.orders.contains(&(order.event, hash));
+            if known && story.ended.is_none() {
+                continue;
+            }
+            said.push(Said::Credited(Box::new(Credited {
+                tick: at,
+                shard: browser.shard,
+                visit: crate::visit::bytes_of_words(story.visit.id),
+                browser_id: browser.id.clone(),
+                country: story.country().into(),
+                agent: story.agent,
+                sealed: story.ended.is_some(),
+                order,
+            })));
+        }
+        Told {
+            visit: story.visit.id,
+            started: story.visit.first.time,
+            rows,
+            orders,
+        }
+    }
+
+    /// Tells a last time of the visits that were sealed in the step.
+    fn tell_sealed(&mut self, at: Tick, said: &mut Vec<Said>) {
+        for complete in std::mem::take(&mut self.sealed) {
+            let key = browser_key(&complete.browser_id);
+            let id = words_of_bytes(&complete.visit);
+            let mut browser = self.browsers.remove(&key).unwrap_or_else(|| Browser {
+                id: complete.browser_id.clone(),
+                shard: complete.shard,
+                ..Browser::default()
+            });
+            let told = browser.visits.iter().position(|told| told.visit == id);
+            let told = told.map(|n| browser.visits.swap_remove(n));
+            self.of_visits.remove(&id);
+            let facts: Vec<Fact<'_>> = read(&mut self.reading, complete.measurements());
+            let first = facts.first().map_or(Position::default(), |fact| fact.at);
+            let story = Story {
+                visit: Visit {
+                    first,
+                    last: complete.last_seen,
+                    count: complete.len() as u32,
+                    id,
+                },
+                agent: agent_of(&facts, browser.robot),
+                facts: &facts,
+                ended: Some(complete.reason),
+            };
+            self.tell(at, (key, &browser), told, &story, said);
+            let shown = Shown {
+                ended: Some((complete.tick, complete.reason.word().to_owned())),
+                ..Shown::of(&complete.browser_id, &story)
+            };
+            self.ended.visits.insert((complete.tick, id), shown);
+            let size = browser.known + browser.added;
+            browser.known = size.saturating_sub(complete.len() as u32);
+            browser.added = 0;
+            // What is left of it is another visit.
+            if browser.known > 0 || !browser.visits.is_empty() {
+                self.browsers.insert(key, browser);
+            }
+        }
+    }
+
+    /// Tells of a browser's open visits.
+    fn tell_open<P: Payloads>(
+        &mut self,
+        at: Tick,
+        key: BrowserKey,
+        kept: &mut Measurements<P>,
+        said: &mut Vec<Said>,
+    ) -> Result<(), P::Error> {
+        let Some(mut browser) = self.browsers.remove(&key) else {
+            return Ok(());
+        };
+        browser.touched = false;
+        if browser.known > MANY && browser.added < browser.known / 8 {
+            self.browsers.insert(key, browser);
+            return Ok(());
+        }
+        let looked = kept.look(&key)?;
+        let facts = looked
+            .as_ref()
+            .map(|kept| read(&mut self.reading, kept.measurements()));
+        let facts = facts.unwrap_or_default();
+        (browser.known, browser.added) = (facts.len() as u32, 0);
+        if !browser.robot && browser.known > self.settings.robots_over {
+            browser.robot = true;
+            if self.of_measurements {
+                let people = |fact: &&Fact<'_>| fact.agent == Agent::Person;
+                for fact in facts.iter().filter(people) {
+                    add_fact(&mut self.news, &self.views, at, key, fact, -1, |view| {
+                        view.people
+                    });
+                }
+            }
+        }
+        let mut before = std::mem::take(&mut browser.visits);
+        for (visit, facts) in stories_of(&browser.id, &facts, &self.settings.rules) {
+            let told = before.iter().position(|told| told.visit == visit.id);
+            let told = told.map(|n| before.swap_remove(n));
+            let story = Story {
+                visit,
+                facts,
+                agent: agent_of(facts, browser.robot),
+                ended: None,
+            };
+            self.of_visits.insert(visit.id, key);
+            let told = self.tell(at, (key, &browser), told, &story, said);
+            browser.visits.push(told);
+        }
+        // Visits that are none any more, since others took their measurements.
+        for gone in before {
+            self.of_visits.remove(&gone.visit);
+            self.say_rows(at, key, &gone.rows, Rows::new());
+        }
+        if !browser.visits.is_empty() {
+            self.browsers.insert(key, browser);
+        }
+        Ok(())
+    }
+
+    /// A browser's open visits, as answers show them.
+    fn shown<P: Payloads>(
+        &mut self,
+        key: BrowserKey,
+        only: Option<[u64; 2]>,
+        kept: &mut Measurements<P>,
+    ) -> Result<Vec<Shown>, P::Error> {
+        let Some(browser) = self.browsers.get(&key) else {
+            return Ok(Vec::new());
+        };
+        let looked = kept.look(&key)?;
+        let facts = looked
+            .as_ref()
+            .map(|kept| read(&mut self.reading, kept.measurements()));
+        let facts = facts.unwrap_or_default();
+        let mut visits = Vec::new();
+        for (visit, facts) in stories_of(&browser.id, &facts, &self.settings.rules) {
+            if only.is_some_and(|id| id != visit.id) {
+                continue;
+            }
+            let agent = agent_of(facts, browser.robot);
+            let story = Story {
+                visit,
+                facts,
+                agent,
+                ended: None,
+            };
+            let mut shown = Shown::of(&browser.id, &story);
+            if only.is_some() {
+                shown.facts = facts.iter().map(Facts::of).collect();
+                let settings = &self.settings.attribution;
+                shown.attributed = attribution::orders(facts, &[], settings).orders;
+            }
+            visits.push(shown);
+        }
+        Ok(visits)
+    }
+}
+
+impl Stories {
+    /// A visit, open or sealed of late.
+    fn visit<P: Payloads>(
+        &mut self,
+        id: [u64; 2],
+        kept: &mut Measurements<P>,
+    ) -> Result<Vec<Shown>, P::Error> {
+        if let Some(key) = self.of_visits.get(&id).copied() {
+            return self.shown(key, Some(id), kept);
+        }
+        let ended = self
+            .ended
+            .visits
+            .iter()
+            .find(|((_, ended), _)| *ended == id);
+        Ok(ended.map(|(_, shown)| shown.clone()).into_iter().collect())
+    }
+
+    /// The open visits that began last. Looks at what was told of all.
+    fn newest<P: Payloads>(
+        &mut self,
+        limit: usize,
+        agent: Option<&str>,
+        kept: &mut Measurements<P>,
+    ) -> Result<Vec<Shown>, P::Error> {
+        let mut newest: BTreeMap<(i64, [u64; 2]), BrowserKey> = BTreeMap::new();
+        for (key, browser) in &self.browsers {
+            if browser.robot && agent == Some(Agent::Person.word()) {
+                continue;
+            }
+            for told in &browser.visits {
+                newest.insert((told.started, told.visit), *key);
+                // More than are asked for, since some are of other agents.
+                if newest.len() > limit * 8 {
+                    newest.pop_first();
+                }
+            }
+        }
+        let mut visits = Vec::new();
+        for ((_, id), key) in newest.into_iter().rev() {
+            let own = self.shown(key, None, kept)?.into_iter();
+            let own = own.filter(|shown| words_of_bytes(&shown.visit) == id);
+            visits.extend(own.filter(|shown| agent.is_none_or(|agent| agent == shown.agent)));
+            if visits.len() >= limit {
+                break;
+            }
+        }
+        Ok(visits)
+    }
+
+    /// All open visits, and those that were sealed after this tick.
+    fn live<P: Payloads>(
+        &mut self,
+        after: Tick,
+        kept: &mut Measurements<P>,
+    ) -> Result<Vec<Shown>, P::Error> {
+        let mut visits = Vec::new();
+        let keys: Vec<BrowserKey> = self.browsers.keys().copied().collect();
+        for key in keys {
+            visits.extend(self.shown(key, None, kept)?);
+        }
+        let later = self.ended.visits.range((after.saturating_add(1), [0; 2])..);
+        visits.extend(later.map(|(_, shown)| shown.clone()));
+        Ok(visits)
+    }
+}
+
+impl<P: Payloads> Watch<P> for Stories {
+    type Said = Said;
+    type Question = Question;
+
+    fn boundary(&self, tick: Tick) -> Tick {
+        boundary(tick)
+    }
+
+    fn measured(&mut self, record: Record<'_>) {
+        let head = record.head;
+        let browser = self
+            .browsers
+            .entry(head.browser)
+            .or_insert_with(|| Browser {
+                id: record.browser_id.into(),
+                shard: head.shard,
+                ..Browser::default()
+            });
+        browser.added += 1;
+        if !std::mem::replace(&mut browser.touched, true) {
+            self.touched.push(head.browser);
+        }
+        if !self.of_measurements {
+            return;
+        }
+        let (context, body) = (record.context, record.body);
+        if let Some(fact) = self.reading.fact(head.at, head.schema, context, body) {
+            let at = boundary(head.tick);
+            let counted = |view: &View| !(browser.robot && view.people);
+            add_fact(
+                &mut self.news,
+                &self.views,
+                at,
+                head.browser,
+                &fact,
+                1,
+                counted,
+            );
+        }
+    }
+
+    fn sealed(&mut self, visit: &Complete) {
+        self.sealed.push(visit.clone());
+    }
+
+    fn stepped(
+        &mut self,
+        at: Tick,
+        kept: &mut Measurements<P>,
+        said: &mut Vec<Said>,
+    ) -> Result<(), P::Error> {
+        self.tell_sealed(at, said);
+        while let Some(first) = self.ended.visits.first_entry() {
+            let tick = first.key().0;
+            let held = self.holds.values().copied().min().unwrap_or(u64::MAX);
+            if tick > self.released.get().min(held) {
+                break;
+            }
+            self.ended.kept = self.ended.kept.max(tick);
+            first.remove();
+        }
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.sort_unstable();
+        for key in touched {
+            self.tell_open(at, key, kept, said)?;
+        }
+        let news = self.news.drain().filter(|(_, sums)| !sums.is_zero());
+        said.extend(news.map(|(place, sums)| Said::Contribution(Contribution { at, place, sums })));
+        Ok(())
+    }
+
+    fn at(question: &Question) -> Tick {
+        question.at
+    }
+
+    fn asked(
+        &mut self,
+        question: Question,
+        kept: &mut Measurements<P>,
+        said: &mut Vec<Said>,
+    ) -> Result<(), P::Error> {
+        let (of, visits) = match question.ask {
+            Ask::Hold(tick) => {
+                self.holds.insert(question.process, tick);
+                return Ok(());
+            }
+            Ask::Visit(id) => (Of::Visit, self.visit(id, kept)?),
+            Ask::Browser(id) => (Of::Visits, self.shown(browser_key(&id), None, kept)?),
+            Ask::Newest { limit, agent } => {
+                let visits = self.newest(limit as usize, agent.as_deref(), kept)?;
+                (Of::Visits, visits)
+            }
+            Ask::Live(after) => (Of::Live, self.live(after, kept)?),
+            Ask::Kept => (Of::Kept, Vec::new()),
+        };
+        said.push(Said::Answer(Answer {
+            at: question.at,
+            process: question.process,
+            id: question.id,
+            of,
+            visits,
+            kept: self.ended.kept,
+        }));
+        Ok(())
+    }
+
+    fn save(&mut self, at: Tick) {
+        let mut shards: BTreeMap<u8, Keeping<'_>> = BTreeMap::new();
+        for (key, browser) in &self.browsers {
+            let shard = shards.entry(browser.shard).or_default();
+            shard.browsers.push((key, browser));
+        }
+        for (place, shown) in &self.ended.visits {
+            let shard = Shard::of(shown.browser_id.as_bytes()).0;
+            let shard = shards.entry(shard).or_default();
+            shard.ended.visits.push((place, shown));
+        }
+        for shard in shards.values_mut() {
+            shard.ended.kept = self.ended.kept;
+        }
+        self.durable.save(at, FORMAT, shards);
+    }
+}
+
+/// What is kept of a shard.
+#[derive(Default, Serialize)]
+struct Keeping<'a> {
+    browsers: Vec<(&'a BrowserKey, &'a Browser)>,
+    ended: KeepingEnded<'a>,
+}
+
+#[derive(Default, Serialize)]
+struct KeepingEnded<'a> {
+    visits: Vec<(&'a (Tick, [u64; 2]), &'a Shown)>,
+    kept: Tick,
+}
+
+/// The same, restored.
+#[derive(Deserialize)]
+struct Kept {
+    browsers: Vec<(BrowserKey, Browser)>,
+    ended: KeptEnded,
+}
+
+#[derive(Deserialize)]
+struct KeptEnded {
+    visits: Vec<((Tick, [u64; 2]), Shown)>,
+    kept: Tick,
+}
+
+fn boundary(tick: Tick) -> Tick {
+    (tick / STEP + 1).saturating_mul(STEP)
+}
+
+/// Adds what a measurement adds to the views of measurements that `counted` says, or takes it back.
+fn add_fact(
+    news: &mut HashMap<Place, Sums>,
+    views: &[View],
+    at: Tick,
+    browser: BrowserKey,
+    fact: &Fact<'_>,
+    sign: i64,
+    counted: impl Fn(&View) -> bool,
+) {
+    for (n, view) in views.iter().enumerate().filter(|(_, view)| counted(view)) {
+        view.of_fact(fact, |key, sums, counts_browser| {
+            let sums = if sign < 0 { sums.negated() } else { sums };
+            let browser = if counts_browser { browser } else { [0; 2] };
+            add(news, view, n, at, (key, browser, fact.at.time), sums);
+        });
+    }
+}
+
+/// Adds to what a step adds.
+fn add(
+    news: &mut HashMap<Place, Sums>,
+    view: &View,
+    n: usize,
+    at: Tick,
+    (key, browser, time): (Key, [u64; 2], i64),
+    sums: Sums,
+) {
+    let mut put = |window: u64, sums: Sums, key: Key| {
+        if let Some((enters, leaves)) = view.counts(window, at, time) {
+            let place = Place {
+                view: n as u16,
+                key,
+                browser,
+                enters,
+                leaves,
+            };
+            news.entry(place).or_default().plus_equals(&sums);
+        }
+    };
+    if let (Some(usual), Some(against)) = (view.usual(), view.against) {
+        let counted = view
+            .values
+            .iter()
+            .position(|value| matches!(value, Value::Count(_)));
+        let count = counted.map_or(0, |counted| sums.0[counted]);
+        if browser == [0; 2] && count != 0 {
+            put(against, Sums::one(usual, count), key.clone());
+        }
+    }
+    put(view.window, sums, key);
+}
+
+/// The facts of measurements. One that cannot be read any more keeps its place.
+fn read<'a>(
+    reading: &mut Reading,
+    measurements: impl Iterator<Item = crate::complete::Kept<'a>>,
+) -> Vec<Fact<'a>> {
+    let fact = |kept: crate::complete::Kept<'a>| {
+        let fact = reading.fact(kept.at, kept.schema, kept.context, kept.body);
+        fact.unwrap_or(Fact {
+            at: kept.at,
+            ..Fact::default()
+        })
+    };
+    measurements.map(fact).collect()
+}
+
+fn agent_of(facts: &[Fact<'_>], robot: bool) -> Agent {
+    if robot {
+        return Agent::Robot;
+    }
+    facts.first().map_or(Agent::Unknown, |fact| fact.agent)
+}
+
+fn hash_of(order: &Order) -> u64 {
+    let bytes = postcard::to_allocvec(order).expect("an order can be written to memory");
+    // FNV-1a: to see a change, which nobody has an interest to hide.
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
+fn encode(rows: &Rows) -> Box<[u8]> {
+    if rows.is_empty() {
+        return Box::default();
+    }
+    let rows: Vec<_> = rows.iter().collect();
+    postcard::to_allocvec(&rows)
+        .expect("rows can be written to memory")
+        .into()
+}
+
+fn decode(bytes: &[u8]) -> Vec<((u16, Key, bool, i64), Sums)> {
+    if bytes.is_empty() {
+        return Vec::new();
+    }
+    postcard::from_bytes(bytes).expect("rows are as they were written, behind a checksum")
+}
