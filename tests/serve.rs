@@ -114,6 +114,7 @@ fn view() -> View {
         of: Of::Measurements,
         effects: vec![],
         entities: vec![],
+        reasons: vec![],
         people: false,
         key: vec![Field::EntityId, Field::Country],
         values: vec![Summed::Count(None), Summed::Browsers],
@@ -347,6 +348,7 @@ fn what_is_described_is_there_and_nothing_else() {
     let methods = ["GET", "POST", "PUT", "DELETE", "PATCH"];
     for (path, operations) in document()["paths"].as_object().unwrap() {
         let own = path
+            .replace("{file}", "page.css")
             .replace("{name}", "trending")
             .replace("{visit_id}", VISIT)
             .replace("{customer_id}", "c%201")

@@ -13,6 +13,7 @@ pub fn view(name: &str) -> View {
         of: Of::Measurements,
         effects: vec![],
         entities: vec![],
+        reasons: vec![],
         people: false,
         key: vec![],
         values: vec![],
