@@ -142,7 +142,7 @@ fn an_unreadable_file_does_not_hide_wrong_options() {
 
 #[test]
 fn settings_that_do_not_exist() {
-    let sections = "the sections are source, schemas, visits, time, limits, enrich, outputs, state, privacy, observe";
+    let sections = "the sections are source, schemas, visits, time, limits, enrich, outputs, state, privacy, observe, serve";
     for (more, seen) in [
         (
             "[visits]\ninactivty = '1h'\n",
@@ -195,7 +195,7 @@ fn values_of_the_wrong_form() {
     let duration = "expected a duration from 1ms to 366d, such as \"30min\" or \"1h 30m\"";
     let units = "one of ms, s, min, h, d, w";
     let roles = "expected one of browser_id, event_id, event_time, cause, entity, entity_id, effect, reason, \
-                 customer_id, ip, user_agent, url, referrer, value";
+                 customer_id, ip, user_agent, url, referrer, value, variant";
     for (more, seen) in [
         (
             "[visits]\ninactivity = 30\n",
@@ -237,12 +237,18 @@ fn values_of_the_wrong_form() {
             "job.toml:5:11: outputs.replace = 'yes': expected true or false".to_owned(),
         ),
         (
-            "[observe]\nmetrics = 9464\n",
-            "job.toml:6:11: observe.metrics = 9464: expected HOST:PORT, such as \"127.0.0.1:9464\"".to_owned(),
+            "[serve]\naddress = 8080\n",
+            "job.toml:6:11: serve.address = 8080: expected HOST:PORT, such as \"127.0.0.1:8080\"".to_owned(),
         ),
         (
-            "[observe]\nmetrics = 'localhost:http'\n",
-            "job.toml:6:11: observe.metrics = 'localhost:http': expected HOST:PORT, such as \"127.0.0.1:9464\""
+            "[serve]\naddress = 'localhost:http'\n",
+            "job.toml:6:11: serve.address = 'localhost:http': expected HOST:PORT, such as \"127.0.0.1:8080\""
+                .to_owned(),
+        ),
+        (
+            "[serve]\naddress = '0.0.0.0:8080'\n",
+            "job.toml:6:11: serve.address = '0.0.0.0:8080': expected a loopback address, such as \"127.0.0.1:8080\", \
+             or serve.tokens, which say who may read"
                 .to_owned(),
         ),
         (
@@ -622,7 +628,7 @@ fn columns_count_characters() {
         &["--set", "workers=0"],
         &[
             "job.toml:6:13: schemas.roles.läden.ä = 'x': expected one of browser_id, event_id, event_time, cause, \
-             entity, entity_id, effect, reason, customer_id, ip, user_agent, url, referrer, value",
+             entity, entity_id, effect, reason, customer_id, ip, user_agent, url, referrer, value, variant",
             "--set workers=0: expected a whole number from 1 to 256",
         ],
     );
@@ -678,7 +684,12 @@ state.memory              1GB                                          default
 state.snapshots           1min                                         default
 privacy.salts             no anonymized twins                          default
 observe.frontier_log      not written                                  default
-observe.metrics           not served                                   default
+serve.address             not served                                   default
+serve.tokens              none: only this machine is answered          default
+serve.history             5min                                         default
+serve.subscribers         1_000                                        default
+serve.rows                10_000                                       default
+serve.timeout             10s                                          default
 ";
     assert_eq!(text(&output.stdout), seen);
 }

@@ -15,7 +15,7 @@ use visitflow::observe::metrics::{METRICS, as_markdown};
 use visitflow::run::request::Request;
 
 const JOB: &str = "workers = 1\n[source]\nlog = 'log'\nfollow = true\n[outputs]\nlog = 'results'\nfiles = 'tables'\n\
-                   file_age = '1s'\n[state]\ndir = 'state'\nsnapshots = '200ms'\n[observe]\nmetrics = '127.0.0.1:0'\n";
+                   file_age = '1s'\n[state]\ndir = 'state'\nsnapshots = '200ms'\n[serve]\naddress = '127.0.0.1:0'\n";
 const RECORDS: u64 = 3_000;
 /// Longer than anyone would wait: nothing is said of how long something takes.
 const EVER: Duration = Duration::from_secs(240);
@@ -268,7 +268,7 @@ fn both_processes_of_a_job_are_seen_and_stopped() {
     let workers: Vec<_> = partitions.iter().map(|p| p["worker"].as_u64()).collect();
     assert_eq!(workers, [Some(0), Some(1)]);
     let addresses = status["processes"].as_array().unwrap().iter();
-    let addresses: Vec<_> = addresses.map(|p| p["metrics"].as_str().unwrap()).collect();
+    let addresses: Vec<_> = addresses.map(|p| p["address"].as_str().unwrap()).collect();
     assert!(addresses.len() == 2 && addresses[0] != addresses[1]);
     let read = addresses
         .iter()
@@ -380,7 +380,8 @@ fn a_journal_is_printed_entry_by_entry_damaged_or_not() {
 /// Asks for a path over HTTP; the whole answer.
 fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: here\r\n\r\n").unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
@@ -404,7 +405,7 @@ fn metrics_are_served_and_say_what_status_says() {
     let place = Place::new();
     let running = place.start(&[]);
     let status = place.until_read(1);
-    let address = status["processes"][0]["metrics"].as_str().unwrap();
+    let address = status["processes"][0]["address"].as_str().unwrap();
     assert!(get(address, "/healthz").ends_with("\r\n\r\nok\n"));
     let served = get(address, "/metrics");
     for metric in METRICS {
@@ -457,17 +458,53 @@ fn metrics_are_served_and_say_what_status_says() {
 }
 
 #[test]
+fn a_running_job_says_how_far_it_has_come_and_where_its_tables_are() {
+    let place = Place::new();
+    let running = place.start(&[]);
+    let status = place.until_read(1);
+    let address = status["processes"][0]["address"].as_str().unwrap();
+    let body = |path: &str| {
+        let answer = get(address, path);
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    };
+    let json = |path: &str| -> Value { serde_json::from_str(&body(path)).unwrap() };
+    let progress = json("/progress");
+    assert_eq!(progress["counts"]["read"], RECORDS);
+    assert_eq!(progress["partitions"].as_array().unwrap().len(), 2);
+    assert_eq!(progress["partitions"][1]["lag"], 0);
+    assert!(progress["committed"].as_i64() > progress["horizon"].as_i64());
+    assert!(progress["frontier"]["held_by"].is_string(), "{progress}");
+    let boundary = json("/boundary");
+    assert_eq!(boundary["table"]["path"], "tables/identified");
+    assert!(boundary["table"]["visits"]["version"].as_u64() > Some(0));
+    assert!(boundary["tick"].as_u64() > Some(0), "{boundary}");
+    assert!(body("/why").starts_with("job: running, as of "));
+    assert!(body("/").starts_with("<!doctype html>"));
+    assert_eq!(json("/views")["views"], Value::Array(Vec::new()));
+    let said = get(address, "/visits");
+    assert!(
+        said.contains("this job answers no such questions"),
+        "{said}"
+    );
+    succeeds(&place.run(&["stop", "job.toml"]));
+    succeeds(&running.end());
+}
+
+#[test]
 fn an_address_that_cannot_be_had_is_an_error_at_the_start_which_names_the_setting() {
     let place = Place::new();
+    fs::write(place.path("tokens"), "operations 0123456789abcdef\n").unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap();
     for (address, process, said) in [
         (&*taken.to_string(), "0", "Address already in use"),
-        ("192.0.2.1:9464", "0", "annot assign requested address"),
+        ("192.0.2.1:8080", "0", "annot assign requested address"),
         ("127.0.0.1:65535", "1", "no port is so high"),
     ] {
-        let set = format!("observe.metrics={address}");
-        let mut args = vec!["run", "job.toml", "--set", &set];
+        let set = format!("serve.address={address}");
+        let tokens = "serve.tokens=tokens";
+        let mut args = vec!["run", "job.toml", "--set", &set, "--set", tokens];
         if process == "1" {
             args.extend([
                 "--process",
@@ -480,7 +517,7 @@ fn an_address_that_cannot_be_had_is_an_error_at_the_start_which_names_the_settin
         }
         let told = fails(&place.run(&args));
         assert!(
-            told.contains(&format!("error: observe.metrics: {address}")),
+            told.contains(&format!("error: serve.address: {address}")),
             "{told}"
         );
         assert!(told.contains(said), "{told}");

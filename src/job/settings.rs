@@ -617,7 +617,7 @@ pub static SETTINGS: &[Setting] = &[
         kind: Kind::File {
             slot: |job| &mut job.serve.tokens,
         },
-        default: DefaultValue::Derived("none: everything is answered, to this machine only"),
+        default: DefaultValue::Derived("none: only this machine is answered"),
         meaning: "The file of tokens, each with what it is good for; or `env:NAME`, a variable that holds the same.",
     },
     Setting {

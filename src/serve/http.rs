@@ -69,7 +69,8 @@ fn filter(method: &str) -> MethodFilter {
     }
 }
 
-fn nothing(path: &str) -> Problem {
+/// That there is no such path, and what there is.
+pub fn nothing(path: &str) -> Problem {
     let mut paths: Vec<&str> = ROUTES.iter().map(|route| route.path).collect();
     paths.dedup();
     let path: String = path

@@ -5,7 +5,7 @@ use axum::http::HeaderValue;
 use axum::http::header::CACHE_CONTROL;
 
 use super::call::{Call, Said, answer};
-use super::problem::Problem;
+use super::http;
 
 /// A file of the page.
 struct File {
@@ -47,11 +47,7 @@ static FILES: &[File] = files! {
 /// The file of this name.
 fn read(name: &str) -> Said {
     let file = FILES.iter().find(|file| file.name == name);
-    let file = file.ok_or_else(|| {
-        Problem::not_found(format!(
-            "there is no /{name}; what there is, is described at /openapi.json"
-        ))
-    })?;
+    let file = file.ok_or_else(|| http::nothing(&format!("/{name}")))?;
     let mut response = answer(file.kind, file.bytes);
     // Another version of the program has another page.
     let again = HeaderValue::from_static("no-cache");

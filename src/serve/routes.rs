@@ -67,7 +67,7 @@ use Answers::{Bytes, Created, Events, Json, Lines, Nothing};
 #[rustfmt::skip]
 pub static ROUTES: &[Route] = routes! {
     "GET" "/" Nothing [own] Bytes("text/html"), page::index, "The page.";
-    "GET" "/{file}" Nothing [] Bytes("text/javascript"), page::file, "A file of the page: its style, scripts, icon.";
+    "GET" "/{file}" Nothing [] Bytes("*/*"), page::file, "A file of the page: its style, scripts, icon.";
     "GET" "/openapi.json" Nothing [] Json("Any"), openapi::read, "This description.";
     "GET" "/healthz" Nothing [] Bytes("text/plain"), operations::healthz, "Whether the process lives.";
     "GET" "/metrics" Operations [] Bytes("text/plain"), operations::metrics, "Metrics of this process, for Prometheus.";

@@ -14,6 +14,7 @@ pub fn view(name: &str) -> View {
         effects: vec![],
         reasons: vec![],
         entities: vec![],
+        reasons: vec![],
         people: false,
         key: vec![],
         values: vec![],
