@@ -39,6 +39,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
             time: args.seconds.map(Duration::from_secs),
             dir: args.dir,
             kafka: args.kafka,
+            address: args.address,
             rate: args.rate,
             plain: args.plain,
         })?),

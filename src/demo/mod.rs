@@ -59,6 +59,8 @@ pub struct Options {
     pub dir: Option<PathBuf>,
     /// The brokers of a Kafka for the shop's topic and the job's; the embedded log if `None`.
     pub kafka: Option<String>,
+    /// Where its page is served, `HOST:PORT`.
+    pub address: String,
     /// Measurements a second, on average.
     pub rate: u32,
     /// Lines instead of a screen.
@@ -89,10 +91,24 @@ fn job_text(dir: &Path, name: &str, options: &Options) -> String {
          [source]\n{source}follow = true\n[schemas]\nstore = {}\n\
          [visits]\ninactivity = '30s'\nmax_length = '2min'\nmax_size = 5_000\nmax_delay = '3s'\n\
          [time]\nmax_lag = '1s'\n\
-         [outputs]\n{outputs}files = {}\nfile_age = '15s'\n{state}",
+         [outputs]\n{outputs}files = {}\nfile_age = '15s'\n{state}\
+         [serve]\naddress = {}\n{}",
         quoted(schemas(dir)),
         quoted(dir.join("tables")),
+        text(&options.address),
+        views(),
     )
+}
+
+/// The views of `examples/jobs/shop.toml`, each moving on every two seconds.
+fn views() -> String {
+    let text = include_str!("../../examples/jobs/shop.toml");
+    let views = text.find("[[view]]").map_or("", |at| &text[at..]);
+    let step = |line: &str| match line.starts_with("step = ") {
+        true => "step = '2s'\n".to_owned(),
+        false => format!("{line}\n"),
+    };
+    views.lines().map(step).collect()
 }
 
 /// The schemas of the shop's measurements.
