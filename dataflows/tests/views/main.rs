@@ -11,9 +11,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use visitflow_dataflows::stories::{Answer, Ask, Question, Shown};
 use visitflow_dataflows::views::{Field, Of, Step, Value, View};
-use visitflow_dataflows::visit::{Tick, bytes_of_words, words_of_bytes};
+use visitflow_dataflows::visit::{Rules, Tick, bytes_of_words, words_of_bytes};
 
-use arrivals::{Arrival, BEGIN, arrivals};
+use arrivals::{Arrival, BEGIN, RULES, arrivals};
 use reference::{Known, Reference, Visit};
 use run::{Kept, Outcome, Plan, Rows, run};
 
@@ -192,6 +192,7 @@ fn plan() -> impl Strategy<Value = Plan> {
     let memory = prop_oneof![Just(usize::MAX), Just(300)];
     let released = prop_oneof![2 => Just(Tick::MAX), 1 => Just(0), 1 => 0..40_000_u64];
     (1..4_usize, pace(), memory, released).prop_map(|(workers, pace, memory, released)| Plan {
+        rules: RULES,
         workers,
         pace,
         until: 0,
@@ -459,10 +460,8 @@ proptest! {
     }
 }
 
-/// Visits that tables hold, and those that live shows beside them, are all there are, each once.
-#[test]
-fn a_visit_is_in_a_table_or_live_and_never_in_both() {
-    let words = |browser, time, n, tick| Arrival {
+fn page(browser: u8, time: i64, n: i64, tick: Tick) -> Arrival {
+    Arrival {
         tick,
         browser,
         time,
@@ -475,11 +474,16 @@ fn a_visit_is_in_a_table_or_live_and_never_in_both() {
         customer: None,
         value: None,
         variant: None,
-    };
+    }
+}
+
+/// Visits that tables hold, and those that live shows beside them, are all there are, each once.
+#[test]
+fn a_visit_is_in_a_table_or_live_and_never_in_both() {
     let begin = BEGIN as i64;
     let arrivals: Vec<Arrival> = (0..12)
         .map(|n| {
-            words(
+            page(
                 (n % 3) as u8,
                 begin + n * 2_100,
                 n,
@@ -503,6 +507,7 @@ fn a_visit_is_in_a_table_or_live_and_never_in_both() {
         }
     }
     let plan = Plan {
+        rules: RULES,
         workers: 2,
         pace: vec![700],
         until: until + 1,
@@ -535,4 +540,46 @@ fn a_visit_is_in_a_table_or_live_and_never_in_both() {
         expected.sort_unstable();
         assert_eq!(all, expected, "{question:?}");
     }
+}
+
+/// A visit of thousands is told of less often, so what was told of it may be another visit's when it is
+/// sealed. It counts once all the same, and nothing is left of the other.
+#[test]
+fn a_visit_of_thousands_counts_once_though_its_first_came_late() {
+    let begin = BEGIN as i64;
+    let mut arrivals: Vec<Arrival> = (0..2_500)
+        .map(|n| page(0, begin + n, n, BEGIN + n as u64))
+        .collect();
+    arrivals.push(page(0, begin - 500, 2_500, BEGIN + 4_000));
+    let arrivals = Arc::new(arrivals);
+    let until = end_of(&arrivals);
+    let mut views = all_views();
+    views.retain(|view| view.of == Of::Visits);
+    views.iter_mut().for_each(|view| view.window = 60_000);
+    let plan = Plan {
+        rules: Rules {
+            max_size: 10_000,
+            ..RULES
+        },
+        workers: 1,
+        pace: vec![1_000],
+        until: until + 1,
+        cut: until,
+        memory: usize::MAX,
+        released: Tick::MAX,
+        questions: vec![],
+    };
+    let outcome = run(&views, &arrivals, &plan, &Kept::default());
+    // Before it is sealed what was told stands; then one visit of all.
+    let mut rows = Rows::new(&outcome.changed, views.len());
+    let of = |rows: Vec<BTreeSet<_>>| rows[0].clone();
+    let row = |count| BTreeSet::from([("DE|robot".to_owned(), [1, count, 0, 0, 1, 0])]);
+    let first = |count| BTreeSet::from([("NL|robot".to_owned(), [1, count, 0, 0, 1, 0])]);
+    assert_eq!(of(rows.at(BEGIN + 6_000)), first(2_500));
+    assert_eq!(of(rows.at(BEGIN + 20_000)), row(2_501));
+    assert!(
+        outcome.left.values().all(|left| *left == 0),
+        "{:?}",
+        outcome.left
+    );
 }

@@ -19,17 +19,18 @@ use visitflow_dataflows::durable::{Durable, Keeps, Shards};
 use visitflow_dataflows::fact::Reading;
 use visitflow_dataflows::stories::{Answer, Credited, Question, Said, Settings, Stories, parted};
 use visitflow_dataflows::views::{Changed, View, views};
-use visitflow_dataflows::visit::Tick;
+use visitflow_dataflows::visit::{Rules, Tick};
 use visitflow_dataflows::visits::{self, Open, visits};
 use visitflow_schemas::store::MemoryStore;
 
-use super::arrivals::{Arrival, BEGIN, ROBOTS_OVER, RULES, batch, schema};
+use super::arrivals::{Arrival, BEGIN, ROBOTS_OVER, batch, schema};
 
 const PARTITIONS: u32 = 8;
 
 /// How a run goes.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    pub rules: Rules,
     pub workers: usize,
     /// By how much the frontier advances, in turn.
     pub pace: Vec<u64>,
@@ -251,7 +252,7 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
             stories: Stories::new(
                 specs.clone(),
                 Settings {
-                    rules: RULES,
+                    rules: plan.rules,
                     robots_over: ROBOTS_OVER,
                     attribution: attribution::Settings::default(),
                 },
@@ -269,7 +270,7 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
             let (to_cut, cuts) = scope.new_input::<Vec<Cut>>();
             let (to_ask, asked) = scope.new_input::<Vec<Question>>();
             let saves = shared.clone();
-            let open = Open::restore(RULES, &visits_of);
+            let open = Open::restore(plan.rules, &visits_of);
             let visits = visits(accepted, cuts.clone(), open, move |_, copied| {
                 saves.lock().unwrap().kept.visits.extend(copied.shards());
             });
