@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use visitflow::job::{JobFile, Override, SETTINGS, explain, settings_as_markdown};
+use visitflow::job::{
+    JobFile, Override, SETTINGS, explain, settings_as_markdown, view_keys_as_markdown,
+};
 
 /// The least job there is, 4 lines.
 const LEAST: &str = "[source]\nlog = 'log'\n[outputs]\nfiles = 'tables'\n";
@@ -742,21 +744,66 @@ fn every_example_is_right_in_itself() {
     assert!(seen >= 3, "{seen} examples");
 }
 
-#[test]
-fn the_page_about_job_files_has_the_table_of_settings() {
-    const FROM: &str = "cargo test --test job_files -->\n";
-    const TO: &str = "<!-- end of settings -->";
-    let page = root("docs/job-file.md");
+/// Holds a table in a page against what the program says; `UPDATE_DOCS=1` writes it there.
+fn table_of_page(page: &str, from: &str, to: &str, table: &str) {
+    let page = root(page);
     let text = fs::read_to_string(&page).unwrap();
-    let (before, rest) = text.split_once(FROM).expect("the beginning of the table");
-    let (_, after) = rest.split_once(TO).expect("the end of the table");
-    let right = format!("{before}{FROM}{}{TO}{after}", settings_as_markdown());
+    let (before, rest) = text.split_once(from).expect("the beginning of the table");
+    let (_, after) = rest.split_once(to).expect("the end of the table");
+    let right = format!("{before}{from}{table}{to}{after}");
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&page, &right).unwrap();
     } else {
         assert_eq!(
             text, right,
             "UPDATE_DOCS=1 cargo test --test job_files writes the table"
+        );
+    }
+}
+
+#[test]
+fn the_page_about_job_files_has_the_table_of_settings() {
+    let from = "cargo test --test job_files -->\n";
+    let to = "<!-- end of settings -->";
+    table_of_page("docs/job-file.md", from, to, &settings_as_markdown());
+}
+
+#[test]
+fn the_page_about_views_has_the_table_of_keys() {
+    let from = "cargo test --test job_files -->\n";
+    table_of_page(
+        "docs/views.md",
+        from,
+        "<!-- end of keys -->",
+        &view_keys_as_markdown(),
+    );
+}
+
+#[test]
+fn everything_that_is_wrong_with_views_is_said_at_once_and_where() {
+    let text = "[source]\nlog = 'l'\n[outputs]\nfiles = 'f'\n\
+        [[view]]\nname = 'a b'\nkey = ['entity_id', 'entry']\nvalues = ['count', 'orders']\nwindw = '1h'\n\
+        [[view]]\nof = 'funnel'\ntop = 0\n\
+        [[view]]\nname = 'c'\nvalues = ['count', 'usual']\nwindow = '10min'\nstep = '7s'\npeople = 'yes'\n\
+        [[view]]\nname = 'd'\n[[view]]\nname = 'd'\n";
+    let errors = JobFile::parse(text, "shop.toml".as_ref(), &[]).unwrap_err();
+    let said: Vec<String> = errors.to_string().lines().map(str::to_owned).collect();
+    for expected in [
+        "shop.toml:6:8: view.name = 'a b': expected a name",
+        "view.key = ['entity_id', 'entry']: expected fields of such a view: effect, entity,",
+        "view.values = ['count', 'orders']: expected count, count:EFFECT,",
+        "shop.toml:9:1: unknown setting view.windw; did you mean window?",
+        "view.name is missing",
+        "view.steps is missing: expected the steps of a funnel",
+        "view.top = 0: expected a whole number from 1 to 10,000",
+        "view.c.window = '10min': expected a multiple of 7s",
+        "view.c.people = 'yes': expected true or false",
+        "view.c.against is missing",
+        "view.name = d: expected a name that no other view has",
+    ] {
+        assert!(
+            said.iter().any(|line| line.contains(expected)),
+            "{expected}\n{errors}"
         );
     }
 }

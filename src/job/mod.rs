@@ -46,7 +46,7 @@ pub use error::{JobError, JobErrors, Place, Problem};
 pub use overrides::Override;
 pub use report::{explain, settings_as_markdown, value_text};
 pub use settings::{DefaultValue, Kind, SETTINGS, Setting, is_name};
-pub use views::KEYS as VIEW_KEYS;
+pub use views::view_keys_as_markdown;
 
 /// Everything a run needs to know. Durations are in milliseconds, sizes in bytes, paths as they
 /// were written.

@@ -78,6 +78,16 @@ pub const KEYS: [(&str, &str, &str); 14] = [
     ),
 ];
 
+/// The table of all keys in `docs/views.md`.
+#[must_use]
+pub fn view_keys_as_markdown() -> String {
+    let mut text = String::from("| key | takes | meaning |\n| --- | --- | --- |\n");
+    for (key, takes, meaning) in KEYS {
+        text.push_str(&format!("| `{key}` | {takes} | {meaning} |\n"));
+    }
+    text
+}
+
 /// Reads the views of a file.
 pub(super) fn read(value: &Spanned<DeValue<'_>>, lines: &Lines<'_>, file: &Path) -> Read {
     let mut read = Read {

@@ -29,6 +29,32 @@ pub struct Place {
     pub disk: Option<Disk>,
 }
 
+/// Something of every kind, so that views' state is in each snapshot and read by each start.
+const VIEWS: &str = "
+[[view]]
+name = 'products'
+entities = ['product']
+people = true
+key = ['entity_id']
+values = ['count', 'usual', 'browsers']
+window = '1min'
+step = '1s'
+against = '10min'
+top = 10
+[[view]]
+name = 'countries'
+of = 'visits'
+key = ['country', 'agent', 'end_reason']
+values = ['count', 'orders', 'revenue', 'browsers']
+window = '5min'
+step = '3s'
+[[view]]
+name = 'credits'
+of = 'credits'
+key = ['touch']
+step = '5s'
+";
+
 impl Place {
     /// Makes one; with Kafka, with a broker, and perhaps with the journal there.
     pub fn new(kafka: bool, journal: bool, keep: bool) -> Result<Place, String> {
@@ -103,7 +129,7 @@ impl Place {
              [visits]\ninactivity = '{} ms'\nmax_length = '{} ms'\nmax_size = {}\nmax_delay = '{} ms'\n\
              [time]\nmax_lag = '4s'\nmax_ahead = '{} ms'\n[limits]\nmax_record = {}\n\
              [outputs]\n{outputs}\npartitions = 4\nfiles = '{files}'\nfile_age = '2s'\n\
-             [state]\ndir = '{state}'\n{journal}memory = '3MB'\nsnapshots = '700ms'\n{kafka}",
+             [state]\ndir = '{state}'\n{journal}memory = '3MB'\nsnapshots = '700ms'\n{kafka}{VIEWS}",
             LIMITS.inactivity,
             LIMITS.max_length,
             LIMITS.max_size,

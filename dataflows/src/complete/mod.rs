@@ -138,7 +138,7 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
                     let end = ends
                         .front()
                         .map_or(u64::MAX, |end| watch.boundary(end.tick));
-                    let boundary = end.min(waiting.first());
+                    let boundary = end.min(waiting.first()).min(watch.due());
                     let limit = cut.unwrap_or(until).min(question).min(boundary);
                     let mut met = Ok(());
                     waiting.give_before(limit, |record, first| {

@@ -21,6 +21,9 @@ pub trait Watch<P: Payloads> {
 
     /// The end of the step that has this tick, behind it.
     fn boundary(&self, tick: Tick) -> Tick;
+    /// The boundary at which it has something to say, though nothing more may happen before that;
+    /// `u64::MAX` if there is none.
+    fn due(&self) -> Tick;
     /// A measurement of the step at hand, which is to be kept; said of each identity once.
     fn measured(&mut self, record: Record<'_>);
     /// A measurement that is there already, and is to be kept beside the other: of the two the one
@@ -75,6 +78,9 @@ impl<P: Payloads> Watch<P> for Nobody {
     type Question = Infallible;
 
     fn boundary(&self, _: Tick) -> Tick {
+        u64::MAX
+    }
+    fn due(&self) -> Tick {
         u64::MAX
     }
     fn measured(&mut self, _: Record<'_>) {}

@@ -137,8 +137,8 @@ pub struct Stories {
     urgent: Vec<BrowserKey>,
     /// How often visits are told of, in ms: no view moves on more often. Orders are told of each step.
     period: Tick,
-    /// The end of the last step.
-    last: Tick,
+    /// The end of the period in which there is something to tell; `u64::MAX` if there is nothing.
+    due: Tick,
     /// Browsers that may have other visits now than are known.
     stale: Vec<BrowserKey>,
     sealed: Vec<Complete>,
@@ -176,7 +176,9 @@ impl Stories {
         let mut ended = Ended::default();
         let mut browsers: HashMap<_, Browser, _> = HashMap::default();
         let mut news = HashMap::new();
+        let mut due = u64::MAX;
         for kept in restored {
+            due = due.min(kept.due);
             browsers.extend(kept.browsers);
             news.extend(kept.news);
             ended.kept = ended.kept.max(kept.ended.kept);
@@ -209,7 +211,7 @@ impl Stories {
             touched,
             urgent: Vec::new(),
             period: period.max(STEP),
-            last: 0,
+            due,
             sealed: Vec::new(),
             news,
             ended,
@@ -419,6 +421,7 @@ impl Stories {
         said: &mut Vec<Said>,
     ) -> Result<(), P::Error> {
         self.urgent.clear();
+        self.due = u64::MAX;
         let mut touched = std::mem::take(&mut self.touched);
         touched.sort_unstable();
         for key in touched {
@@ -595,6 +598,10 @@ impl<P: Payloads> Watch<P> for Stories {
         boundary(tick)
     }
 
+    fn due(&self) -> Tick {
+        self.due
+    }
+
     fn measured(&mut self, record: Record<'_>) {
         let head = record.head;
         let browser = self
@@ -606,6 +613,7 @@ impl<P: Payloads> Watch<P> for Stories {
                 ..Browser::default()
             });
         browser.added += 1;
+        self.due = self.due.min(boundary(head.tick).next_multiple_of(self.period));
         if !std::mem::replace(&mut browser.touched, true) {
             self.touched.push(head.browser);
         }
@@ -694,6 +702,9 @@ impl<P: Payloads> Watch<P> for Stories {
         kept: &mut Measurements<P>,
         said: &mut Vec<Said>,
     ) -> Result<(), P::Error> {
+        if !self.sealed.is_empty() {
+            self.due = self.due.min(at.next_multiple_of(self.period));
+        }
         self.tell_sealed(at, said);
         while let Some(first) = self.ended.visits.first_entry() {
             let tick = first.key().0;
@@ -704,7 +715,6 @@ impl<P: Payloads> Watch<P> for Stories {
             self.ended.kept = self.ended.kept.max(tick);
             first.remove();
         }
-        self.last = at;
         if at.is_multiple_of(self.period) {
             return self.tell_all(at, kept, said);
         }
@@ -717,7 +727,10 @@ impl<P: Payloads> Watch<P> for Stories {
     }
 
     fn ended(&mut self, kept: &mut Measurements<P>, said: &mut Vec<Said>) -> Result<(), P::Error> {
-        self.tell_all(self.last.next_multiple_of(self.period), kept, said)
+        if self.due < u64::MAX {
+            self.tell_all(self.due, kept, said)?;
+        }
+        Ok(())
     }
 
     fn at(question: &Question) -> Tick {
@@ -771,6 +784,7 @@ impl<P: Payloads> Watch<P> for Stories {
         }
         for shard in shards.values_mut() {
             shard.ended.kept = self.ended.kept;
+            shard.due = self.due;
         }
         self.durable.save(at, FORMAT, shards);
     }
@@ -779,6 +793,7 @@ impl<P: Payloads> Watch<P> for Stories {
 /// What is kept of a shard.
 #[derive(Default, Serialize)]
 struct Keeping<'a> {
+    due: Tick,
     browsers: Vec<(&'a BrowserKey, &'a Browser)>,
     news: Vec<(&'a Place, &'a Sums)>,
     ended: KeepingEnded<'a>,
@@ -793,6 +808,7 @@ struct KeepingEnded<'a> {
 /// The same, restored.
 #[derive(Deserialize)]
 struct Kept {
+    due: Tick,
     browsers: Vec<(BrowserKey, Browser)>,
     news: Vec<(Place, Sums)>,
     ended: KeptEnded,
