@@ -10,13 +10,13 @@
 //! ```
 //! use std::{cell::Cell, convert::Infallible, rc::Rc, sync::Arc};
 //! use timely::dataflow::operators::generic::operator::empty;
-//! use timely::dataflow::operators::{Capture, Input, capture::Extract};
+//! use timely::dataflow::operators::{Capture, Input, capture::Extract, vec::Map};
 //! use visitflow_dataflows::attribution;
 //! use visitflow_dataflows::batch::{Batch, BatchBuilder, Head};
 //! use visitflow_dataflows::complete::{NoStore, Surroundings, complete, saved::ShardRows};
 //! use visitflow_dataflows::durable::{Durable, Keeps, Nothing};
 //! use visitflow_dataflows::fact::Reading;
-//! use visitflow_dataflows::stories::{Settings, Stories, parted};
+//! use visitflow_dataflows::stories::{self, Settings, Stories, parted};
 //! use visitflow_dataflows::visit::{Position, Rules, browser_key};
 //! use visitflow_dataflows::visits::{Open, visits};
 //! use visitflow_schemas::{encode, schema::Schema, store::MemoryStore};
@@ -69,16 +69,15 @@
 //!     let visits = visits(accepted, empty(scope), Open::new(rules), |_, _| ());
 //!     let kept = Default::default();
 //!     let (_, said) = complete(&visits, empty(scope), empty(scope), kept, stories, Alone);
-//!     let orders = parted(said).credited.capture();
+//!     let row = |said: stories::Credited| (said.tick, said.sealed, format!("{:?}", said.order.root_reason()));
+//!     let orders = parted(said).credited.map(row).capture();
 //!     input.send_batch(&mut batch.take());
 //!     orders
 //! });
 //! // Told of at the end of its second, and once more when its visit is sealed.
 //! let orders: Vec<_> = said.extract().into_iter().flat_map(|(_, orders)| orders).collect();
-//! assert_eq!(orders.iter().map(|said| said.sealed).collect::<Vec<_>>(), [false, true]);
-//! assert_eq!(orders[0].tick, 6_000);
-//! assert_eq!(orders[0].order, orders[1].order);
-//! assert_eq!(orders[0].order.root_reason(), Some("campaign:spring"));
+//! let why = String::from(r#"Some("campaign:spring")"#);
+//! assert_eq!(orders, [(6_000, false, why.clone()), (1_932_000, true, why)]);
 //! ```
 
 mod contributions;

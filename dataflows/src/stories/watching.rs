@@ -24,7 +24,8 @@ use crate::visit::{Position, Rules, Tick, Visit, browser_key, bytes_of_words, wo
 
 /// The form in which stories are kept.
 const FORMAT: u32 = 1;
-/// A browser of more measurements is told of again only when it has an eighth more.
+/// A browser of more measurements is told of again only when it has an eighth more, or a visit of it is
+/// sealed; and what it sends twice counts as it came first, until its visit is sealed.
 const MANY: u32 = 2_000;
 
 /// What stories go by.
@@ -81,7 +82,7 @@ struct Browser {
     added: u32,
     /// Whether it is to be told of at the end of the period.
     touched: bool,
-    /// Whether it has others visits now, maybe, than are known.
+    /// Whether it may have other visits now than are known.
     #[serde(skip)]
     stale: bool,
     robot: bool,
@@ -122,7 +123,7 @@ struct Told {
 /// Watches the open visits of one worker.
 ///
 /// Costs a look-up and a walk to the roles a measurement, and about once a page another walk over
-/// all that its visit has; keeps some 100 bytes an open visit, and 30 for each row of a view of
+/// all that its visit has, as does each repetition; keeps some 100 bytes an open visit, and 30 for each row of a view of
 /// visits that it is in.
 pub struct Stories {
     views: Rc<[View]>,
@@ -154,11 +155,14 @@ pub struct Stories {
     holds: BTreeMap<u32, Tick>,
 }
 
+/// The tick of a visit's seal, and its ID.
+type Seal = (Tick, [u64; 2]);
+
 /// Visits that were sealed of late.
 #[derive(Debug, Default)]
 struct Ended {
     /// With their browsers' shards.
-    visits: BTreeMap<(Tick, [u64; 2]), (u8, Shown)>,
+    visits: BTreeMap<Seal, (u8, Shown)>,
     /// Everything that was sealed after this tick is there.
     kept: Tick,
 }
@@ -801,7 +805,7 @@ struct Keeping<'a> {
 
 #[derive(Default, Serialize)]
 struct KeepingEnded<'a> {
-    visits: Vec<(&'a (Tick, [u64; 2]), &'a (u8, Shown))>,
+    visits: Vec<(&'a Seal, &'a (u8, Shown))>,
     kept: Tick,
 }
 
@@ -816,7 +820,7 @@ struct Kept {
 
 #[derive(Deserialize)]
 struct KeptEnded {
-    visits: Vec<((Tick, [u64; 2]), (u8, Shown))>,
+    visits: Vec<(Seal, (u8, Shown))>,
     kept: Tick,
 }
 

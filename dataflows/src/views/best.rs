@@ -35,6 +35,9 @@ pub struct Changed {
 /// A row in the order in which rows are chosen: greatest scores first, then by key.
 type Placed = (std::cmp::Reverse<i128>, Key, Sums);
 
+/// A row of a view that comes or goes.
+type Update = ((u16, Row), isize);
+
 /// All rows of one view of those groups that are this worker's, and which of them are chosen.
 #[derive(Debug, Default)]
 struct Group {
@@ -74,7 +77,7 @@ impl Best {
     /// Takes the rows that come and go at a tick; gives how what is chosen changes.
     pub fn advance(
         &mut self,
-        changes: impl IntoIterator<Item = ((u16, Row), isize)>,
+        changes: impl IntoIterator<Item = Update>,
         mut give: impl FnMut(u16, Row, i8),
     ) {
         let mut net: BTreeMap<(u16, Row), isize> = BTreeMap::new();
@@ -140,7 +143,7 @@ pub fn best<'s>(
         .unary_frontier::<Builder, _, _, _>(exchange, "Best", move |cap, _| {
             let mut cap = Some(cap);
             let mut state = Best::new(views);
-            let mut pending: BTreeMap<Tick, Vec<((u16, Row), isize)>> = BTreeMap::new();
+            let mut pending: BTreeMap<Tick, Vec<Update>> = BTreeMap::new();
             move |(input, frontier), output| {
                 // An update's own time may lie behind that of its message.
                 input.for_each(|_, updates| {

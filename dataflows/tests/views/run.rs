@@ -69,9 +69,11 @@ pub struct Outcome {
 
 type Shared = Arc<Mutex<Outcome>>;
 
-/// A store for measurements.
+/// A store for measurements: the last place that was taken, and what is there.
 #[derive(Clone, Default)]
-struct Memory(Rc<RefCell<(u64, BTreeMap<u64, Vec<u8>>)>>);
+struct Memory(Rc<RefCell<Places>>);
+
+type Places = (u64, BTreeMap<u64, Vec<u8>>);
 
 impl Payloads for Memory {
     type Chunk = [u64; 3];
@@ -300,11 +302,9 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
         let begin = from.tick.max(BEGIN);
         let mut pace = plan.pace.iter().cycle();
         let mut at = begin;
-        (
-            input.advance_to(at),
-            cuts.advance_to(at),
-            asked.advance_to(at),
-        );
+        input.advance_to(at);
+        cuts.advance_to(at);
+        asked.advance_to(at);
         while at < plan.until {
             let next = (at + pace.next().copied().unwrap_or(1_000)).min(plan.until);
             let own = |a: &&Arrival| (at..next).contains(&a.tick) && own(a.shard());
@@ -324,11 +324,9 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
             let questions = plan.questions.iter().filter(|q| (at..next).contains(&q.at));
             asked.send_batch(&mut questions.cloned().collect());
             at = next;
-            (
-                input.advance_to(at),
-                cuts.advance_to(at),
-                asked.advance_to(at),
-            );
+            input.advance_to(at);
+            cuts.advance_to(at);
+            asked.advance_to(at);
             while done.less_than(&at) {
                 worker.step_or_park(Some(Duration::from_millis(1)));
             }
