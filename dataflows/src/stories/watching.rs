@@ -617,7 +617,9 @@ impl<P: Payloads> Watch<P> for Stories {
                 ..Browser::default()
             });
         browser.added += 1;
-        self.due = self.due.min(boundary(head.tick).next_multiple_of(self.period));
+        self.due = self
+            .due
+            .min(boundary(head.tick).next_multiple_of(self.period));
         if !std::mem::replace(&mut browser.touched, true) {
             self.touched.push(head.browser);
         }
@@ -660,6 +662,9 @@ impl<P: Payloads> Watch<P> for Stories {
             return Ok(());
         }
         // The same, told otherwise: what was said of it is taken back.
+        self.due = self
+            .due
+            .min(boundary(head.tick).next_multiple_of(self.period));
         if !std::mem::replace(&mut browser.touched, true) {
             self.touched.push(head.browser);
         }

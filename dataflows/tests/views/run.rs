@@ -181,6 +181,9 @@ impl Watch<Memory> for Measured {
     fn boundary(&self, tick: Tick) -> Tick {
         Watch::<Memory>::boundary(&self.stories, tick)
     }
+    fn due(&self) -> Tick {
+        Watch::<Memory>::due(&self.stories)
+    }
     fn measured(&mut self, record: Record<'_>) {
         Watch::<Memory>::measured(&mut self.stories, record);
     }
@@ -201,6 +204,15 @@ impl Watch<Memory> for Measured {
         said: &mut Vec<Said>,
     ) -> Result<(), Infallible> {
         self.stories.stepped(at, kept, said)?;
+        self.left.set(self.stories.len());
+        Ok(())
+    }
+    fn ended(
+        &mut self,
+        kept: &mut Measurements<Memory>,
+        said: &mut Vec<Said>,
+    ) -> Result<(), Infallible> {
+        self.stories.ended(kept, said)?;
         self.left.set(self.stories.len());
         Ok(())
     }
