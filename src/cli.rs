@@ -65,6 +65,8 @@ pub enum Command {
     visitflow demo\n  \
     visitflow demo --seconds 20 --plain\n  \
     visitflow demo --rate 20000 --workers 2 --dir /tmp/shop\n\n\
+    With --kafka the shop's topic and the job's are in Kafka; scripts/kafka start --dir DIR starts one here.\n\
+    Its page, whose address it shows first, is best seen in a browser beside it.\n    \
     Leave it with q or Ctrl-C. It then prints where its tables are and a query over them.")]
 pub struct Demo {
     /// Threads that work [default: the machine's cores]
@@ -76,6 +78,12 @@ pub struct Demo {
     /// Folder for its log and tables [default: a new one among the temporary files]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    /// Brokers of a Kafka for its topics, in which they stay [default: a log in its folder]
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub kafka: Option<String>,
+    /// Where its page is served; port 0 is any free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+    pub address: String,
     /// Measurements a second
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: u32,

@@ -38,6 +38,8 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
             workers: args.workers.map(usize::from),
             time: args.seconds.map(Duration::from_secs),
             dir: args.dir,
+            kafka: args.kafka,
+            address: args.address,
             rate: args.rate,
             plain: args.plain,
         })?),

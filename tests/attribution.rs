@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use visitflow::generate::{Arrival, Options, Settings, Shop, Troubles, Truth, generate, schemas};
+use visitflow::generate::{
+    Arrival, Judge, Options, Settings, Shop, Troubles, Truth, Verdict, generate, schemas,
+};
 use visitflow_dataflows::attribution::{self, Attributed};
 use visitflow_dataflows::fact::{Fact, Reading};
 use visitflow_dataflows::visit::{Position, bytes_of_words, words_of_bytes};
@@ -28,7 +30,7 @@ fn bytes(hex: &serde_json::Value) -> [u8; 16] {
     number.to_be_bytes()
 }
 
-/// Finds out who sent a message and when.
+/// Finds out who sent an accepted message and when.
 struct Heads(HashMap<u64, Walk>);
 
 impl Heads {
@@ -45,17 +47,15 @@ impl Heads {
         )
     }
 
-    /// `None` of what is no message.
-    fn head<'a>(&self, message: &'a [u8]) -> Option<(Position, &'a str)> {
-        let (schema, body) = visitflow_schemas::message::split(message).ok()?;
+    fn head<'a>(&self, message: &'a [u8]) -> (Position, &'a str) {
+        let (schema, body) = visitflow_schemas::message::split(message).unwrap();
         let mut found = Found::default();
-        self.0.get(&schema)?.run(body, &mut found).ok()?;
-        let event = EventKey::of(&found, body)?;
+        self.0[&schema].run(body, &mut found).unwrap();
         let at = Position {
-            time: found.event_time_ms()?,
-            event: words_of_bytes(&event.0),
+            time: found.event_time_ms().unwrap(),
+            event: words_of_bytes(&EventKey::of(&found, body).unwrap().0),
         };
-        Some((at, found.text(body, Role::BrowserId)?))
+        (at, found.text(body, Role::BrowserId).unwrap())
     }
 }
 
@@ -82,15 +82,23 @@ fn make(settings: &Settings) -> Made {
     }
     let heads = Heads::new();
     let mut visits: BTreeMap<_, BTreeMap<Position, Vec<u8>>> = BTreeMap::new();
-    for Arrival { value, .. } in Shop::new(settings.clone()).unwrap() {
-        let Some((at, browser)) = heads.head(&value) else {
+    let mut judge = Judge::new(settings.limits, settings.partitions);
+    for arrival in Shop::new(settings.clone()).unwrap() {
+        let Arrival {
+            log_time,
+            key,
+            value,
+            copied,
+            ..
+        } = arrival;
+        let verdict = judge.take(log_time, &key, &value, copied).unwrap();
+        if verdict != Verdict::Accepted {
             continue;
-        };
-        let Some(visit) = visit_of.get(&(at, browser.to_owned())) else {
-            continue;
-        };
+        }
+        let (at, browser) = heads.head(&value);
+        let visit = visit_of[&(at, browser.to_owned())];
         let order = |message: &[u8]| (message[10..].to_vec(), message[2..10].to_vec());
-        let kept = visits.entry(*visit).or_default().entry(at);
+        let kept = visits.entry(visit).or_default().entry(at);
         let kept = kept.or_insert_with(|| value.clone());
         // Of what was sent twice with other bytes, the lesser stays.
         if order(&value) < order(kept) {
@@ -188,12 +196,15 @@ fn orders_have_the_chains_that_led_to_them() {
         }
         assert!(expected.is_empty());
     }
-    println!("{orders} orders, {cut} with a chain into an earlier visit, {longest} links at most");
-    assert!(orders > 100 && cut > 0 && with_losers > orders / 2);
+    println!(
+        "{orders} orders, {cut} with a chain into an earlier visit, {with_losers} with losers, \
+         {longest} links at most"
+    );
+    assert!(orders > 100 && cut > 0 && with_losers > 50);
 }
 
-/// In a shop without trouble an order's value is that of all in the cart, so what was put there in
-/// its visit is not worth more, and worth as much unless something was left there before.
+/// In a shop without trouble an order's value is that of all that its browser put into the cart since
+/// the order before, most of it in the same visit or left there in earlier ones.
 #[test]
 fn orders_take_the_carts_since_the_order_before() {
     let settings = Settings {
@@ -201,25 +212,35 @@ fn orders_take_the_carts_since_the_order_before() {
         troubles: Troubles::NONE,
         ..Settings::default()
     };
-    let Made { visits, .. } = make(&settings);
+    let Made { visits, truth } = make(&settings);
     let mut reading = reading();
-    let (mut orders, mut exact) = (0, 0);
-    for messages in visits.values() {
-        let said = attributed(messages, &mut reading, |_, said| said);
+    let (mut orders, mut alone, mut exact) = (0, 0, 0);
+    // Of each browser, what it has left in the cart.
+    let mut left: HashMap<&str, i64> = HashMap::new();
+    for visit in &truth.visits {
+        let said = attributed(&visits[&visit.visit_id], &mut reading, |_, said| said);
         assert_eq!(said.flaws.cycles + said.flaws.later + said.flaws.long, 0);
-        let mut since = i64::MIN;
+        let left = left.entry(&visit.browser_id).or_default();
+        let mut carts = said.carts.iter().peekable();
         for order in &said.orders {
-            let carts = said.carts.iter().filter(|cart| cart.ordered);
-            let taken = carts.filter(|cart| cart.time > since && cart.time <= order.time);
-            let worth: i64 = taken.filter_map(|cart| cart.value).sum();
-            let value = order.value.unwrap();
-            assert!(worth <= value, "{worth} in the cart, {value} ordered");
+            let mut worth = 0;
+            while let Some(cart) = carts.next_if(|cart| cart.time <= order.time) {
+                assert!(cart.ordered);
+                worth += cart.value.unwrap();
+            }
             orders += 1;
-            exact += usize::from(worth == value);
-            since = order.time;
+            alone += usize::from(*left == 0);
+            exact += usize::from(order.value == Some(*left + worth));
+            *left = 0;
+        }
+        for cart in carts {
+            assert!(!cart.ordered);
+            *left += cart.value.unwrap();
         }
     }
-    assert!(orders > 30 && exact > orders / 2, "{exact} of {orders}");
+    println!("{orders} orders, {alone} of carts of their visit, {exact} worth what is in the cart");
+    // Two who use one browser at once have two carts.
+    assert!(orders > 30 && alone > 20 && exact * 10 > orders * 9);
 }
 
 /// A block's goods are caused by the block, so clicks on them are clicks on it.

@@ -429,6 +429,13 @@ fn settings_that_are_missing() {
     wrong("[source]\nlog = 'log'\n", &[], &[outputs]);
     let kafka = "[source]\nkafka = 'b:9092'\n[outputs]\nkafka = 'b:9092'\n";
     wrong(kafka, &[], &[store, state]);
+    let journal =
+        "job.toml: state.dir is missing: expected the path of a folder, since state.kafka is there";
+    wrong(
+        "[source]\nlog = 'log'\n[outputs]\nfiles = 'tables'\n[state]\nkafka = 'b:9092'\n",
+        &[],
+        &[journal],
+    );
 }
 
 #[test]
@@ -672,6 +679,7 @@ outputs.file_size         256MB                                        default
 outputs.file_age          5min                                         default
 outputs.replace           false                                        default
 state.dir                 none: a run cannot go on where another was   default
+state.kafka               `journal` in state.dir                       default
 state.memory              1GB                                          default
 state.snapshots           1min                                         default
 privacy.salts             no anonymized twins                          default

@@ -10,6 +10,10 @@ mod cluster;
 mod connecting;
 #[path = "kafka/failover.rs"]
 mod failover;
+#[path = "kafka/journal.rs"]
+mod journal;
+#[path = "journals/mod.rs"]
+mod journals;
 #[path = "kafka/reading.rs"]
 mod reading;
 #[path = "kafka/showing.rs"]

@@ -35,6 +35,8 @@ pub struct Facts {
 
 /// What is shown at one moment.
 pub struct Now {
+    /// Where the page is.
+    pub page: String,
     /// Seconds since the view began.
     pub seconds: u64,
     /// Measurements in the last whole second.
@@ -72,6 +74,12 @@ pub struct Tag {
 }
 
 impl Facts {
+    /// Where the page is.
+    pub fn page(&self) -> Option<String> {
+        let address = self.handle.address?;
+        Some(format!("http://{address}/"))
+    }
+
     /// Of a run; the view ends at `until`.
     pub fn new(job: Job, rules: Rules, handle: Handle, until: Option<Instant>) -> Facts {
         let walk = |(_, schema): (&str, &visitflow_schemas::schema::Schema)| {
@@ -115,6 +123,7 @@ impl Facts {
         }
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         Now {
+            page: self.page().unwrap_or_default(),
             seconds: self.began.elapsed().as_secs(),
             rate: self.rates.back().copied().unwrap_or(0),
             rates: self.rates.iter().copied().collect(),

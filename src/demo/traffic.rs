@@ -1,4 +1,5 @@
-//! The demo's visitors: the made shop of `visitflow generate`, appended to a log as time goes by.
+//! The demo's visitors: the made shop of `visitflow generate`, appended to a log or a topic of Kafka
+//! as time goes by.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,30 +7,88 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use visitflow_schemas::shard::Shard;
+
 use super::DemoError;
-use crate::generate::{Scraper, Settings, Shop, write_schemas};
+use crate::generate::{Arrival, Scraper, Settings, Shop, write_schemas};
+use crate::kafka::{Appender, Connection, Patience, create};
 use crate::log::{Producer, Topic, WriterOptions};
+use crate::run::outputs::patience_until;
 use crate::wall;
 
 /// How often what was sent is made visible.
 const FLUSH: Duration = Duration::from_millis(20);
+/// Partitions of the shop's topic.
+const PARTITIONS: u32 = 4;
 
 /// A shop that is about to open.
 pub struct Traffic {
     shop: Shop,
-    producer: Producer,
+    to: Destination,
 }
 
-/// Makes the topic, and the shop that opened at `start`, wall time in ms.
-pub fn open(log: &Path, partitions: u32, rate: u32, start: i64) -> Result<Traffic, DemoError> {
-    write_schemas(&log.join("schemas"))?;
-    let topic = Topic::create(log, "measurements", partitions)?;
-    let producer = Producer::open(&topic, WriterOptions::default())?;
+/// Where its measurements go.
+pub enum Destination {
+    /// The embedded log.
+    Log(Producer),
+    /// A topic of Kafka, whose brokers set the times.
+    Kafka(Appender),
+}
+
+impl Destination {
+    /// A new topic in the log at that folder.
+    pub fn log(log: &Path, topic: &str) -> Result<Destination, DemoError> {
+        let topic = Topic::create(log, topic, PARTITIONS)?;
+        let producer = Producer::open(&topic, WriterOptions::default())?;
+        Ok(Destination::Log(producer))
+    }
+
+    /// A topic in Kafka, made if it is not there. What it waits for ends with `stop`.
+    pub fn kafka(
+        connection: &Connection,
+        topic: &str,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Destination, DemoError> {
+        let settings = [("message.timestamp.type", "LogAppendTime")];
+        let first = patience_until(stop);
+        create(connection, topic, PARTITIONS as usize, &settings, &first)?;
+        let patience = Patience::until(stop.clone());
+        Ok(Destination::Kafka(Appender::open(
+            connection, topic, &patience,
+        )?))
+    }
+
+    fn send(&mut self, arrival: &Arrival) -> Result<(), DemoError> {
+        let Arrival { key, value, .. } = arrival;
+        match self {
+            Destination::Log(producer) => {
+                producer.send(arrival.log_time, key, &[], value)?;
+            }
+            Destination::Kafka(appender) => {
+                let partition = Shard::of(key).partition(PARTITIONS);
+                appender.append(partition as i32, key, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), DemoError> {
+        match self {
+            Destination::Log(producer) => producer.flush()?,
+            Destination::Kafka(appender) => appender.flush()?,
+        }
+        Ok(())
+    }
+}
+
+/// The shop that opened at `start`, wall time in ms; its schemas are put into `schemas`.
+pub fn open(to: Destination, schemas: &Path, rate: u32, start: i64) -> Result<Traffic, DemoError> {
+    write_schemas(schemas)?;
     let settings = Settings {
         seed: start as u64,
         events: Settings::ENDLESS,
         start,
-        partitions,
+        partitions: PARTITIONS,
         nights: Some(false),
         // A scraper comes when the view has been seen for half a minute.
         scraper: Some(Scraper {
@@ -42,7 +101,7 @@ pub fn open(log: &Path, partitions: u32, rate: u32, start: i64) -> Result<Traffi
     };
     Ok(Traffic {
         shop: Shop::new(settings.per_second(rate.into()))?,
-        producer,
+        to,
     })
 }
 
@@ -58,10 +117,13 @@ impl Traffic {
                     let Some(arrival) = self.shop.next() else {
                         break;
                     };
-                    self.producer
-                        .send(arrival.log_time, &arrival.key, &[], &arrival.value)?;
+                    self.to.send(&arrival)?;
                 }
-                self.producer.flush()?;
+                match self.to.flush() {
+                    // Whoever stops it does not wait for brokers.
+                    Err(DemoError::Kafka(_)) if stop.load(Ordering::Relaxed) => break,
+                    flushed => flushed?,
+                }
                 std::thread::sleep(FLUSH);
             }
             Ok(())

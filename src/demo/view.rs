@@ -24,6 +24,9 @@ const STRONG: Style = Style::new().add_modifier(Modifier::BOLD);
 /// A line a second until it is left.
 pub fn lines(facts: &mut Facts, stop: &AtomicBool) -> io::Result<()> {
     let mut seconds = 0;
+    if let Some(page) = facts.page() {
+        writeln!(io::stdout(), "the page is at {page}")?;
+    }
     while !stop.load(Ordering::Relaxed) && !facts.over() {
         std::thread::sleep(Duration::from_millis(50));
         let now = facts.now();
@@ -102,6 +105,8 @@ fn draw(frame: &mut Frame, now: &Now) {
                 .add_modifier(Modifier::BOLD),
         ),
         Span::raw(format!("  a living shop, {} s", now.seconds)),
+        Span::styled("   its page: ", DIM),
+        Span::styled(now.page.clone(), STRONG.fg(Color::Cyan)),
     ]);
     frame.render_widget(title, head);
     let [left, right] =

@@ -204,6 +204,8 @@ pub struct Outputs {
 pub struct State {
     /// The folder for it; without one a run cannot go on where another was.
     pub dir: Option<PathBuf>,
+    /// The brokers of a Kafka for the journal, instead of that folder.
+    pub kafka: Option<String>,
     /// How many bytes the measurements of open visits may take in each process's memory.
     pub memory: u64,
     /// How often all state is kept, in ms.
@@ -312,6 +314,7 @@ impl Job {
             },
             state: State {
                 dir: None,
+                kafka: None,
                 memory: 0,
                 snapshots: 0,
             },

@@ -99,6 +99,13 @@ fn check_presence(file: &JobFile, sure: &dyn Fn(&str) -> bool, errors: &mut Vec<
             "the path of a folder, since outputs.kafka is there",
         );
     }
+    if job.state.kafka.is_some() && job.state.dir.is_none() && outputs.kafka.is_none() {
+        missing(
+            &["state.kafka", "state.dir"],
+            "state.dir",
+            "the path of a folder, since state.kafka is there",
+        );
+    }
     let pairs = [
         (
             ("source.kafka", source.kafka.is_some()),

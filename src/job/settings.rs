@@ -273,7 +273,7 @@ pub static SETTINGS: &[Setting] = &[
             slot: |job| &mut job.kafka,
         },
         default: DefaultValue::Derived("librdkafka's own"),
-        meaning: "Properties of librdkafka, for source.kafka and outputs.kafka: `\"security.protocol\" = \"ssl\"`. A \
+        meaning: "Properties of librdkafka, for source.kafka, outputs.kafka and state.kafka: `\"security.protocol\" = \"ssl\"`. A \
                   value `file:PATH` or `env:NAME` is read from there, for what is secret.",
     },
     Setting {
@@ -553,6 +553,16 @@ pub static SETTINGS: &[Setting] = &[
         meaning: "The folder in which a job keeps what it needs to go on after a stop or a crash: what was read at \
                   which tick, all state once in a while, the measurements of open visits. One folder for all \
                   processes.",
+    },
+    Setting {
+        name: "state.kafka",
+        kind: Kind::Brokers {
+            slot: |job| &mut job.state.kafka,
+        },
+        default: DefaultValue::Derived("`journal` in state.dir"),
+        meaning: "Brokers of the Kafka in which the journal is kept, what was read at which tick, for processes on \
+                  several hosts: in a topic of the job's name and `-journal`. All else stays in state.dir. Not to be \
+                  changed between starts.",
     },
     Setting {
         name: "state.memory",

@@ -1,5 +1,6 @@
-//! What a topic is, and making one that is not there.
+//! What a topic is, making one that is not there, and deleting what one holds.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -7,8 +8,11 @@ use std::task::{self, Poll, Wake};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::context::{Context, outcome};
@@ -99,6 +103,73 @@ pub fn create(
     })
 }
 
+/// Adds partitions to a topic, so that it has so many, and waits until they can be written.
+pub fn grow(
+    connection: &Connection,
+    topic: &str,
+    partitions: usize,
+    patience: &Patience,
+) -> Result<(), KafkaError> {
+    let query = connection.query("read_uncommitted")?;
+    let admin: AdminClient<Context> = connection.client(&[], Context::default())?;
+    let doing = || format!("add partitions to topic {topic:?}");
+    patience.retry(|| {
+        let found = leaders(&query, topic, ANSWER)?;
+        if found.len() >= partitions && found.iter().all(Option::is_some) {
+            return Ok(());
+        }
+        if found.len() < partitions {
+            let wanted = [&NewPartitions::new(topic, partitions)];
+            let answers = block_on(admin.create_partitions(wanted, &options()));
+            let answers = answers.map_err(|error| KafkaError::of(doing(), &error))?;
+            // Another process may have been faster, which shows the next time.
+            if let Some(Err((_, code))) = answers.into_iter().find(Result::is_err)
+                && code != Code::InvalidPartitions
+            {
+                return Err(KafkaError::of_code(doing(), Some(code), code.to_string()));
+            }
+        }
+        Err(not_yet(doing()))
+    })
+}
+
+/// Deletes the records of a partition before an offset, which must not lie behind its end. One that
+/// is gone already is well.
+pub fn delete_records(
+    connection: &Connection,
+    topic: &str,
+    partition: i32,
+    before: i64,
+    patience: &Patience,
+) -> Result<(), KafkaError> {
+    let admin: AdminClient<Context> = connection.client(&[], Context::default())?;
+    let failed = |error| {
+        let doing = format!("delete records of topic {topic:?}, partition {partition}");
+        KafkaError::of(doing, &error)
+    };
+    let mut asked = TopicPartitionList::new();
+    asked
+        .add_partition_offset(topic, partition, Offset::Offset(before))
+        .map_err(failed)?;
+    patience.retry(|| {
+        let answered = block_on(admin.delete_records(&asked, &options())).map_err(failed)?;
+        for element in answered.elements() {
+            element.error().map_err(failed)?;
+        }
+        Ok(())
+    })
+}
+
+/// All settings of a topic, by name. Needs the right to describe them.
+pub fn settings_of(
+    connection: &Connection,
+    topic: &str,
+    patience: &Patience,
+) -> Result<BTreeMap<String, String>, KafkaError> {
+    let admin: AdminClient<Context> = connection.client(&[], Context::default())?;
+    patience.retry(|| entries(&admin, topic))
+}
+
 fn not_yet(doing: String) -> KafkaError {
     KafkaError::Failed {
         doing,
@@ -147,6 +218,21 @@ fn look_up(
 }
 
 fn settings(admin: &AdminClient<Context>, topic: &str) -> Result<Topic, KafkaError> {
+    let found = entries(admin, topic)?;
+    let is = |name: &str, value: &str| found.get(name).is_some_and(|found| found == value);
+    let most = found.get("max.message.bytes");
+    Ok(Topic {
+        id: None,
+        partitions: 0,
+        log_append_time: is("message.timestamp.type", "LogAppendTime"),
+        max_message_bytes: most.and_then(|most| most.parse().ok()).unwrap_or(0),
+    })
+}
+
+fn entries(
+    admin: &AdminClient<Context>,
+    topic: &str,
+) -> Result<BTreeMap<String, String>, KafkaError> {
     let doing = || format!("read the settings of topic {topic:?}");
     let failed = |code: Code| match code {
         Code::UnknownTopicOrPartition => KafkaError::NoTopic {
@@ -157,20 +243,10 @@ fn settings(admin: &AdminClient<Context>, topic: &str) -> Result<Topic, KafkaErr
     let asked = [ResourceSpecifier::Topic(topic)];
     let answers = block_on(admin.describe_configs(&asked, &options()))
         .map_err(|error| KafkaError::of(doing(), &error))?;
-    let mut found = Topic {
-        id: None,
-        partitions: 0,
-        log_append_time: false,
-        max_message_bytes: 0,
-    };
+    let mut found = BTreeMap::new();
     for answer in answers {
         for entry in answer.map_err(failed)?.entries {
-            let value = entry.value.as_deref().unwrap_or_default();
-            match &*entry.name {
-                "message.timestamp.type" => found.log_append_time = value == "LogAppendTime",
-                "max.message.bytes" => found.max_message_bytes = value.parse().unwrap_or(0),
-                _ => {}
-            }
+            found.insert(entry.name, entry.value.unwrap_or_default());
         }
     }
     Ok(found)

@@ -5,12 +5,14 @@
 //! says of each partition when a broker last answered that nothing more is there. [`Transactions`]
 //! writes whole batches, each exactly once, through crashes and outages of any length; [`fence`]
 //! keeps everybody who came before from writing any more, and says what they have committed.
+//! [`Appender`] writes without transactions.
 //! It is not a consumer group: nobody but the caller deals out partitions or stores offsets.
 //!
 //! Brokers may be away for any time. That is never an error by itself: what reads has no records
 //! and no answers, what writes waits, and [`Patience`] says what is waited for.
 
 mod admin;
+mod appender;
 mod batch;
 mod config;
 mod consumer;
@@ -31,7 +33,8 @@ mod transactions;
 mod watch;
 mod watched;
 
-pub use admin::{Topic, create, describe};
+pub use admin::{Topic, create, delete_records, describe, grow, settings_of};
+pub use appender::Appender;
 pub use batch::{Batch, Progress};
 pub use config::{Connection, shown};
 pub use consumer::{Consumer, Options, Wake};

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -15,8 +16,9 @@ use crate::recovery::claim::{Claim, Found};
 use crate::recovery::journal::{Closed, Cuts, Entry, Piece};
 use crate::recovery::look::{self, File, Start};
 use crate::recovery::manifest::{Manifest, Position};
-use crate::recovery::{Folder, RecoveryError};
+use crate::recovery::{Folder, Journals, RecoveryError};
 use crate::run::grouped;
+use crate::run::journals::JobJournals;
 use crate::why::time;
 
 /// Why nothing can be printed.
@@ -76,8 +78,9 @@ pub fn journal(job: &Job, options: Options, out: &mut impl Write) -> Result<(), 
             Err(error) => format!("manifest {n}: {error}\n"),
         })?;
     }
-    for name in look::journals(&disk)? {
-        if let Some(file) = look::journal(&disk, &name, &cuts)? {
+    let journals = JobJournals::of(job, dir, &Arc::default());
+    for name in journals.names()? {
+        if let Some(file) = look::journal(&journals, &name, &cuts)? {
             put_file(out, options, &file)?;
         }
     }

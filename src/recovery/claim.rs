@@ -32,6 +32,9 @@ pub struct Claim {
     /// The ID of the topic that is read, where its log gives topics IDs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
+    /// Where its journal lies, in words; empty for `journal` in the state's folder.
+    #[serde(default)]
+    pub journal: String,
     /// The transactional IDs of all producers.
     pub producers: Vec<String>,
     /// When, in ms since 1970; for people.

@@ -1,19 +1,16 @@
-//! What recovery needs of a disk: small files that are put whole or not at all, and logs that are
-//! appended to. The seam at which a simulated disk stands in; [`Folder`] is the real one.
+//! What recovery needs of a disk: small files that are put whole or not at all. The seam at which a
+//! simulated disk stands in; [`Folder`] is the real one, and a place for journals too.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::RecoveryError;
+use super::{Append, Journals, RecoveryError};
 use crate::crash;
 use crate::disk as durable;
 
 /// A place for files, named by paths relative to it, with `/`.
 pub trait Disk {
-    /// A file that is appended to.
-    type File: Append;
-
     /// The names in a folder, sorted; none if there is no such folder.
     fn list(&self, folder: &str) -> Result<Vec<String>, RecoveryError>;
     /// A file's bytes; `None` if there is no such file.
@@ -21,20 +18,8 @@ pub trait Disk {
     /// Puts a file whole and durably, unless it is there; whether it was put. Of any number of
     /// racing calls, one returns true.
     fn put_if_absent(&self, name: &str, bytes: &[u8]) -> Result<bool, RecoveryError>;
-    /// Creates a file to append to. It must not be there.
-    fn create(&self, name: &str) -> Result<Self::File, RecoveryError>;
-    /// Makes what a file holds durable, whoever wrote it, if it is there.
-    fn sync(&self, name: &str) -> Result<(), RecoveryError>;
     /// Removes a file, if it is there.
     fn remove(&self, name: &str) -> Result<(), RecoveryError>;
-}
-
-/// A file that is appended to.
-pub trait Append {
-    /// Appends. Not durable, and a crash may leave a part of it.
-    fn append(&mut self, bytes: &[u8]) -> Result<(), RecoveryError>;
-    /// Makes what was appended durable.
-    fn sync(&mut self) -> Result<(), RecoveryError>;
 }
 
 /// A folder of the file system. It keeps some room in reserve, so that a small file can still be put
@@ -110,8 +95,6 @@ impl Folder {
 }
 
 impl Disk for Folder {
-    type File = FolderFile;
-
     fn list(&self, folder: &str) -> Result<Vec<String>, RecoveryError> {
         let path = self.path_of(folder);
         let mut names = durable::list(&path)
@@ -142,7 +125,30 @@ impl Disk for Folder {
         put.map_err(failed("put", &self.path_of(name)))
     }
 
-    fn create(&self, name: &str) -> Result<FolderFile, RecoveryError> {
+    fn remove(&self, name: &str) -> Result<(), RecoveryError> {
+        let path = self.path_of(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Journals for Folder {
+    type File = FolderFile;
+
+    fn names(&self) -> Result<Vec<String>, RecoveryError> {
+        let names = self.list("journal")?;
+        Ok(names.iter().map(|name| format!("journal/{name}")).collect())
+    }
+
+    fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, RecoveryError> {
+        self.read(name)
+    }
+
+    fn begin(&self, name: &str) -> Result<FolderFile, RecoveryError> {
         let parent = self.parent(name)?;
         let path = self.path_of(name);
         let file = OpenOptions::new()
@@ -154,7 +160,7 @@ impl Disk for Folder {
         Ok(FolderFile { path, file })
     }
 
-    fn sync(&self, name: &str) -> Result<(), RecoveryError> {
+    fn harden(&self, name: &str) -> Result<(), RecoveryError> {
         let path = self.path_of(name);
         match File::open(&path).and_then(|file| file.sync_all()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -164,14 +170,8 @@ impl Disk for Folder {
         }
     }
 
-    fn remove(&self, name: &str) -> Result<(), RecoveryError> {
-        let path = self.path_of(name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(failed("remove", &path)(error))
-            }
-            _ => Ok(()),
-        }
+    fn forget(&self, name: &str) -> Result<(), RecoveryError> {
+        self.remove(name)
     }
 }
 

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use visitflow_dataflows::clock::ClockState;
 use visitflow_dataflows::visit::Tick;
 
-use super::{Append, Disk, RecoveryError, number};
+use super::{Append, Journals, RecoveryError, number};
 
 const MAGIC: &[u8; 8] = b"visitjnl";
 const FORMAT: u32 = 1;
@@ -100,12 +100,12 @@ pub(super) fn incarnation_of(name: &str) -> Option<u64> {
 }
 
 /// A process's journal.
-pub struct Journal<D: Disk> {
-    disk: D,
+pub struct Journal<J: Journals> {
+    place: J,
     incarnation: u64,
     process: usize,
     number: u64,
-    file: D::File,
+    file: J::File,
     bytes: u64,
     /// No tick of the open file lies at or behind this.
     until: Tick,
@@ -115,21 +115,21 @@ pub struct Journal<D: Disk> {
     bases: BTreeMap<(u32, u32), (Tick, Closed)>,
 }
 
-impl<D: Disk> Journal<D> {
+impl<J: Journals> Journal<J> {
     /// Begins the journal of a process with where its workers' partitions stand, durably.
     ///
     /// # Errors
     /// What the disk says.
     pub fn begin(
-        disk: D,
+        place: J,
         incarnation: u64,
         process: usize,
         bases: Vec<Entry>,
-    ) -> Result<Journal<D>, RecoveryError> {
+    ) -> Result<Journal<J>, RecoveryError> {
         let name = file_name(incarnation, process, 0);
         let mut journal = Journal {
-            file: disk.create(&name)?,
-            disk,
+            file: place.begin(&name)?,
+            place,
             incarnation,
             process,
             number: 0,
@@ -184,12 +184,12 @@ impl<D: Disk> Journal<D> {
         self.older = kept;
         let gone: Vec<(String, Tick)> = gone;
         for (name, _) in gone {
-            self.disk.remove(&name)?;
+            self.place.forget(&name)?;
         }
         if all {
-            for name in self.disk.list("journal")? {
+            for name in self.place.names()? {
                 if incarnation_of(&name).is_some_and(|n| n < self.incarnation) {
-                    self.disk.remove(&format!("journal/{name}"))?;
+                    self.place.forget(&name)?;
                 }
             }
         }
@@ -201,8 +201,8 @@ impl<D: Disk> Journal<D> {
         self.file.sync()?;
         let name = file_name(self.incarnation, self.process, self.number);
         let next = self
-            .disk
-            .create(&file_name(self.incarnation, self.process, self.number + 1))?;
+            .place
+            .begin(&file_name(self.incarnation, self.process, self.number + 1))?;
         self.number += 1;
         self.file = next;
         self.older
@@ -357,23 +357,22 @@ pub type Cuts = BTreeMap<String, u64>;
 /// # Errors
 /// What the disk says.
 pub fn cut(
-    disk: &impl Disk,
+    place: &impl Journals,
     incarnation: u64,
     older: Option<(u64, &Cuts)>,
 ) -> Result<Cuts, RecoveryError> {
     let mut cuts = Cuts::new();
-    for name in disk.list("journal")? {
+    for name in place.names()? {
         let Some(by) = incarnation_of(&name).filter(|n| *n < incarnation) else {
             continue;
         };
-        let name = format!("journal/{name}");
         let noted = older.filter(|(older, _)| by < *older);
         let length = match noted {
             Some((_, cuts)) => cuts.get(&name).copied(),
             None => {
-                let length = disk.read(&name)?.map(|bytes| bytes.len() as u64);
+                let length = place.bytes(&name)?.map(|bytes| bytes.len() as u64);
                 // Whoever wrote it may have died before it did so; what counts from now on must stay.
-                disk.sync(&name)?;
+                place.harden(&name)?;
                 length
             }
         };
@@ -389,10 +388,10 @@ pub fn cut(
 /// # Errors
 /// What the disk says; damage. A file that is gone since the cut: whoever was replaced has begun
 /// another one, which does not count, and removed this one.
-pub fn read(disk: &impl Disk, cuts: &Cuts) -> Result<Vec<Entry>, RecoveryError> {
+pub fn read(place: &impl Journals, cuts: &Cuts) -> Result<Vec<Entry>, RecoveryError> {
     let mut all = Vec::new();
     for (name, length) in cuts {
-        let bytes = disk.read(name)?.ok_or_else(|| RecoveryError::Damaged {
+        let bytes = place.bytes(name)?.ok_or_else(|| RecoveryError::Damaged {
             file: name.clone(),
             at: 0,
             found: "it is gone since this start has looked".to_owned(),

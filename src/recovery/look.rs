@@ -5,7 +5,7 @@
 use super::claim::{self, Claim, Found};
 use super::journal::{self, Cuts, Piece};
 use super::manifest::{self, Manifest};
-use super::{Disk, RecoveryError};
+use super::{Disk, Journals, RecoveryError};
 
 /// A start: what it has claimed, and what it then found.
 #[derive(Debug)]
@@ -63,22 +63,17 @@ pub fn manifests(disk: &impl Disk) -> Result<Vec<Numbered>, RecoveryError> {
     Ok(numbers.into_iter().filter_map(read).collect())
 }
 
-/// The names of all journal files, in order.
-///
-/// # Errors
-/// The folder cannot be listed.
-pub fn journals(disk: &impl Disk) -> Result<Vec<String>, RecoveryError> {
-    let names = disk.list("journal")?;
-    Ok(names.iter().map(|name| format!("journal/{name}")).collect())
-}
-
 /// A journal file; `cuts` are those of the last start that has found any. Holds the whole of it, at
 /// most 64 MB and an entry.
 ///
 /// # Errors
 /// It cannot be read.
-pub fn journal(disk: &impl Disk, name: &str, cuts: &Cuts) -> Result<Option<File>, RecoveryError> {
-    let Some(bytes) = disk.read(name)? else {
+pub fn journal(
+    place: &impl Journals,
+    name: &str,
+    cuts: &Cuts,
+) -> Result<Option<File>, RecoveryError> {
+    let Some(bytes) = place.bytes(name)? else {
         return Ok(None);
     };
     Ok(Some(File {

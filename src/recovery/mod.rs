@@ -1,8 +1,9 @@
 //! Recovery: how a job goes on after a crash or a stop, so that nothing is lost and nothing said
 //! twice. The protocol, and nothing else: it knows entries, ticks and progress, not visits; it does
-//! no input or output but through [`Disk`], has no thread and reads no clock, so that it runs over a
+//! no input or output but through [`Disk`] and [`Journals`], has no thread and reads no clock, so that it runs over a
 //! simulated disk as well (`tests/simulation`).
 //!
+//! - [`journals`]: where journals lie: in [`Folder`], or for several hosts in a [`Topic`] of Kafka.
 //! - [`journal`]: for every step that a source closes, an entry that says what lies in it. A source
 //!   gives up its capability only when the entry is durable, so a frontier that has passed a tick
 //!   proves that the tick can be replayed exactly.
@@ -19,7 +20,7 @@
 //! ```text
 //! DIR/claims/INCARNATION.json              a claim, put if absent
 //! DIR/claims/INCARNATION.start.json        what its start found: where older journals end
-//! DIR/journal/INCARNATION-PROCESS-NUMBER.journal
+//! DIR/journal/INCARNATION-PROCESS-NUMBER.journal   or records with that key in a topic
 //! DIR/manifests/NUMBER.json                a snapshot that counts, or the fence of a start
 //! DIR/snapshots/TICK-INCARNATION-WORKER.part   one worker's state as of a tick
 //! DIR/runs/…                               measurements of open visits
@@ -29,12 +30,16 @@
 pub mod claim;
 pub mod disk;
 pub mod journal;
+pub mod journals;
 pub mod look;
 pub mod manifest;
 pub mod script;
 pub mod start;
+pub mod topic;
 
-pub use disk::{Append, Disk, Folder};
+pub use disk::{Disk, Folder};
+pub use journals::{Append, Journals};
+pub use topic::Topic;
 
 use std::path::PathBuf;
 
@@ -156,6 +161,46 @@ pub enum RecoveryError {
         offset: u64,
         /// What differs.
         detail: String,
+    },
+    /// Kafka, in which the journal lies.
+    #[error("the journal: {0}")]
+    Kafka(#[from] crate::kafka::KafkaError),
+    /// The journal's topic would lose what it has.
+    #[error(
+        "the journal's topic {topic:?} has {setting}={found}; expected {expected}, since what it holds is removed by \
+         the job alone"
+    )]
+    JournalTopic {
+        /// Which.
+        topic: String,
+        /// The setting.
+        setting: &'static str,
+        /// What it is.
+        found: String,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// The place of journals has some that this state knows nothing of.
+    #[error(
+        "{place} holds journals of starts that state.dir does not know: name the state.dir that they belong to, give \
+         the job another name, or begin anew with outputs.replace=true"
+    )]
+    OthersJournals {
+        /// Which place.
+        place: String,
+    },
+    /// The journal lies elsewhere than before.
+    #[error(
+        "the journal of incarnation {incarnation} lies in {was}, this start looks for it in {is}: leave state.kafka as \
+         it was, since where each partition stands is in the journal"
+    )]
+    OtherJournal {
+        /// Who wrote it.
+        incarnation: u64,
+        /// Where it lies.
+        was: String,
+        /// Where it was looked for.
+        is: String,
     },
     /// The journal has a hole.
     #[error("the journal of partition {partition} goes on at offset {found}, expected {expected}")]

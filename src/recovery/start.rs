@@ -9,7 +9,7 @@ use super::claim::{self, Claim, Committed, Found};
 use super::journal::{self, Entry};
 use super::manifest::{self, Chain, Snapshot};
 use super::script::{self, Resume};
-use super::{Disk, RecoveryError};
+use super::{Disk, Journals, RecoveryError};
 
 /// By sink, how far each of its partitions has committed.
 pub type Progress = BTreeMap<String, Vec<Committed>>;
@@ -44,8 +44,9 @@ pub struct Start {
 ///
 /// # Errors
 /// Each with what is wrong and what to do.
-pub fn start<D: Disk, S: Sinks>(
-    disk: &D,
+pub fn start<S: Sinks>(
+    disk: &impl Disk,
+    journals: &impl Journals,
     claim: Claim,
     sinks: &mut S,
     accept_other_rules: bool,
@@ -69,8 +70,9 @@ pub fn start<D: Disk, S: Sinks>(
     let chain = Chain::fence(disk, claim.incarnation)?;
     // After the sinks, else a tick could be committed whose entry no longer counts.
     let older = last_found(disk, &before)?;
+    same_journal(&before, &claim, older.as_ref())?;
     let older = older.as_ref().map(|(n, found)| (*n, &found.journals));
-    let cuts = journal::cut(disk, claim.incarnation, older)?;
+    let cuts = journal::cut(journals, claim.incarnation, older)?;
     let progress = sinks.progress()?;
     let newest = manifest::newest(disk)?;
     let found = Found {
@@ -79,9 +81,9 @@ pub fn start<D: Disk, S: Sinks>(
         manifest: newest.as_ref().map(|(n, _)| *n),
         progress,
     };
-    let start = plan(disk, claim, &found)?;
+    let start = plan(disk, journals, claim, &found)?;
     if !accept_other_rules {
-        same_rules(disk, &before, &start, &found)?;
+        same_rules(journals, &before, &start, &found)?;
     }
     // Whoever was overtaken must not run: the later one may have looked before this one has fenced.
     claim::still_ours(disk, start.claim.incarnation)?;
@@ -107,7 +109,11 @@ fn same_topic(before: &[Claim], claim: &Claim) -> Result<(), RecoveryError> {
 ///
 /// # Errors
 /// What the disk says; damage.
-pub fn join(disk: &impl Disk, incarnation: u64) -> Result<Start, RecoveryError> {
+pub fn join(
+    disk: &impl Disk,
+    journals: &impl Journals,
+    incarnation: u64,
+) -> Result<Start, RecoveryError> {
     let missing = |what: &str| RecoveryError::Damaged {
         file: format!("claims/{incarnation}"),
         at: 0,
@@ -119,7 +125,28 @@ pub fn join(disk: &impl Disk, incarnation: u64) -> Result<Start, RecoveryError> 
         .find(|claim| claim.incarnation == incarnation)
         .ok_or_else(|| missing("claim"))?;
     let found = claim::found(disk, incarnation)?.ok_or_else(|| missing("start"))?;
-    plan(disk, claim, &found)
+    plan(disk, journals, claim, &found)
+}
+
+/// Where each partition stands is in the journal, so it must be where the last start had it.
+fn same_journal(
+    before: &[Claim],
+    claim: &Claim,
+    older: Option<&(u64, Found)>,
+) -> Result<(), RecoveryError> {
+    let last = older.and_then(|(n, _)| before.iter().find(|before| before.incarnation == *n));
+    let words = |journal: &str| match journal {
+        "" => "state.dir".to_owned(),
+        journal => journal.to_owned(),
+    };
+    match last {
+        Some(last) if last.journal != claim.journal => Err(RecoveryError::OtherJournal {
+            incarnation: last.incarnation,
+            was: words(&last.journal),
+            is: words(&claim.journal),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// The last start that came so far, and what it has found.
@@ -133,7 +160,12 @@ fn last_found(disk: &impl Disk, claims: &[Claim]) -> Result<Option<(u64, Found)>
 }
 
 /// Where to go on, and whether everything fits together.
-fn plan(disk: &impl Disk, claim: Claim, found: &Found) -> Result<Start, RecoveryError> {
+fn plan(
+    disk: &impl Disk,
+    journals: &impl Journals,
+    claim: Claim,
+    found: &Found,
+) -> Result<Start, RecoveryError> {
     let snapshot = match found.manifest {
         Some(n) => {
             let manifest = manifest::read(disk, n)?.and_then(|manifest| manifest.snapshot);
@@ -162,7 +194,7 @@ fn plan(disk: &impl Disk, claim: Claim, found: &Found) -> Result<Start, Recovery
             });
         }
     }
-    let entries = journal::read(disk, &found.journals)?;
+    let entries = journal::read(journals, &found.journals)?;
     let partitions = script::resume(&entries, at)?;
     let ends = partitions.values().map(|resume| resume.floor);
     let journal = ends.min().unwrap_or(0);
@@ -189,7 +221,7 @@ fn plan(disk: &impl Disk, claim: Claim, found: &Found) -> Result<Start, Recovery
 
 /// What is not in the log must be as it was for whatever is replayed.
 fn same_rules(
-    disk: &impl Disk,
+    place: &impl Journals,
     before: &[Claim],
     start: &Start,
     found: &Found,
@@ -206,7 +238,7 @@ fn same_rules(
             let mut ticks = entry.partitions.iter().flat_map(|closed| &closed.ticks);
             ticks.any(|(tick, _)| *tick >= at)
         };
-        if !journal::read(disk, &own)?.iter().any(replays) {
+        if !journal::read(place, &own)?.iter().any(replays) {
             continue;
         }
         let names: BTreeSet<&String> = claim
@@ -263,10 +295,12 @@ mod tests {
                 processes: 1,
                 inputs: BTreeMap::new(),
                 topic: topic.map(str::to_owned),
+                journal: String::new(),
                 producers: Vec::new(),
                 at: 0,
             };
-            start(&disk, claim, &mut Nothing, accept).map(|(start, _)| start.claim.incarnation)
+            start(&disk, &disk, claim, &mut Nothing, accept)
+                .map(|(start, _)| start.claim.incarnation)
         };
         assert_eq!(begin(Some("one"), false).unwrap(), 1);
         // A log without IDs, or a start of before there were any, says nothing.

@@ -1,7 +1,8 @@
 //! The thread that journals: takes the entries of all workers of a process, appends what there is,
-//! syncs once, and tells the sources. It also looks whether the job has been started again.
+//! syncs once, and tells the sources. While the brokers of a journal in Kafka are away it waits, and
+//! so does time. It also looks whether the job has been started again.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use timely::scheduling::SyncActivator;
 use visitflow_dataflows::visit::Tick;
 
+use super::journals::JobJournals;
 use super::{Failure, RunError};
 use crate::crash;
 use crate::recovery::claim;
@@ -36,19 +38,23 @@ pub struct Journaling {
     sender: Mutex<Option<Sender<Message>>>,
     workers: Arc<Vec<Worker>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    failure: Failure,
+    give_up: Arc<AtomicBool>,
 }
 
 impl Journaling {
-    /// Starts the thread over a journal that has begun, for so many local workers.
+    /// Starts the thread over a journal that has begun, for so many local workers. `give_up` ends its
+    /// waiting for brokers.
     ///
     /// # Errors
     /// No thread can be had.
     pub fn start(
-        journal: Journal<Folder>,
+        journal: Journal<JobJournals>,
         disk: Folder,
         incarnation: u64,
         workers: usize,
         failure: Failure,
+        give_up: Arc<AtomicBool>,
     ) -> Result<Journaling, RunError> {
         let worker = |_| Worker {
             durable: Arc::default(),
@@ -57,9 +63,10 @@ impl Journaling {
         let workers: Arc<Vec<Worker>> = Arc::new((0..workers).map(worker).collect());
         let (sender, receiver) = channel();
         let own = workers.clone();
+        let said = failure.clone();
         let work = move || {
             if let Err(error) = journal_all(journal, &disk, incarnation, &receiver, &own) {
-                failure.set(error);
+                said.set(error);
             }
         };
         let thread = std::thread::Builder::new().name("journal".into());
@@ -69,6 +76,8 @@ impl Journaling {
             sender: Mutex::new(Some(sender)),
             workers,
             thread: Mutex::new(Some(thread)),
+            failure,
+            give_up,
         })
     }
 
@@ -104,8 +113,11 @@ impl Journaling {
         let _ = self.sender().map(|to| to.send(Message::Forget(at, all)));
     }
 
-    /// Writes what was sent, and ends.
+    /// Writes what was sent, and ends. After a failure it waits for nobody.
     pub fn finish(&self) {
+        if self.failure.is_set() {
+            self.give_up.store(true, Ordering::Relaxed);
+        }
         drop(
             self.sender
                 .lock()
@@ -124,7 +136,7 @@ impl Journaling {
 }
 
 fn journal_all(
-    mut journal: Journal<Folder>,
+    mut journal: Journal<JobJournals>,
     disk: &Folder,
     incarnation: u64,
     receiver: &Receiver<Message>,

@@ -12,6 +12,7 @@ mod failure;
 mod fragments;
 pub mod input;
 mod journaling;
+pub mod journals;
 mod measurements;
 pub mod metrics;
 pub mod outputs;
@@ -446,7 +447,7 @@ fn needs(job: &Job) -> Result<(Schema, Overrides, Enrichment), RunError> {
 /// # Errors
 /// The first that is wrong.
 pub fn check(job: &Job) -> Result<(), RunError> {
-    let brokers = [&job.source.kafka, &job.outputs.kafka];
+    let brokers = [&job.source.kafka, &job.outputs.kafka, &job.state.kafka];
     for brokers in brokers.into_iter().flatten() {
         let checked = outputs::with_brokers(job, brokers).check();
         checked.map_err(|error| RunError::Sink(SinkError::Kafka(error)))?;
@@ -525,7 +526,7 @@ pub fn run(
     if process > 0 {
         outputs::prepare(&job, &reader, false)?;
         if let Some(dir) = &job.state.dir {
-            recovery = Some(Recovery::join(dir, incarnation)?);
+            recovery = Some(Recovery::join(&job, dir, incarnation)?);
         }
     }
     let failure = Failure::default();

@@ -13,6 +13,7 @@ use visitflow_schemas::schema::Schema;
 use visitflow_schemas::store::{FolderStore, SchemaStore};
 
 use super::RunError;
+use super::journals::JobJournals;
 use crate::job::Job;
 use crate::kafka::{self, Connection, Patience};
 use crate::log::{Topic, end_offset};
@@ -133,6 +134,10 @@ pub fn prepare(job: &Job, reader: &Schema, first: bool) -> Result<(), RunError> 
             fs::remove_dir_all(dir).map_err(RunError::io("remove", dir))?;
         }
         goes_on = false;
+    }
+    if let (Some(dir), true) = (&job.state.dir, job.outputs.replace && first) {
+        // Those in the folder are gone with it.
+        JobJournals::of(job, dir, &Arc::default()).clear()?;
     }
     if let (Some(connection), true) = (kafka(job), first) {
         prepare_kafka(job, &connection)?;

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use sha2::{Digest, Sha256};
 use visitflow_dataflows::visit::Tick;
 
 use super::journaling::Journaling;
+use super::journals::JobJournals;
 use super::outputs::{TOPICS, identified};
 use super::snapshots::Writing;
 use super::{Failure, RunError};
@@ -32,6 +34,9 @@ use crate::wall;
 pub struct Recovery {
     /// The state's folder.
     pub disk: Folder,
+    journals: JobJournals,
+    /// Ends the waiting for the brokers of the journal.
+    give_up: Arc<AtomicBool>,
     /// Where the job goes on.
     pub start: Start,
     /// Where this process's manifests go, until the thread that puts them has it.
@@ -73,6 +78,9 @@ impl Recovery {
         accept_other_rules: bool,
     ) -> Result<Recovery, RunError> {
         let disk = Folder::open(dir)?;
+        let give_up = Arc::default();
+        let journals = JobJournals::of(job, dir, &give_up);
+        journals.prepare(processes, claim::highest(&disk)? > 0)?;
         let claim = Claim {
             format: claim::FORMAT,
             incarnation: 0,
@@ -82,6 +90,7 @@ impl Recovery {
             processes,
             inputs: inputs(job)?,
             topic,
+            journal: journals.place(),
             producers: producers(job, workers),
             at: wall::now(),
         };
@@ -90,27 +99,37 @@ impl Recovery {
             job,
             kafka: Progress::new(),
         };
-        let (start, chain) = start(&disk, claim, &mut sinks, accept_other_rules)?;
-        Ok(Recovery::of(disk, start, Some(chain)))
+        let (start, chain) = start(&disk, &journals, claim, &mut sinks, accept_other_rules)?;
+        Ok(Recovery::of(disk, journals, give_up, start, Some(chain)))
     }
 
     /// Joins the job that the first process has started.
     ///
     /// # Errors
     /// The state's folder is another one, or damaged.
-    pub fn join(dir: &Path, incarnation: u64) -> Result<Recovery, RunError> {
+    pub fn join(job: &Job, dir: &Path, incarnation: u64) -> Result<Recovery, RunError> {
         let disk = Folder::open(dir)?;
-        let start = join(&disk, incarnation)?;
-        Ok(Recovery::of(disk, start, None))
+        let give_up = Arc::default();
+        let journals = JobJournals::of(job, dir, &give_up);
+        let start = join(&disk, &journals, incarnation)?;
+        Ok(Recovery::of(disk, journals, give_up, start, None))
     }
 
-    fn of(disk: Folder, start: Start, chain: Option<Chain>) -> Recovery {
+    fn of(
+        disk: Folder,
+        journals: JobJournals,
+        give_up: Arc<AtomicBool>,
+        start: Start,
+        chain: Option<Chain>,
+    ) -> Recovery {
         let floors = start.partitions.values().map(|resume| resume.floor);
         let first = chain.is_some();
         let last = floors.filter(|floor| *floor < u64::MAX).max();
         let scripts_end = last.map_or(0, |last| last + 1);
         Recovery {
             disk,
+            journals,
+            give_up,
             start,
             chain: std::sync::Mutex::new(chain),
             scripts_end,
@@ -221,7 +240,7 @@ impl Recovery {
                 }],
             }));
         }
-        let journal = Journal::begin(self.disk.clone(), self.incarnation(), process, bases)?;
+        let journal = Journal::begin(self.journals.clone(), self.incarnation(), process, bases)?;
         let incarnation = self.incarnation();
         let disk = self.disk.clone();
         Ok(Arc::new(Journaling::start(
@@ -230,6 +249,7 @@ impl Recovery {
             incarnation,
             workers,
             failure,
+            self.give_up.clone(),
         )?))
     }
 

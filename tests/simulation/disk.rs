@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use visitflow::recovery::{Append, Disk, RecoveryError};
+use visitflow::recovery::{Append, Disk, Journals, RecoveryError};
 
 use crate::chance::Chance;
 use crate::schedule;
@@ -120,8 +120,6 @@ pub fn is_death(error: &RecoveryError) -> bool {
 }
 
 impl Disk for SimDisk {
-    type File = SimFile;
-
     fn list(&self, folder: &str) -> Result<Vec<String>, RecoveryError> {
         self.interrupt()?;
         let files = self.world.files.borrow();
@@ -155,7 +153,29 @@ impl Disk for SimDisk {
         Ok(true)
     }
 
-    fn create(&self, name: &str) -> Result<SimFile, RecoveryError> {
+    fn remove(&self, name: &str) -> Result<(), RecoveryError> {
+        self.interrupt()?;
+        let mut files = self.world.files.borrow_mut();
+        if let Some(content) = files.files.remove(name) {
+            files.removed.push((name.to_owned(), content));
+        }
+        Ok(())
+    }
+}
+
+impl Journals for SimDisk {
+    type File = SimFile;
+
+    fn names(&self) -> Result<Vec<String>, RecoveryError> {
+        let names = self.list("journal")?;
+        Ok(names.iter().map(|name| format!("journal/{name}")).collect())
+    }
+
+    fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, RecoveryError> {
+        self.read(name)
+    }
+
+    fn begin(&self, name: &str) -> Result<SimFile, RecoveryError> {
         self.interrupt()?;
         let mut files = self.world.files.borrow_mut();
         let content = Shared::default();
@@ -168,7 +188,7 @@ impl Disk for SimDisk {
         })
     }
 
-    fn sync(&self, name: &str) -> Result<(), RecoveryError> {
+    fn harden(&self, name: &str) -> Result<(), RecoveryError> {
         self.interrupt()?;
         if self.world.mistakes.cut_not_durable {
             return Ok(());
@@ -180,13 +200,8 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    fn remove(&self, name: &str) -> Result<(), RecoveryError> {
-        self.interrupt()?;
-        let mut files = self.world.files.borrow_mut();
-        if let Some(content) = files.files.remove(name) {
-            files.removed.push((name.to_owned(), content));
-        }
-        Ok(())
+    fn forget(&self, name: &str) -> Result<(), RecoveryError> {
+        self.remove(name)
     }
 }
 

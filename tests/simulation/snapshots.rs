@@ -63,6 +63,7 @@ impl Gathering {
             let state = State {
                 visits: own.visits.unwrap_or_default(),
                 kept: own.kept.unwrap_or_default(),
+                named: Default::default(),
             };
             self.whole.push_back((at, state, sinks));
         }

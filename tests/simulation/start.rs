@@ -10,7 +10,7 @@ use visitflow::recovery::journal::{Closed, Cuts, Entry, Journal};
 use visitflow::recovery::manifest::{self, Chain};
 use visitflow::recovery::script::Resume;
 use visitflow::recovery::start::{Progress, Sinks, Start, join, start};
-use visitflow::recovery::{Disk, RecoveryError, journal};
+use visitflow::recovery::{Disk, Journals, RecoveryError, journal};
 use visitflow::snapshot::rows::State;
 use visitflow_dataflows::batch::worker_of;
 
@@ -164,8 +164,8 @@ fn mistaken(
     let mut journals = journal::cut(disk, claim.incarnation, older)?;
     if mistakes.no_cut {
         journals = Cuts::new();
-        for name in disk.list("journal")? {
-            journals.insert(format!("journal/{name}"), u64::MAX);
+        for name in disk.names()? {
+            journals.insert(name, u64::MAX);
         }
     }
     if mistakes.cut_before_fence {
@@ -179,7 +179,7 @@ fn mistaken(
         manifest: manifest::newest(disk)?.map(|(n, _)| n),
     };
     claim::put_found(disk, claim.incarnation, &found)?;
-    Ok((join(disk, claim.incarnation)?, chain))
+    Ok((join(disk, disk, claim.incarnation)?, chain))
 }
 
 /// Starts a job.
@@ -195,6 +195,7 @@ pub fn begin(world: &Rc<World>, shape: Shape) -> Result<Job, RecoveryError> {
         processes: shape.processes,
         inputs: Default::default(),
         topic: None,
+        journal: String::new(),
         producers: (0..workers).map(producer).collect(),
         at: world.now(),
     };
@@ -208,7 +209,7 @@ pub fn begin(world: &Rc<World>, shape: Shape) -> Result<Job, RecoveryError> {
     let recomposed = mistakes.cut_before_fence || mistakes.no_cut || mistakes.cuts_forgotten;
     let (first, chain) = match recomposed {
         true => mistaken(world, &disk, claim, &mut sinks)?,
-        false => start(&disk, claim, &mut sinks, false)?,
+        false => start(&disk, &disk, claim, &mut sinks, false)?,
     };
     let writers = sinks.tables.expect("a start has fenced the tables");
     let incarnation = first.claim.incarnation;
@@ -244,7 +245,7 @@ pub fn begin(world: &Rc<World>, shape: Shape) -> Result<Job, RecoveryError> {
     for process in 0..shape.processes {
         let start = match first.take() {
             Some(first) => first,
-            None => join(&disk, incarnation)?,
+            None => join(&disk, &disk, incarnation)?,
         };
         begin_process(world, &disk, &mut job, process, start)?;
     }

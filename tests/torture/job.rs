@@ -30,8 +30,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// Makes one; with Kafka, with a broker.
-    pub fn new(kafka: bool, keep: bool) -> Result<Place, String> {
+    /// Makes one; with Kafka, with a broker, and perhaps with the journal there.
+    pub fn new(kafka: bool, journal: bool, keep: bool) -> Result<Place, String> {
         let dir = tempfile::tempdir().unwrap().keep();
         let broker = if kafka {
             let broker = Broker::start(&dir.join("kafka"))?;
@@ -59,7 +59,7 @@ impl Place {
             broker,
             disk: disk.ok(),
         };
-        std::fs::write(place.path("job.toml"), place.job()).unwrap();
+        std::fs::write(place.path("job.toml"), place.job(journal)).unwrap();
         if keep {
             eprintln!("torture: everything is kept in {}", place.dir.display());
         }
@@ -76,18 +76,24 @@ impl Place {
         self.broker.as_ref().map(|broker| &*broker.bootstrap)
     }
 
-    fn job(&self) -> String {
+    fn job(&self, journal: bool) -> String {
         let path = |name: &str| self.path(name).display().to_string();
         let written = |name: &str| path(&format!("disk/{name}"));
-        let (source, outputs, kafka) = match self.bootstrap() {
+        let (source, outputs, journal, kafka) = match self.bootstrap() {
             None => (
                 format!("log = '{}'", path("log")),
                 format!("log = '{}'", written("topics")),
+                String::new(),
                 "",
             ),
             Some(bootstrap) => (
                 format!("kafka = '{bootstrap}'"),
                 format!("kafka = '{bootstrap}'"),
+                if journal {
+                    format!("kafka = '{bootstrap}'\n")
+                } else {
+                    String::new()
+                },
                 "[kafka]\n'transaction.timeout.ms' = '6000'\n",
             ),
         };
@@ -97,7 +103,7 @@ impl Place {
              [visits]\ninactivity = '{} ms'\nmax_length = '{} ms'\nmax_size = {}\nmax_delay = '{} ms'\n\
              [time]\nmax_lag = '4s'\nmax_ahead = '{} ms'\n[limits]\nmax_record = {}\n\
              [outputs]\n{outputs}\npartitions = 4\nfiles = '{files}'\nfile_age = '2s'\n\
-             [state]\ndir = '{state}'\nmemory = '3MB'\nsnapshots = '700ms'\n{kafka}",
+             [state]\ndir = '{state}'\n{journal}memory = '3MB'\nsnapshots = '700ms'\n{kafka}",
             LIMITS.inactivity,
             LIMITS.max_length,
             LIMITS.max_size,

@@ -23,7 +23,8 @@ pub(super) struct Part {
 }
 
 /// Whether a measurement is of an order.
-pub(super) fn is_order(fact: &Fact) -> bool {
+#[must_use]
+pub fn is_order(fact: &Fact) -> bool {
     fact.effect == "ordered" && fact.entity == "order"
 }
 

@@ -32,6 +32,7 @@ mod touch;
 use std::collections::HashSet;
 
 pub use answer::{Attributed, Cart, ChainKey, Credit, Flaws, Led, Link, Loser, Order, PastTouch};
+pub use basket::is_order;
 pub use models::{Model, split};
 pub use past::{KEPT, Past};
 pub use shown::{chains, chains_by};

@@ -57,8 +57,9 @@ pub fn name_of_reason(reason: &str) -> &str {
 }
 
 /// The touch of a link in a chain: its reason's kind and detail, unless that is a mere one. Without
-/// a reason, a search is `search`, a banner `banner`, and a page with no cause what it came from
-/// ([`entry`]).
+/// a reason, a search is `search`, a banner `banner`, and a page with no cause what its addresses
+/// say: `campaign:` and its `utm_campaign`; `external-search`; `referral:` and another site's host;
+/// `direct` without a referrer.
 ///
 /// ```
 /// use visitflow_dataflows::attribution::{Settings, of_link};

@@ -140,12 +140,16 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
                         .map_or(u64::MAX, |end| watch.boundary(end.tick));
                     let boundary = end.min(waiting.first());
                     let limit = cut.unwrap_or(until).min(question).min(boundary);
+                    let mut met = Ok(());
                     waiting.give_before(limit, |record, first| {
-                        kept.add(record);
                         if first {
                             watch.measured(record);
+                        } else if met.is_ok() {
+                            met = watch.repeated(record, &mut kept);
                         }
+                        kept.add(record);
                     });
+                    met?;
                     let mut given = 0;
                     while ends.front().is_some_and(|end| end.tick < limit) {
                         if given > ENOUGH {
@@ -154,6 +158,8 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
                         }
                         let ready = ends.partition_point(|end| end.tick < limit).min(TOGETHER);
                         let ready: Vec<Lifecycle> = ends.drain(..ready).collect();
+                        // Their step ends, even if nothing else happens in it.
+                        ready.iter().for_each(|end| waiting.begin(end.tick, &watch));
                         let mut visits = kept.complete(&ready)?;
                         given += visits.iter().map(Complete::bytes).sum::<usize>();
                         visits.iter().for_each(|visit| watch.sealed(visit));
@@ -187,6 +193,12 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
                         None => break,
                     }
                 }
+                if until == u64::MAX {
+                    watch.ended(&mut kept, &mut said)?;
+                    if !said.is_empty() {
+                        says.activate().session(&*saying).give_container(&mut said);
+                    }
+                }
                 kept.spill()?;
                 Ok(until)
             };
@@ -215,20 +227,32 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
 struct Waiting(BTreeMap<Tick, Vec<(Batch, bool)>>);
 
 impl Waiting {
-    fn add<P: Payloads, W: Watch<P>>(&mut self, mut batch: Batch, first: bool, watch: &W) {
+    fn add<P: Payloads, W: Watch<P>>(&mut self, batch: Batch, first: bool, watch: &W) {
+        let Some(head) = batch.heads().first() else {
+            return;
+        };
         // Live a batch is of one step, mostly; in a replay of several.
-        while let Some(head) = batch.heads().first() {
-            let boundary = watch.boundary(head.tick);
-            let others = |head: &Head| watch.boundary(head.tick) != boundary;
-            let mut rest = Batch::default();
-            if batch.heads().iter().any(others) {
-                rest = batch.sharing();
-                let heads = batch.heads_mut();
-                let others = heads.extract_if(.., |head| others(head));
-                others.for_each(|head| rest.push_head(head));
-            }
+        let boundary = watch.boundary(head.tick);
+        let same = |head: &Head| watch.boundary(head.tick) == boundary;
+        if batch.heads().iter().all(same) {
             self.0.entry(boundary).or_default().push((batch, first));
-            batch = rest;
+            return;
+        }
+        let mut steps: BTreeMap<Tick, Batch> = BTreeMap::new();
+        for head in batch.heads() {
+            let step = steps.entry(watch.boundary(head.tick));
+            step.or_insert_with(|| batch.sharing()).push_head(*head);
+        }
+        for (boundary, batch) in steps {
+            self.0.entry(boundary).or_default().push((batch, first));
+        }
+    }
+
+    /// The step that has this tick is to end.
+    fn begin<P: Payloads, W: Watch<P>>(&mut self, tick: Tick, watch: &W) {
+        let boundary = watch.boundary(tick);
+        if boundary < u64::MAX {
+            self.0.entry(boundary).or_default();
         }
     }
 
@@ -242,6 +266,8 @@ impl Waiting {
         let Some(mut step) = self.0.first_entry() else {
             return;
         };
+        // What is said of a repetition needs what was first.
+        step.get_mut().sort_by_key(|(_, first)| !first);
         step.get_mut().retain_mut(|(batch, first)| {
             let mut later = 0;
             for record in batch.records() {

@@ -21,8 +21,14 @@ pub trait Watch<P: Payloads> {
 
     /// The end of the step that has this tick, behind it.
     fn boundary(&self, tick: Tick) -> Tick;
-    /// A measurement of the step at hand, which is kept; said of each identity once.
+    /// A measurement of the step at hand, which is to be kept; said of each identity once.
     fn measured(&mut self, record: Record<'_>);
+    /// A measurement that is there already, and is to be kept beside the other: of the two the one
+    /// with the least bytes stays.
+    ///
+    /// # Errors
+    /// What the store meets.
+    fn repeated(&mut self, record: Record<'_>, kept: &mut Measurements<P>) -> Result<(), P::Error>;
     /// A visit that was sealed in the step at hand, and is not kept any more.
     fn sealed(&mut self, visit: &Complete);
     /// The step ends.
@@ -32,6 +38,15 @@ pub trait Watch<P: Payloads> {
     fn stepped(
         &mut self,
         at: Tick,
+        kept: &mut Measurements<P>,
+        said: &mut Vec<Self::Said>,
+    ) -> Result<(), P::Error>;
+    /// There is nothing more; all visits have been sealed.
+    ///
+    /// # Errors
+    /// What the store meets.
+    fn ended(
+        &mut self,
         kept: &mut Measurements<P>,
         said: &mut Vec<Self::Said>,
     ) -> Result<(), P::Error>;
@@ -63,6 +78,9 @@ impl<P: Payloads> Watch<P> for Nobody {
         u64::MAX
     }
     fn measured(&mut self, _: Record<'_>) {}
+    fn repeated(&mut self, _: Record<'_>, _: &mut Measurements<P>) -> Result<(), P::Error> {
+        Ok(())
+    }
     fn sealed(&mut self, _: &Complete) {}
     fn stepped(
         &mut self,
@@ -70,6 +88,9 @@ impl<P: Payloads> Watch<P> for Nobody {
         _: &mut Measurements<P>,
         _: &mut Vec<Infallible>,
     ) -> Result<(), P::Error> {
+        Ok(())
+    }
+    fn ended(&mut self, _: &mut Measurements<P>, _: &mut Vec<Infallible>) -> Result<(), P::Error> {
         Ok(())
     }
     fn at(question: &Infallible) -> Tick {

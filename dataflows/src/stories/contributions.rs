@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use differential_dataflow::difference::Semigroup;
 
 use super::story::Story;
-use crate::attribution::{Attributed, Settings, chains};
+use crate::attribution::{Attributed, ChainKey, Settings, chains_by};
 use crate::fact::{Agent, Fact};
 use crate::views::{Field, Key, Of, Sums, Value, View, hour, minute};
 
@@ -20,7 +20,6 @@ pub fn rows(
     settings: &Settings,
 ) -> Rows {
     let mut rows = Rows::new();
-    let mut led = None;
     for (n, view) in views.iter().enumerate() {
         if view.people && story.agent != Agent::Person {
             continue;
@@ -64,33 +63,39 @@ pub fn rows(
                     if !reached {
                         break;
                     }
-                    let step = format!("{} {} {}", n + 1, step.entity, step.effect);
+                    let mut name = (n + 1).to_string();
+                    for word in [&step.entity, &step.effect] {
+                        if !word.is_empty() {
+                            name.extend([" ", word]);
+                        }
+                    }
                     let own = Own {
-                        step: step.trim_end(),
+                        step: &name,
                         ..Own::default()
                     };
                     add(key(view, story, &own), false, Sums::one(0, 1));
                 }
             }
             Of::Chains => {
-                for (of, led) in led
-                    .get_or_insert_with(|| chains(story.facts, settings))
-                    .iter()
-                {
+                // By the view's own key: a click counts once for each, however fine another is.
+                let of = |fact: &Fact<'_>| {
+                    let of = ChainKey::of(fact);
                     let reason = of.reason.as_deref().unwrap_or_default();
-                    if !view.takes_chain(&of.entity, reason, of.variant.as_deref()) {
-                        continue;
-                    }
+                    let variant = of.variant.as_deref();
+                    let takes = view.takes_chain(&of.entity, reason, variant);
                     let own = Own {
                         entity: &of.entity,
                         entity_id: of.entity_id.as_deref().unwrap_or_default(),
                         reason,
-                        variant: of.variant.as_deref().unwrap_or_default(),
+                        variant: variant.unwrap_or_default(),
                         ..Own::default()
                     };
+                    takes.then(|| key(view, story, &own))
+                };
+                for (key, led) in chains_by(story.facts, settings, of) {
                     let mut sums = Sums::default();
-                    sums.0[..led.len()].copy_from_slice(led);
-                    add(key(view, story, &own), false, sums);
+                    sums.0[..led.len()].copy_from_slice(&led);
+                    add(key, false, sums);
                 }
             }
             Of::Credits => {

@@ -6,6 +6,80 @@
 //! in a step is told of at the step's end, from all that is kept of it: so what was said before, and
 //! where measurements have moved to since, need not be followed. The new story is held against the
 //! old one, and what differs is taken back and said anew.
+//!
+//! ```
+//! use std::{cell::Cell, convert::Infallible, rc::Rc, sync::Arc};
+//! use timely::dataflow::operators::generic::operator::empty;
+//! use timely::dataflow::operators::{Capture, Input, capture::Extract};
+//! use visitflow_dataflows::attribution;
+//! use visitflow_dataflows::batch::{Batch, BatchBuilder, Head};
+//! use visitflow_dataflows::complete::{NoStore, Surroundings, complete, saved::ShardRows};
+//! use visitflow_dataflows::durable::{Durable, Keeps, Nothing};
+//! use visitflow_dataflows::fact::Reading;
+//! use visitflow_dataflows::stories::{Settings, Stories, parted};
+//! use visitflow_dataflows::visit::{Position, Rules, browser_key};
+//! use visitflow_dataflows::visits::{Open, visits};
+//! use visitflow_schemas::{encode, schema::Schema, store::MemoryStore};
+//!
+//! struct Alone;
+//! impl Surroundings<NoStore> for Alone {
+//!     fn kept(&mut self, _: i64) {}
+//!     fn failed(&mut self, error: Infallible) { match error {} }
+//!     fn save(&mut self, _: u64, _: Vec<ShardRows>, _: &mut NoStore) {}
+//!     fn committed(&self) -> u64 { u64::MAX }
+//! }
+//!
+//! let schema = Schema::parse(r#"{"type": "record", "name": "Seen", "fields": [
+//!     {"name": "who", "type": "string", "role": "browser_id"},
+//!     {"name": "n", "type": "long", "role": "event_id"},
+//!     {"name": "at", "type": "long", "role": "event_time"},
+//!     {"name": "what", "type": "string", "role": "effect"},
+//!     {"name": "kind", "type": "string", "role": "entity"},
+//!     {"name": "why", "type": ["null", "string"], "role": "reason"},
+//!     {"name": "after", "type": ["null", "long"], "role": "cause"},
+//!     {"name": "cents", "type": ["null", "long"], "role": "value"}]}"#).unwrap();
+//! let said = timely::example(move |scope| {
+//!     // A page that a campaign has brought, and five seconds later an order.
+//!     let mut batch = BatchBuilder::default();
+//!     for (time, what) in [(0, ["shown", "page"]), (5_000, ["ordered", "order"])] {
+//!         let text = |text: &str, out: &mut Vec<u8>| encode::bytes(text.as_bytes(), out);
+//!         let (event, is_order) = (time / 5_000, time > 0);
+//!         let mut body = Vec::new();
+//!         text("b", &mut body);
+//!         encode::long(event, &mut body);
+//!         encode::long(time, &mut body);
+//!         what.iter().for_each(|word| text(word, &mut body));
+//!         encode::optional((!is_order).then_some("campaign:spring"), &mut body, text);
+//!         encode::optional(is_order.then_some(0), &mut body, encode::long);
+//!         encode::optional(is_order.then_some(1_290), &mut body, encode::long);
+//!         let key = visitflow_schemas::key::EventKey::of_long(event).0;
+//!         let at = Position { time, event: visitflow_dataflows::visit::words_of_bytes(&key) };
+//!         let (browser, schema) = (browser_key(b"b"), schema.fingerprint());
+//!         let head = Head { browser, at, schema, tick: time as u64, ..Head::default() };
+//!         batch.push(head, b"b", &body, |_| ());
+//!     }
+//!     let rules = Rules::default();
+//!     let settings = Settings { rules, robots_over: 10_000, attribution: attribution::Settings::default() };
+//!     let reading = Reading::new(Arc::new(MemoryStore::of([&schema])), Default::default());
+//!     let nothing: Rc<dyn Keeps> = Rc::new(Nothing);
+//!     let durable = Durable::open("stories", &nothing);
+//!     // Nobody asks, no table holds anything, and there are no views.
+//!     let stories = Stories::new([].into(), settings, reading, durable, Rc::new(Cell::new(0)));
+//!     let (mut input, accepted) = scope.new_input::<Batch>();
+//!     let visits = visits(accepted, empty(scope), Open::new(rules), |_, _| ());
+//!     let kept = Default::default();
+//!     let (_, said) = complete(&visits, empty(scope), empty(scope), kept, stories, Alone);
+//!     let orders = parted(said).credited.capture();
+//!     input.send_batch(&mut batch.take());
+//!     orders
+//! });
+//! // Told of at the end of its second, and once more when its visit is sealed.
+//! let orders: Vec<_> = said.extract().into_iter().flat_map(|(_, orders)| orders).collect();
+//! assert_eq!(orders.iter().map(|said| said.sealed).collect::<Vec<_>>(), [false, true]);
+//! assert_eq!(orders[0].tick, 6_000);
+//! assert_eq!(orders[0].order, orders[1].order);
+//! assert_eq!(orders[0].order.root_reason(), Some("campaign:spring"));
+//! ```
 
 mod contributions;
 mod part;

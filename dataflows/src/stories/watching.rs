@@ -8,18 +8,19 @@ use std::rc::Rc;
 
 use differential_dataflow::difference::{IsZero, Semigroup};
 use serde::{Deserialize, Serialize};
-use visitflow_schemas::shard::Shard;
 
 use super::contributions::{Rows, rows};
 use super::question::{Answer, Ask, Facts, Of, Question, Shown};
 use super::story::{Story, stories_of};
-use crate::attribution::{self, Attributed, Order};
+use crate::attribution::{self, Attributed, Order, is_order};
 use crate::batch::Record;
-use crate::complete::{Complete, Key as BrowserKey, KeyHasher, Measurements, Payloads, Watch};
+use crate::complete::{
+    Complete, Key as BrowserKey, KeyHasher, Looked, Measurements, Payloads, Watch,
+};
 use crate::durable::Durable;
 use crate::fact::{Agent, Fact, Reading};
-use crate::views::{self, Contribution, Key, Place, STEP, Sums, Value, View};
-use crate::visit::{Position, Rules, Tick, Visit, browser_key, words_of_bytes};
+use crate::views::{self, Contribution, Key, Place, STEP, Sums, Value, View, shard_of};
+use crate::visit::{Position, Rules, Tick, Visit, browser_key, bytes_of_words, words_of_bytes};
 
 /// The form in which stories are kept.
 const FORMAT: u32 = 1;
@@ -78,18 +79,40 @@ struct Browser {
     /// How many measurements it had when it was last told of, and since.
     known: u32,
     added: u32,
-    /// Whether it is to be told of at the end of the step.
-    #[serde(skip)]
+    /// Whether it is to be told of at the end of the period.
     touched: bool,
+    /// Whether it has others visits now, maybe, than are known.
+    #[serde(skip)]
+    stale: bool,
     robot: bool,
+    /// What was told of at the end of a step.
     visits: Vec<Told>,
+    /// Those that it had later, when something was asked within a step.
+    #[serde(skip)]
+    since: Option<Vec<Begun>>,
+}
+
+impl Browser {
+    /// Its open visits, as far as they are known.
+    fn begun(&self) -> impl Iterator<Item = Begun> {
+        let since = self.since.iter().flatten().copied();
+        let told = self.since.is_none().then_some(&self.visits);
+        since.chain(told.into_iter().flatten().map(|told| told.begun))
+    }
+}
+
+/// An open visit.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Begun {
+    visit: [u64; 2],
+    started: i64,
+    agent: Agent,
 }
 
 /// What was said of an open visit.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Told {
-    visit: [u64; 2],
-    started: i64,
+    begun: Begun,
     /// What it adds to views, in the form of a snapshot: a tenth of the rows themselves.
     rows: Box<[u8]>,
     /// Its orders, and a hash of what was said of each.
@@ -110,6 +133,14 @@ pub struct Stories {
     /// The browsers of visits that were told of.
     of_visits: HashMap<[u64; 2], BrowserKey>,
     touched: Vec<BrowserKey>,
+    /// Browsers that have ordered something in this step.
+    urgent: Vec<BrowserKey>,
+    /// How often visits are told of, in ms: no view moves on more often. Orders are told of each step.
+    period: Tick,
+    /// The end of the last step.
+    last: Tick,
+    /// Browsers that may have other visits now than are known.
+    stale: Vec<BrowserKey>,
     sealed: Vec<Complete>,
     /// What measurements of this step add.
     news: HashMap<Place, Sums>,
@@ -126,7 +157,8 @@ pub struct Stories {
 /// Visits that were sealed of late.
 #[derive(Debug, Default)]
 struct Ended {
-    visits: BTreeMap<(Tick, [u64; 2]), Shown>,
+    /// With their browsers' shards.
+    visits: BTreeMap<(Tick, [u64; 2]), (u8, Shown)>,
     /// Everything that was sealed after this tick is there.
     kept: Tick,
 }
@@ -143,14 +175,28 @@ impl Stories {
         let restored = durable.restore::<Kept>(FORMAT);
         let mut ended = Ended::default();
         let mut browsers: HashMap<_, Browser, _> = HashMap::default();
+        let mut news = HashMap::new();
         for kept in restored {
             browsers.extend(kept.browsers);
+            news.extend(kept.news);
             ended.kept = ended.kept.max(kept.ended.kept);
             ended.visits.extend(kept.ended.visits);
         }
+        // What a table holds may have been let go of by a worker that kept nothing else.
+        if released.get() < u64::MAX {
+            ended.kept = ended.kept.max(released.get());
+        }
+        let touched = browsers.iter_mut().filter(|(_, browser)| browser.touched);
+        let touched: Vec<BrowserKey> = touched
+            .map(|(key, browser)| {
+                browser.stale = true;
+                *key
+            })
+            .collect();
         let visits = browsers
             .iter()
-            .flat_map(|(key, browser)| browser.visits.iter().map(|told| (told.visit, *key)));
+            .flat_map(|(key, browser)| browser.begun().map(|begun| (begun.visit, *key)));
+        let period = views.iter().fold(0, |all, view| gcd(all, view.step));
         Stories {
             of_measurements: views.iter().any(|view| view.of == views::Of::Measurements),
             of_visits: visits.collect(),
@@ -159,13 +205,32 @@ impl Stories {
             reading,
             durable,
             browsers,
-            touched: Vec::new(),
+            stale: touched.clone(),
+            touched,
+            urgent: Vec::new(),
+            period: period.max(STEP),
+            last: 0,
             sealed: Vec::new(),
-            news: HashMap::new(),
+            news,
             ended,
             released,
             holds: BTreeMap::new(),
         }
+    }
+
+    /// How many entries are kept: browsers, their visits, and visits that were sealed of late. None
+    /// are left of browsers whose visits are all sealed and [released](Stories::new).
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let step = self.touched.len() + self.urgent.len() + self.stale.len();
+        let step = step + self.sealed.len() + self.news.len();
+        self.browsers.len() + self.of_visits.len() + self.ended.visits.len() + step
+    }
+
+    /// Whether nothing is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Says what differs between what was said of a visit and what is to be said.
@@ -211,7 +276,7 @@ impl Stories {
         let rows = self.say_rows(at, key, &told.rows, rows);
         let mut orders = Vec::with_capacity(attributed.orders.len());
         for order in attributed.orders {
-            let hash = hash_of(&order);
+            let hash = hash_of(&order, story);
             orders.push((order.event, hash));
             let known = told.orders.contains(&(order.event, hash));
             if known && story.ended.is_none() {
@@ -220,7 +285,7 @@ impl Stories {
             said.push(Said::Credited(Box::new(Credited {
                 tick: at,
                 shard: browser.shard,
-                visit: crate::visit::bytes_of_words(story.visit.id),
+                visit: bytes_of_words(story.visit.id),
                 browser_id: browser.id.clone(),
                 country: story.country().into(),
                 agent: story.agent,
@@ -229,8 +294,11 @@ impl Stories {
             })));
         }
         Told {
-            visit: story.visit.id,
-            started: story.visit.first.time,
+            begun: Begun {
+                visit: story.visit.id,
+                started: story.visit.first.time,
+                agent: story.agent,
+            },
             rows,
             orders,
         }
@@ -246,35 +314,37 @@ impl Stories {
                 shard: complete.shard,
                 ..Browser::default()
             });
-            let told = browser.visits.iter().position(|told| told.visit == id);
+            let told = browser
+                .visits
+                .iter()
+                .position(|told| told.begun.visit == id);
             let told = told.map(|n| browser.visits.swap_remove(n));
             self.of_visits.remove(&id);
             let facts: Vec<Fact<'_>> = read(&mut self.reading, complete.measurements());
-            let first = facts.first().map_or(Position::default(), |fact| fact.at);
-            let story = Story {
-                visit: Visit {
-                    first,
-                    last: complete.last_seen,
-                    count: complete.len() as u32,
-                    id,
-                },
-                agent: agent_of(&facts, browser.robot),
-                facts: &facts,
-                ended: Some(complete.reason),
-            };
+            let story = sealed_story(&complete, &facts, browser.robot);
             self.tell(at, (key, &browser), told, &story, said);
-            let shown = Shown {
-                ended: Some((complete.tick, complete.reason.word().to_owned())),
-                ..Shown::of(&complete.browser_id, &story)
-            };
-            self.ended.visits.insert((complete.tick, id), shown);
+            let shown = sealed_shown(&complete, &story);
+            let place = (complete.tick, id);
+            self.ended.visits.insert(place, (complete.shard, shown));
             let size = browser.known + browser.added;
             browser.known = size.saturating_sub(complete.len() as u32);
             browser.added = 0;
-            // What is left of it is another visit.
+            // What is left of it is another visit, or was told of one that is none any more.
             if browser.known > 0 || !browser.visits.is_empty() {
+                if !std::mem::replace(&mut browser.touched, true) {
+                    self.touched.push(key);
+                }
                 self.browsers.insert(key, browser);
+            } else {
+                self.forget_since(&mut browser);
             }
+        }
+    }
+
+    /// Forgets which visits a browser had when something was asked.
+    fn forget_since(&mut self, browser: &mut Browser) {
+        for begun in browser.since.take().into_iter().flatten() {
+            self.of_visits.remove(&begun.visit);
         }
     }
 
@@ -289,11 +359,16 @@ impl Stories {
         let Some(mut browser) = self.browsers.remove(&key) else {
             return Ok(());
         };
-        browser.touched = false;
+        if !std::mem::replace(&mut browser.touched, false) {
+            self.browsers.insert(key, browser);
+            return Ok(());
+        }
         if browser.known > MANY && browser.added < browser.known / 8 {
             self.browsers.insert(key, browser);
             return Ok(());
         }
+        self.forget_since(&mut browser);
+        browser.stale = false;
         let looked = kept.look(&key)?;
         let facts = looked
             .as_ref()
@@ -313,7 +388,7 @@ impl Stories {
         }
         let mut before = std::mem::take(&mut browser.visits);
         for (visit, facts) in stories_of(&browser.id, &facts, &self.settings.rules) {
-            let told = before.iter().position(|told| told.visit == visit.id);
+            let told = before.iter().position(|told| told.begun.visit == visit.id);
             let told = told.map(|n| before.swap_remove(n));
             let story = Story {
                 visit,
@@ -327,7 +402,7 @@ impl Stories {
         }
         // Visits that are none any more, since others took their measurements.
         for gone in before {
-            self.of_visits.remove(&gone.visit);
+            self.of_visits.remove(&gone.begun.visit);
             self.say_rows(at, key, &gone.rows, Rows::new());
         }
         if !browser.visits.is_empty() {
@@ -336,11 +411,35 @@ impl Stories {
         Ok(())
     }
 
+    /// Tells of all browsers that have measured something, and of what has been added to views.
+    fn tell_all<P: Payloads>(
+        &mut self,
+        at: Tick,
+        kept: &mut Measurements<P>,
+        said: &mut Vec<Said>,
+    ) -> Result<(), P::Error> {
+        self.urgent.clear();
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.sort_unstable();
+        for key in touched {
+            self.tell_open(at, key, kept, said)?;
+        }
+        for key in std::mem::take(&mut self.stale) {
+            if let Some(browser) = self.browsers.get_mut(&key) {
+                browser.stale = false;
+            }
+        }
+        let news = self.news.drain().filter(|(_, sums)| !sums.is_zero());
+        said.extend(news.map(|(place, sums)| Said::Contribution(Contribution { at, place, sums })));
+        Ok(())
+    }
+
     /// A browser's open visits, as answers show them.
     fn shown<P: Payloads>(
         &mut self,
         key: BrowserKey,
         only: Option<[u64; 2]>,
+        with_facts: bool,
         kept: &mut Measurements<P>,
     ) -> Result<Vec<Shown>, P::Error> {
         let Some(browser) = self.browsers.get(&key) else {
@@ -364,7 +463,7 @@ impl Stories {
                 ended: None,
             };
             let mut shown = Shown::of(&browser.id, &story);
-            if only.is_some() {
+            if with_facts {
                 shown.facts = facts.iter().map(Facts::of).collect();
                 let settings = &self.settings.attribution;
                 shown.attributed = attribution::orders(facts, &[], settings).orders;
@@ -376,51 +475,92 @@ impl Stories {
 }
 
 impl Stories {
+    /// Learns which visits those browsers have that have changed in the step at hand: at most one more
+    /// walk over what a browser has, each time that it has changed and something is asked.
+    fn catch_up<P: Payloads>(&mut self, kept: &mut Measurements<P>) -> Result<(), P::Error> {
+        for key in std::mem::take(&mut self.stale) {
+            let Some(mut browser) = self.browsers.remove(&key) else {
+                continue;
+            };
+            browser.stale = false;
+            self.forget_since(&mut browser);
+            let looked = kept.look(&key)?;
+            let facts = looked
+                .as_ref()
+                .map(|kept| read(&mut self.reading, kept.measurements()));
+            let facts = facts.unwrap_or_default();
+            let visits = stories_of(&browser.id, &facts, &self.settings.rules);
+            let begun = visits.iter().map(|(visit, facts)| Begun {
+                visit: visit.id,
+                started: visit.first.time,
+                agent: agent_of(facts, browser.robot),
+            });
+            let begun: Vec<Begun> = begun.collect();
+            self.of_visits
+                .extend(begun.iter().map(|begun| (begun.visit, key)));
+            browser.since = Some(begun);
+            self.browsers.insert(key, browser);
+        }
+        Ok(())
+    }
+
+    /// A visit that was sealed in the step at hand and is to be told of at its end.
+    fn shown_sealed(&mut self, complete: &Complete) -> Shown {
+        let browser = self.browsers.get(&browser_key(&complete.browser_id));
+        let robot = browser.is_some_and(|browser| browser.robot);
+        let facts = read(&mut self.reading, complete.measurements());
+        sealed_shown(complete, &sealed_story(complete, &facts, robot))
+    }
+
     /// A visit, open or sealed of late.
     fn visit<P: Payloads>(
         &mut self,
         id: [u64; 2],
         kept: &mut Measurements<P>,
     ) -> Result<Vec<Shown>, P::Error> {
+        self.catch_up(kept)?;
         if let Some(key) = self.of_visits.get(&id).copied() {
-            return self.shown(key, Some(id), kept);
+            let open = self.shown(key, Some(id), true, kept)?;
+            if !open.is_empty() {
+                return Ok(open);
+            }
         }
-        let ended = self
-            .ended
-            .visits
-            .iter()
-            .find(|((_, ended), _)| *ended == id);
-        Ok(ended.map(|(_, shown)| shown.clone()).into_iter().collect())
+        let bytes = bytes_of_words(id);
+        if let Some(n) = self.sealed.iter().position(|visit| visit.visit == bytes) {
+            let complete = self.sealed[n].clone();
+            return Ok(vec![self.shown_sealed(&complete)]);
+        }
+        let mut ended = self.ended.visits.iter();
+        let ended = ended.find(|((_, ended), _)| *ended == id);
+        Ok(ended
+            .map(|(_, (_, shown))| shown.clone())
+            .into_iter()
+            .collect())
     }
 
-    /// The open visits that began last. Looks at what was told of all.
+    /// The open visits that began last. Looks at what is known of all; of those of many measurements
+    /// it may know less.
     fn newest<P: Payloads>(
         &mut self,
         limit: usize,
         agent: Option<&str>,
         kept: &mut Measurements<P>,
     ) -> Result<Vec<Shown>, P::Error> {
+        self.catch_up(kept)?;
         let mut newest: BTreeMap<(i64, [u64; 2]), BrowserKey> = BTreeMap::new();
         for (key, browser) in &self.browsers {
-            if browser.robot && agent == Some(Agent::Person.word()) {
-                continue;
-            }
-            for told in &browser.visits {
-                newest.insert((told.started, told.visit), *key);
-                // More than are asked for, since some are of other agents.
-                if newest.len() > limit * 8 {
+            for begun in browser.begun() {
+                if agent.is_none_or(|agent| agent == begun.agent.word()) {
+                    newest.insert((begun.started, begun.visit), *key);
+                }
+                if newest.len() > limit {
                     newest.pop_first();
                 }
             }
         }
         let mut visits = Vec::new();
         for ((_, id), key) in newest.into_iter().rev() {
-            let own = self.shown(key, None, kept)?.into_iter();
-            let own = own.filter(|shown| words_of_bytes(&shown.visit) == id);
-            visits.extend(own.filter(|shown| agent.is_none_or(|agent| agent == shown.agent)));
-            if visits.len() >= limit {
-                break;
-            }
+            visits.extend(self.shown(key, Some(id), false, kept)?);
         }
         Ok(visits)
     }
@@ -434,10 +574,15 @@ impl Stories {
         let mut visits = Vec::new();
         let keys: Vec<BrowserKey> = self.browsers.keys().copied().collect();
         for key in keys {
-            visits.extend(self.shown(key, None, kept)?);
+            visits.extend(self.shown(key, None, false, kept)?);
         }
         let later = self.ended.visits.range((after.saturating_add(1), [0; 2])..);
-        visits.extend(later.map(|(_, shown)| shown.clone()));
+        visits.extend(later.map(|(_, (_, shown))| shown.clone()));
+        let sealed = std::mem::take(&mut self.sealed);
+        for complete in sealed.iter().filter(|visit| visit.tick > after) {
+            visits.push(self.shown_sealed(complete));
+        }
+        self.sealed = sealed;
         Ok(visits)
     }
 }
@@ -464,11 +609,14 @@ impl<P: Payloads> Watch<P> for Stories {
         if !std::mem::replace(&mut browser.touched, true) {
             self.touched.push(head.browser);
         }
-        if !self.of_measurements {
-            return;
+        if !std::mem::replace(&mut browser.stale, true) {
+            self.stale.push(head.browser);
         }
         let (context, body) = (record.context, record.body);
         if let Some(fact) = self.reading.fact(head.at, head.schema, context, body) {
+            if is_order(&fact) {
+                self.urgent.push(head.browser);
+            }
             let at = boundary(head.tick);
             let counted = |view: &View| !(browser.robot && view.people);
             add_fact(
@@ -483,7 +631,60 @@ impl<P: Payloads> Watch<P> for Stories {
         }
     }
 
+    fn repeated(&mut self, record: Record<'_>, kept: &mut Measurements<P>) -> Result<(), P::Error> {
+        let head = record.head;
+        let Some(browser) = self.browsers.get_mut(&head.browser) else {
+            return Ok(());
+        };
+        if browser.known + browser.added > MANY {
+            return Ok(());
+        }
+        let looked = kept.look(&head.browser)?;
+        let mut before = looked.iter().flat_map(Looked::measurements);
+        let Some(before) = before.find(|before| before.at == head.at) else {
+            return Ok(());
+        };
+        if (record.body, head.schema) >= (before.body, before.schema) {
+            return Ok(());
+        }
+        // The same, told otherwise: what was said of it is taken back.
+        if !std::mem::replace(&mut browser.touched, true) {
+            self.touched.push(head.browser);
+        }
+        if !std::mem::replace(&mut browser.stale, true) {
+            self.stale.push(head.browser);
+        }
+        let robot = browser.robot;
+        if self.of_measurements {
+            let at = boundary(head.tick);
+            let before = (before.schema, before.context, before.body, -1);
+            let now = (head.schema, record.context, record.body, 1);
+            for (schema, context, body, sign) in [before, now] {
+                if let Some(fact) = self.reading.fact(head.at, schema, context, body) {
+                    let counted = |view: &View| !(robot && view.people);
+                    let browser = head.browser;
+                    add_fact(
+                        &mut self.news,
+                        &self.views,
+                        at,
+                        browser,
+                        &fact,
+                        sign,
+                        counted,
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn sealed(&mut self, visit: &Complete) {
+        let key = browser_key(&visit.browser_id);
+        if let Some(browser) = self.browsers.get_mut(&key)
+            && !std::mem::replace(&mut browser.stale, true)
+        {
+            self.stale.push(key);
+        }
         self.sealed.push(visit.clone());
     }
 
@@ -503,14 +704,20 @@ impl<P: Payloads> Watch<P> for Stories {
             self.ended.kept = self.ended.kept.max(tick);
             first.remove();
         }
-        let mut touched = std::mem::take(&mut self.touched);
-        touched.sort_unstable();
-        for key in touched {
+        self.last = at;
+        if at.is_multiple_of(self.period) {
+            return self.tell_all(at, kept, said);
+        }
+        let mut urgent = std::mem::take(&mut self.urgent);
+        urgent.sort_unstable();
+        for key in urgent {
             self.tell_open(at, key, kept, said)?;
         }
-        let news = self.news.drain().filter(|(_, sums)| !sums.is_zero());
-        said.extend(news.map(|(place, sums)| Said::Contribution(Contribution { at, place, sums })));
         Ok(())
+    }
+
+    fn ended(&mut self, kept: &mut Measurements<P>, said: &mut Vec<Said>) -> Result<(), P::Error> {
+        self.tell_all(self.last.next_multiple_of(self.period), kept, said)
     }
 
     fn at(question: &Question) -> Tick {
@@ -529,7 +736,7 @@ impl<P: Payloads> Watch<P> for Stories {
                 return Ok(());
             }
             Ask::Visit(id) => (Of::Visit, self.visit(id, kept)?),
-            Ask::Browser(id) => (Of::Visits, self.shown(browser_key(&id), None, kept)?),
+            Ask::Browser(id) => (Of::Visits, self.shown(browser_key(&id), None, false, kept)?),
             Ask::Newest { limit, agent } => {
                 let visits = self.newest(limit as usize, agent.as_deref(), kept)?;
                 (Of::Visits, visits)
@@ -555,9 +762,12 @@ impl<P: Payloads> Watch<P> for Stories {
             shard.browsers.push((key, browser));
         }
         for (place, shown) in &self.ended.visits {
-            let shard = Shard::of(shown.browser_id.as_bytes()).0;
-            let shard = shards.entry(shard).or_default();
+            let shard = shards.entry(shown.0).or_default();
             shard.ended.visits.push((place, shown));
+        }
+        for (place, sums) in &self.news {
+            let shard = shards.entry(shard_of(place.view, place.key.bytes()));
+            shard.or_default().news.push((place, sums));
         }
         for shard in shards.values_mut() {
             shard.ended.kept = self.ended.kept;
@@ -570,12 +780,13 @@ impl<P: Payloads> Watch<P> for Stories {
 #[derive(Default, Serialize)]
 struct Keeping<'a> {
     browsers: Vec<(&'a BrowserKey, &'a Browser)>,
+    news: Vec<(&'a Place, &'a Sums)>,
     ended: KeepingEnded<'a>,
 }
 
 #[derive(Default, Serialize)]
 struct KeepingEnded<'a> {
-    visits: Vec<(&'a (Tick, [u64; 2]), &'a Shown)>,
+    visits: Vec<(&'a (Tick, [u64; 2]), &'a (u8, Shown))>,
     kept: Tick,
 }
 
@@ -583,13 +794,18 @@ struct KeepingEnded<'a> {
 #[derive(Deserialize)]
 struct Kept {
     browsers: Vec<(BrowserKey, Browser)>,
+    news: Vec<(Place, Sums)>,
     ended: KeptEnded,
 }
 
 #[derive(Deserialize)]
 struct KeptEnded {
-    visits: Vec<((Tick, [u64; 2]), Shown)>,
+    visits: Vec<((Tick, [u64; 2]), (u8, Shown))>,
     kept: Tick,
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 fn boundary(tick: Tick) -> Tick {
@@ -664,6 +880,30 @@ fn read<'a>(
     measurements.map(fact).collect()
 }
 
+/// The story of a sealed visit.
+fn sealed_story<'a>(complete: &Complete, facts: &'a [Fact<'a>], robot: bool) -> Story<'a> {
+    let visit = Visit {
+        first: facts.first().map_or(Position::default(), |fact| fact.at),
+        last: complete.last_seen,
+        count: complete.len() as u32,
+        id: words_of_bytes(&complete.visit),
+    };
+    Story {
+        visit,
+        agent: agent_of(facts, robot),
+        facts,
+        ended: Some(complete.reason),
+    }
+}
+
+/// How a sealed visit is shown.
+fn sealed_shown(complete: &Complete, story: &Story<'_>) -> Shown {
+    Shown {
+        ended: Some((complete.tick, complete.reason.word().to_owned())),
+        ..Shown::of(&complete.browser_id, story)
+    }
+}
+
 fn agent_of(facts: &[Fact<'_>], robot: bool) -> Agent {
     if robot {
         return Agent::Robot;
@@ -671,8 +911,10 @@ fn agent_of(facts: &[Fact<'_>], robot: bool) -> Agent {
     facts.first().map_or(Agent::Unknown, |fact| fact.agent)
 }
 
-fn hash_of(order: &Order) -> u64 {
-    let bytes = postcard::to_allocvec(order).expect("an order can be written to memory");
+/// A hash of all that is said of an order.
+fn hash_of(order: &Order, story: &Story<'_>) -> u64 {
+    let said = (order, story.country(), story.agent);
+    let bytes = postcard::to_allocvec(&said).expect("an order can be written to memory");
     // FNV-1a: to see a change, which nobody has an interest to hide.
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)

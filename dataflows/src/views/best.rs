@@ -39,7 +39,7 @@ type Placed = (std::cmp::Reverse<i128>, Key, Sums);
 #[derive(Debug, Default)]
 struct Group {
     rows: BTreeSet<Placed>,
-    chosen: Vec<Row>,
+    chosen: BTreeSet<Placed>,
 }
 
 /// The rows of all views, and the best of each group.
@@ -57,6 +57,18 @@ impl Best {
             views,
             groups: HashMap::new(),
         }
+    }
+
+    /// How many rows are kept: those of views that choose.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.groups.values().map(|group| group.rows.len()).sum()
+    }
+
+    /// Whether nothing is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
     }
 
     /// Takes the rows that come and go at a tick; gives how what is chosen changes.
@@ -91,13 +103,12 @@ impl Best {
                 continue;
             };
             let most = self.views[usize::from(place.0)].top.unwrap_or(usize::MAX);
-            let rows = group.rows.iter().take(most);
-            let chosen: Vec<Row> = rows.map(|(_, key, sums)| (key.clone(), *sums)).collect();
-            for row in group.chosen.iter().filter(|row| !chosen.contains(row)) {
-                give(place.0, row.clone(), -1);
+            let chosen: BTreeSet<Placed> = group.rows.iter().take(most).cloned().collect();
+            for (_, key, sums) in group.chosen.difference(&chosen) {
+                give(place.0, (key.clone(), *sums), -1);
             }
-            for row in chosen.iter().filter(|row| !group.chosen.contains(row)) {
-                give(place.0, row.clone(), 1);
+            for (_, key, sums) in chosen.difference(&group.chosen) {
+                give(place.0, (key.clone(), *sums), 1);
             }
             group.chosen = chosen;
             if group.rows.is_empty() {
@@ -223,7 +234,12 @@ mod tests {
                     expected.extend(own.into_iter().take(2).map(|(place, count)| row(*place, *count)));
                 }
                 prop_assert_eq!(&chosen, &expected);
+                prop_assert_eq!(best.len(), rows.len());
             }
+            // Of groups without rows nothing is left.
+            let gone: Vec<_> = rows.into_iter().map(|(place, count)| ((0, row(place, count)), -1)).collect();
+            best.advance(gone, |_, row, diff| assert!(diff < 0 && chosen.remove(&row) || diff > 0 && chosen.insert(row)));
+            prop_assert!(chosen.is_empty() && best.is_empty());
         }
     }
 }

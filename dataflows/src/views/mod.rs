@@ -13,6 +13,7 @@ mod window;
 
 use std::rc::Rc;
 
+use differential_dataflow::difference::IsZero;
 use differential_dataflow::{AsCollection, VecCollection};
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::vec::Map;
@@ -30,6 +31,47 @@ pub use window::{Counted, STEP, Window, shard_of, window};
 ///
 /// Costs a few look-ups for each row that changes in a step; keeps each row three times (what counts,
 /// differential's arrangement of it, and the best).
+///
+/// ```
+/// use std::rc::Rc;
+/// use timely::dataflow::operators::generic::operator::empty;
+/// use timely::dataflow::operators::{Capture, Input, capture::Extract};
+/// use visitflow_dataflows::durable::{Durable, Keeps, Nothing};
+/// use visitflow_dataflows::fact::{Fact, Id};
+/// use visitflow_dataflows::views::{Changed, Contribution, Field, Place, View, views};
+/// use visitflow_dataflows::visit::Position;
+///
+/// let said = timely::example(|scope| {
+///     // How often each thing was measured in the last two seconds, as of each second.
+///     let key = vec![Field::EntityId];
+///     let view = View { key, window: 2_000, step: 1_000, ..View::default() };
+///     let nothing: Rc<dyn Keeps> = Rc::new(Nothing);
+///     let durable = Durable::open("views", &nothing);
+///     let (mut input, stream) = scope.new_input::<Vec<Contribution>>();
+///     let rows = views([view.clone()].into(), stream, empty(scope), 8, durable).capture();
+///     for (time, id) in [(100, "tv"), (900, "tv"), (1_500, "radio"), (3_200, "tv")] {
+///         let at = Position { time, event: [0; 2] };
+///         let fact = Fact { at, entity_id: Some(Id::Text(id)), ..Fact::default() };
+///         view.of_fact(&fact, |key, sums, _| {
+///             let at = (time as u64 / 1_000 + 1) * 1_000; // Found at the end of its second.
+///             let (enters, leaves) = view.counts(view.window, at, time).unwrap();
+///             let place = Place { view: 0, key, browser: [0; 2], enters, leaves };
+///             input.send(Contribution { at, place, sums });
+///         });
+///     }
+///     rows
+/// });
+/// let mut rows: Vec<_> = said.extract().into_iter().flat_map(|(_, rows)| rows).collect();
+/// rows.sort();
+/// let row = |c: &Changed| format!("{} {} {} {:+}", c.tick, c.row.0, c.row.1.0[0], c.diff);
+/// assert_eq!(rows.iter().map(row).collect::<Vec<_>>(), [
+///     "1000 tv 2 +1",
+///     "2000 radio 1 +1",
+///     "3000 tv 2 -1", // Both of the first second are gone.
+///     "4000 radio 1 -1",
+///     "4000 tv 1 +1",
+/// ]);
+/// ```
 pub fn views<'s>(
     views: Rc<[View]>,
     contributions: StreamVec<'s, u64, Contribution>,
@@ -78,8 +120,9 @@ fn rows<'s>(
             (browser == [0; 2]).then_some(((view, key), tick, sums))
         });
     let all = sums.as_collection().concat(browsers.as_collection());
-    all.count().map(move |((view, key), sums)| {
+    // A row of nothing but zeros is none: of a usual that comes to less than one, for example.
+    all.count().flat_map(move |((view, key), sums)| {
         let sums = views[usize::from(view)].shown(sums);
-        (view, (key, sums))
+        (!sums.is_zero()).then_some((view, (key, sums)))
     })
 }

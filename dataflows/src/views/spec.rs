@@ -4,9 +4,10 @@
 use super::row::Sums;
 
 /// What a view is of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Of {
     /// Accepted measurements, each for itself, at its event time.
+    #[default]
     Measurements,
     /// Visits, open and ended, each at the time of its first measurement.
     Visits,
@@ -162,6 +163,27 @@ pub struct View {
     pub top: Option<usize>,
     /// Whether `top` holds for each first field of the key.
     pub by_first: bool,
+}
+
+/// How many measurements there were in the last hour, as of each minute.
+impl Default for View {
+    fn default() -> View {
+        View {
+            name: String::new(),
+            of: Of::default(),
+            effects: Vec::new(),
+            entities: Vec::new(),
+            reasons: Vec::new(),
+            people: false,
+            key: Vec::new(),
+            values: vec![Value::Count(None)],
+            window: 3_600_000,
+            step: 60_000,
+            against: None,
+            top: None,
+            by_first: false,
+        }
+    }
 }
 
 impl View {

@@ -1,0 +1,585 @@
+//! Views, orders and answers are those of plain walks over all that was accepted, at every second,
+//! however time advances, on any number of workers, and through a restart.
+
+mod arrivals;
+mod reference;
+mod run;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use visitflow_dataflows::stories::{Answer, Ask, Question, Shown};
+use visitflow_dataflows::views::{Field, Of, Step, Value, View};
+use visitflow_dataflows::visit::{Rules, Tick, bytes_of_words, words_of_bytes};
+
+use arrivals::{Arrival, BEGIN, RULES, arrivals};
+use reference::{Known, Reference, Visit};
+use run::{Kept, Outcome, Plan, Rows, run};
+
+/// One of each kind: of everything that a view can be asked for.
+fn all_views() -> Vec<View> {
+    let view = |of: Of, key: &[Field], values: &[Value], window: u64, step: u64| View {
+        name: String::new(),
+        of,
+        effects: vec![],
+        entities: vec![],
+        reasons: vec![],
+        people: false,
+        key: key.to_vec(),
+        values: values.to_vec(),
+        window,
+        step,
+        against: None,
+        top: None,
+        by_first: false,
+    };
+    use Field::{
+        Agent, Country, Effect, EndReason, Entity, EntityId, Entry, Exit, Hour, Minute, Prefix,
+        Reason, Source, Step as Place, Variant,
+    };
+    use Value::{Browsers, Count, Measurements, Orders, Revenue, Sum, Usual};
+    let count = || Count(None);
+    let of = |effect: &str| Some(effect.to_owned());
+    let words = |words: &[&str]| {
+        words
+            .iter()
+            .map(|word| String::from(*word))
+            .collect::<Vec<_>>()
+    };
+    let step = |effect: &str, entity: &str| Step {
+        effect: effect.into(),
+        entity: entity.into(),
+    };
+    let people = |view| View {
+        people: true,
+        ..view
+    };
+    let measured = || Of::Measurements;
+    let funnel = Of::Funnel(vec![
+        step("shown", "page"),
+        step("clicked", ""),
+        step("ordered", "order"),
+    ]);
+    vec![
+        view(measured(), &[EntityId], &[count()], 5_000, 1_000),
+        people(view(
+            measured(),
+            &[EntityId, Agent],
+            &[count(), Browsers],
+            5_000,
+            1_000,
+        )),
+        people(view(
+            measured(),
+            &[Entity],
+            &[
+                Count(of("clicked")),
+                Sum(None),
+                Sum(of("ordered")),
+                Browsers,
+            ],
+            10_000,
+            2_000,
+        )),
+        View {
+            effects: words(&["searched", "shown"]),
+            entities: words(&["search", "page"]),
+            ..view(
+                measured(),
+                &[Prefix, EntityId],
+                &[count(), Browsers],
+                8_000,
+                4_000,
+            )
+        },
+        View {
+            against: Some(20_000),
+            top: Some(2),
+            ..people(view(
+                measured(),
+                &[EntityId],
+                &[count(), Usual],
+                4_000,
+                1_000,
+            ))
+        },
+        View {
+            against: Some(15_000),
+            ..view(
+                measured(),
+                &[Effect],
+                &[count(), Browsers, Usual],
+                3_000,
+                1_000,
+            )
+        },
+        View {
+            top: Some(1),
+            by_first: true,
+            ..view(measured(), &[Entity, EntityId], &[count()], 6_000, 3_000)
+        },
+        view(
+            measured(),
+            &[Hour, Country, Agent],
+            &[count(), Browsers],
+            30_000,
+            1_000,
+        ),
+        people(view(
+            measured(),
+            &[Minute, Variant, Reason],
+            &[count()],
+            7_000,
+            7_000,
+        )),
+        view(measured(), &[], &[Browsers, count()], 5_000, 5_000),
+        view(
+            Of::Visits,
+            &[Country, Agent],
+            &[count(), Measurements, Orders, Revenue, Browsers],
+            20_000,
+            1_000,
+        ),
+        people(view(
+            Of::Visits,
+            &[Entry, Exit, Source, EndReason],
+            &[count(), Count(of("clicked"))],
+            15_000,
+            5_000,
+        )),
+        View {
+            against: Some(30_000),
+            top: Some(3),
+            ..view(Of::Visits, &[Source], &[count(), Usual], 6_000, 2_000)
+        },
+        view(Of::Chains, &[Entity, Reason], &[count()], 20_000, 1_000),
+        View {
+            entities: words(&["banner"]),
+            reasons: words(&["campaign:", "recommendation:"]),
+            ..people(view(Of::Chains, &[Variant], &[count()], 12_000, 3_000))
+        },
+        view(Of::Credits, &[Reason], &[count()], 20_000, 1_000),
+        people(view(
+            Of::Credits,
+            &[Country, Reason],
+            &[count()],
+            9_000,
+            1_000,
+        )),
+        view(funnel, &[Place, Agent], &[count()], 18_000, 2_000),
+    ]
+}
+
+/// When everything that arrived has been sealed, and has left all windows.
+fn end_of(arrivals: &[Arrival]) -> Tick {
+    let last = arrivals.last().map_or(BEGIN, |arrival| arrival.tick);
+    (last + 60_000) / 1_000 * 1_000
+}
+
+/// All frontiers that a job may show: each tick, each second, odd jumps, everything at once.
+fn pace() -> impl Strategy<Value = Vec<u64>> {
+    prop_oneof![
+        Just(vec![100]),
+        Just(vec![1_000]),
+        prop::collection::vec(1..5_000_u64, 3..6),
+        Just(vec![1_700, 300]),
+        Just(vec![1_000_000]),
+    ]
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
+    let memory = prop_oneof![Just(usize::MAX), Just(300)];
+    let released = prop_oneof![2 => Just(Tick::MAX), 1 => Just(0), 1 => 0..40_000_u64];
+    (1..4_usize, pace(), memory, released).prop_map(|(workers, pace, memory, released)| Plan {
+        rules: RULES,
+        workers,
+        pace,
+        until: 0,
+        cut: 0,
+        memory,
+        released: if released < 40_000 && released > 0 {
+            BEGIN + released
+        } else {
+            released
+        },
+        questions: vec![],
+    })
+}
+
+/// At every second, from `from` on, each view has the rows of the reference.
+fn check_rows(views: &[View], outcome: &Outcome, reference: &Reference<'_>, ticks: [Tick; 2]) {
+    let mut rows = Rows::new(&outcome.changed, views.len());
+    for at in (ticks[0]..=ticks[1]).step_by(1_000) {
+        for (n, (own, view)) in rows.at(at).into_iter().zip(views).enumerate() {
+            assert_eq!(own, reference.rows(view, at), "view {n} as of {at}");
+        }
+    }
+}
+
+/// At every second the last that was said of each order is what attribution says of its visit now.
+fn check_orders(outcome: &[&Outcome], reference: &Reference<'_>, until: Tick) {
+    let said = outcome.iter().flat_map(|outcome| &outcome.credited);
+    let mut said: Vec<_> = said.collect();
+    said.sort_by_key(|said| said.tick);
+    let mut said = said.into_iter().peekable();
+    let mut last = BTreeMap::new();
+    for at in (BEGIN..=until).step_by(1_000) {
+        let mut now = BTreeSet::new();
+        while let Some(order) = said.next_if(|said| said.tick <= at) {
+            assert!(order.tick == at, "nothing is said but at a step's end");
+            let key = (
+                order.browser_id.clone(),
+                order.order.time,
+                order.order.event,
+            );
+            assert!(now.insert(key.clone()), "an order is told of once a step");
+            last.insert(key, order);
+        }
+        let mut expected = BTreeMap::new();
+        for visit in &reference.step(at).visits {
+            for order in visit.orders() {
+                let id: Box<[u8]> = visit.members[0].browser_id().into_bytes().into();
+                expected.insert((id, order.time, order.event), (visit, order));
+            }
+        }
+        assert!(last.keys().eq(expected.keys()), "orders as of {at}");
+        for (said, (visit, order)) in last.values().zip(expected.values()) {
+            assert_eq!(&said.order, order, "as of {at}");
+            assert_eq!(words_of_bytes(&said.visit), visit.id);
+            assert_eq!((&*said.country, said.agent), (visit.country(), visit.agent));
+            assert_eq!(said.sealed, visit.is_sealed(at), "as of {at}");
+            assert_eq!(said.shard, visit.members[0].shard());
+        }
+    }
+}
+
+/// A visit as it is to be shown; with its measurements, if it is asked for by itself.
+fn shown(visit: &Visit<'_>, at: Tick, whole: bool) -> Shown {
+    let open = !visit.is_sealed(at);
+    let last = visit.members[visit.members.len() - 1];
+    let facts = visit.facts();
+    let customer = facts.iter().find_map(|fact| fact.customer);
+    Shown {
+        visit: bytes_of_words(visit.id),
+        browser_id: last.browser_id(),
+        started: visit.started(),
+        last_seen: last.time,
+        measurements: facts.len() as u32,
+        country: visit.country().to_owned(),
+        agent: visit.agent.word().to_owned(),
+        customer_id: customer.map(|id| id.text().into_owned()),
+        orders: facts
+            .iter()
+            .filter(|f| (f.effect, f.entity) == ("ordered", "order"))
+            .count() as u32,
+        ended: visit
+            .is_sealed(at)
+            .then(|| (visit.seal, visit.reason.to_owned())),
+        facts: match whole && open {
+            true => facts
+                .iter()
+                .map(visitflow_dataflows::stories::Facts::of)
+                .collect(),
+            false => vec![],
+        },
+        attributed: if whole && open {
+            visit.orders()
+        } else {
+            vec![]
+        },
+    }
+}
+
+/// What all workers say together is what a plain look at everything before the question's tick says.
+fn check_answer(question: &Question, answers: &[&Answer], known: &Known<'_>, released: Tick) {
+    let at = question.at;
+    let kept = answers.iter().map(|answer| answer.kept).max().unwrap_or(0);
+    assert!(kept <= released, "what is not released is kept");
+    let mut said: Vec<Shown> = answers.iter().flat_map(|a| a.visits.clone()).collect();
+    let of = |visits: Vec<&Visit<'_>>, whole| -> Vec<Shown> {
+        visits
+            .into_iter()
+            .map(|visit| shown(visit, at, whole))
+            .collect()
+    };
+    let open = known.visits.iter().filter(|visit| !visit.is_sealed(at));
+    let sort = |shown: &mut Vec<Shown>| shown.sort_by_key(|s| (s.started, s.visit));
+    let mut expected = match &question.ask {
+        Ask::Visit(id) => {
+            let own = known.visits.iter().filter(|visit| visit.id == *id);
+            // One that is let go of may be there or not.
+            let own = own.filter(|v| !v.is_sealed(at) || v.seal > kept || !said.is_empty());
+            of(own.collect(), true)
+        }
+        Ask::Browser(id) => {
+            let own = |v: &&Visit<'_>| v.members[0].browser_id().as_bytes() == &**id;
+            of(open.filter(own).collect(), false)
+        }
+        Ask::Newest { limit, agent } => {
+            let own = open.filter(|v| agent.as_deref().is_none_or(|agent| agent == v.agent.word()));
+            let mut all = of(own.collect(), false);
+            sort(&mut all);
+            sort(&mut said);
+            // Each worker gives its own.
+            let limit = *limit as usize;
+            assert!(answers.iter().all(|answer| answer.visits.len() <= limit));
+            said.drain(..said.len().saturating_sub(limit));
+            all.split_off(all.len().saturating_sub(limit))
+        }
+        Ask::Live(after) => {
+            said.retain(|shown| shown.ended.as_ref().is_none_or(|(seal, _)| *seal > kept));
+            let live = known
+                .visits
+                .iter()
+                .filter(|v| !v.is_sealed(at) || v.seal > (*after).max(kept));
+            of(live.collect(), false)
+        }
+        Ask::Kept | Ask::Hold(_) => vec![],
+    };
+    sort(&mut said);
+    sort(&mut expected);
+    assert_eq!(said, expected, "{question:?}");
+}
+
+/// Questions at any ticks, some of them together.
+fn questions(
+    arrivals: &[Arrival],
+    reference: &Reference<'_>,
+    asks: &[(u64, u8, usize)],
+) -> Vec<Question> {
+    let until = end_of(arrivals);
+    let ask = |(id, (at, what, which)): (usize, &(u64, u8, usize))| {
+        let at = BEGIN + 100 + at * 100 % (until - BEGIN - 30_000);
+        let of = &arrivals[which % arrivals.len()];
+        // Of a visit as it was at another time: it may have come to be none.
+        let other = reference.step(at + (*which as u64 % 5) * 1_000);
+        let other = other.visits.get(which % other.visits.len().max(1));
+        let ask = match what % 5 {
+            0 => Ask::Visit(other.map_or([0; 2], |visit| visit.id)),
+            1 => Ask::Browser(of.browser_id().into_bytes().into()),
+            2 => Ask::Newest {
+                limit: 1 + *which as u32 % 3,
+                agent: [None, Some("person".into()), Some("robot".into())][which % 3].clone(),
+            },
+            3 => Ask::Live(at - 1_000 * (*which as u64 % 12)),
+            _ => Ask::Kept,
+        };
+        Question {
+            at,
+            process: 0,
+            id: id as u64,
+            ask,
+        }
+    };
+    asks.iter().enumerate().map(ask).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn rows_and_orders_are_those_of_plain_sums_at_every_second(arrivals in arrivals(), plan in plan()) {
+        let views = all_views();
+        let until = end_of(&arrivals);
+        let plan = Plan { until: until + 1, cut: until, ..plan };
+        let reference = Reference::new(&arrivals, until);
+        let outcome = run(&views, &arrivals, &plan, &Kept::default());
+        check_rows(&views, &outcome, &reference, [BEGIN, until]);
+        check_orders(&[&outcome], &reference, until);
+        // Nothing is left of what has been sealed and has left the windows.
+        let kept = &outcome.kept;
+        prop_assert!(kept.visits.is_empty() && kept.measurements.iter().all(|rows| rows.kept.is_empty()));
+        prop_assert!(kept.named["views"].is_empty());
+        if plan.released == Tick::MAX {
+            prop_assert!(kept.named["stories"].is_empty());
+            prop_assert!(outcome.left.values().all(|left| *left == 0), "{:?}", outcome.left);
+        }
+    }
+
+    #[test]
+    fn a_restart_at_a_cut_changes_no_row_and_no_order(
+        arrivals in arrivals(),
+        before in plan(),
+        after in plan(),
+        cut in 0..60_u64,
+    ) {
+        let views = all_views();
+        let until = end_of(&arrivals);
+        let cut = BEGIN + 1_000 + cut * 1_000 % (until - BEGIN - 1_000);
+        let reference = Reference::new(&arrivals, until);
+        // It goes on for a while, as a process that is killed does.
+        let before = Plan { until: cut + 1_300, cut, released: 0, ..before };
+        let mut first = run(&views, &arrivals, &before, &Kept::default());
+        let kept = first.kept.clone();
+        prop_assert_eq!(kept.named.len(), 2, "both keep something");
+        let after = Plan { until: until + 1, cut: until, ..after };
+        let second = run(&views, &arrivals, &after, &kept);
+        first.changed.retain(|row| row.tick <= cut);
+        first.credited.retain(|order| order.tick <= cut);
+        check_rows(&views, &first, &reference, [BEGIN, cut]);
+        check_rows(&views, &second, &reference, [cut, until]);
+        check_orders(&[&first, &second], &reference, until);
+        prop_assert!(second.kept.named["views"].is_empty());
+        if after.released == Tick::MAX {
+            prop_assert!(second.left.values().all(|left| *left == 0), "{:?}", second.left);
+        }
+    }
+
+    #[test]
+    fn answers_are_those_of_a_plain_look_at_all_that_was_before(
+        arrivals in arrivals(),
+        plan in plan(),
+        asks in prop::collection::vec((0..2_000_u64, any::<u8>(), 0..1_000_usize), 1..40),
+        hold in prop::option::of(0..20_000_u64),
+    ) {
+        let until = end_of(&arrivals);
+        let reference = Reference::new(&arrivals, until);
+        let mut questions = questions(&arrivals, &reference, &asks);
+        let hold = hold.map(|after| BEGIN + after);
+        // Said before anything is sealed, so that nothing behind it is let go of.
+        questions.extend(hold.map(|after| Question {
+            at: BEGIN + 50,
+            process: 1,
+            id: u64::MAX,
+            ask: Ask::Hold(after),
+        }));
+        let views = all_views();
+        let plan = Plan { until: until + 1, cut: until, questions, ..plan };
+        let outcome = run(&views, &arrivals, &plan, &Kept::default());
+        // Whoever asks changes nothing.
+        check_rows(&views, &outcome, &reference, [BEGIN, until]);
+        check_orders(&[&outcome], &reference, until);
+        for question in plan.questions.iter().filter(|q| !matches!(q.ask, Ask::Hold(_))) {
+            let answers = outcome.answers.iter().filter(|answer| answer.id == question.id);
+            let answers: Vec<&Answer> = answers.collect();
+            prop_assert_eq!(answers.len(), plan.workers, "each worker answers");
+            let released = plan.released.min(hold.unwrap_or(u64::MAX));
+            check_answer(question, &answers, &reference.known(question.at), released);
+        }
+    }
+}
+
+fn page(browser: u8, time: i64, n: i64, tick: Tick) -> Arrival {
+    Arrival {
+        tick,
+        browser,
+        time,
+        n,
+        effect: "shown",
+        entity: "page",
+        entity_id: Some("tv"),
+        reason: None,
+        cause: None,
+        customer: None,
+        value: None,
+        variant: None,
+    }
+}
+
+/// Visits that tables hold, and those that live shows beside them, are all there are, each once.
+#[test]
+fn a_visit_is_in_a_table_or_live_and_never_in_both() {
+    let begin = BEGIN as i64;
+    let arrivals: Vec<Arrival> = (0..12)
+        .map(|n| {
+            page(
+                (n % 3) as u8,
+                begin + n * 2_100,
+                n,
+                BEGIN + n as u64 * 2_100,
+            )
+        })
+        .collect();
+    let arrivals = Arc::new(arrivals);
+    let until = end_of(&arrivals);
+    let reference = Reference::new(&arrivals, until);
+    // A table holds what was sealed at or before each `after`, as of many ticks, also within seconds.
+    let mut questions = Vec::new();
+    for at in (BEGIN + 500..BEGIN + 45_000).step_by(500) {
+        for after in (BEGIN..=at).step_by(3_000) {
+            questions.push(Question {
+                at,
+                process: 0,
+                id: questions.len() as u64,
+                ask: Ask::Live(after),
+            });
+        }
+    }
+    let plan = Plan {
+        rules: RULES,
+        workers: 2,
+        pace: vec![700],
+        until: until + 1,
+        cut: until,
+        memory: 300,
+        released: 0,
+        questions,
+    };
+    let outcome = run(&all_views(), &arrivals, &plan, &Kept::default());
+    for question in &plan.questions {
+        let Ask::Live(after) = question.ask else {
+            unreachable!()
+        };
+        let known = reference.known(question.at);
+        let table = known
+            .visits
+            .iter()
+            .filter(|v| v.is_sealed(question.at) && v.seal <= after);
+        let mut all: Vec<[u8; 16]> = table.map(|visit| bytes_of_words(visit.id)).collect();
+        let live = outcome
+            .answers
+            .iter()
+            .filter(|answer| answer.id == question.id);
+        all.extend(
+            live.flat_map(|answer| &answer.visits)
+                .map(|shown| shown.visit),
+        );
+        all.sort_unstable();
+        let mut expected: Vec<_> = known.visits.iter().map(|v| bytes_of_words(v.id)).collect();
+        expected.sort_unstable();
+        assert_eq!(all, expected, "{question:?}");
+    }
+}
+
+/// A visit of thousands is told of less often, so what was told of it may be another visit's when it is
+/// sealed. It counts once all the same, and nothing is left of the other.
+#[test]
+fn a_visit_of_thousands_counts_once_though_its_first_came_late() {
+    let begin = BEGIN as i64;
+    let mut arrivals: Vec<Arrival> = (0..2_500)
+        .map(|n| page(0, begin + n, n, BEGIN + n as u64))
+        .collect();
+    arrivals.push(page(0, begin - 500, 2_500, BEGIN + 4_000));
+    let arrivals = Arc::new(arrivals);
+    let until = end_of(&arrivals);
+    let mut views = all_views();
+    views.retain(|view| view.of == Of::Visits);
+    views.iter_mut().for_each(|view| view.window = 60_000);
+    let plan = Plan {
+        rules: Rules {
+            max_size: 10_000,
+            ..RULES
+        },
+        workers: 1,
+        pace: vec![1_000],
+        until: until + 1,
+        cut: until,
+        memory: usize::MAX,
+        released: Tick::MAX,
+        questions: vec![],
+    };
+    let outcome = run(&views, &arrivals, &plan, &Kept::default());
+    // Before it is sealed what was told stands; then one visit of all.
+    let mut rows = Rows::new(&outcome.changed, views.len());
+    let of = |rows: Vec<BTreeSet<_>>| rows[0].clone();
+    let row = |count| BTreeSet::from([("DE|robot".to_owned(), [1, count, 0, 0, 1, 0])]);
+    let first = |count| BTreeSet::from([("NL|robot".to_owned(), [1, count, 0, 0, 1, 0])]);
+    assert_eq!(of(rows.at(BEGIN + 6_000)), first(2_500));
+    assert_eq!(of(rows.at(BEGIN + 20_000)), row(2_501));
+    assert!(
+        outcome.left.values().all(|left| *left == 0),
+        "{:?}",
+        outcome.left
+    );
+}

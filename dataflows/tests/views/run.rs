@@ -1,0 +1,386 @@
+//! The dataflow of this test: visits, whole, watched, parted, and summed in views.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::{Arc, Barrier, Mutex};
+use std::time::Duration;
+
+use timely::Config;
+use timely::dataflow::operators::{Input, Inspect, Probe, probe};
+use visitflow_dataflows::attribution;
+use visitflow_dataflows::batch::{Batch, Record, worker_of};
+use visitflow_dataflows::complete::{
+    Chunks, Complete, Measurements, Payloads, Surroundings, Watch, complete, saved,
+};
+use visitflow_dataflows::cut::Cut;
+use visitflow_dataflows::durable::{Durable, Keeps, Shards};
+use visitflow_dataflows::fact::Reading;
+use visitflow_dataflows::stories::{Answer, Credited, Question, Said, Settings, Stories, parted};
+use visitflow_dataflows::views::{Changed, View, views};
+use visitflow_dataflows::visit::{Rules, Tick};
+use visitflow_dataflows::visits::{self, Open, visits};
+use visitflow_schemas::store::MemoryStore;
+
+use super::arrivals::{Arrival, BEGIN, ROBOTS_OVER, batch, schema};
+
+const PARTITIONS: u32 = 8;
+
+/// How a run goes.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub rules: Rules,
+    pub workers: usize,
+    /// By how much the frontier advances, in turn.
+    pub pace: Vec<u64>,
+    /// Where the frontier stands at last.
+    pub until: Tick,
+    /// A snapshot there.
+    pub cut: Tick,
+    /// How many bytes are held in memory.
+    pub memory: usize,
+    /// What was sealed until then is let go of.
+    pub released: Tick,
+    pub questions: Vec<Question>,
+}
+
+/// What is durable, as of a tick.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    pub tick: Tick,
+    pub visits: Vec<visits::saved::ShardRows>,
+    pub measurements: Vec<saved::ShardRows>,
+    /// The chunks of measurements.
+    pub chunks: BTreeMap<u64, Vec<u8>>,
+    pub named: BTreeMap<String, Shards>,
+}
+
+/// What was said.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub changed: Vec<Changed>,
+    pub credited: Vec<Credited>,
+    pub answers: Vec<Answer>,
+    pub kept: Kept,
+    /// What each worker's stories kept after their last step.
+    pub left: BTreeMap<usize, usize>,
+}
+
+type Shared = Arc<Mutex<Outcome>>;
+
+/// A store for measurements.
+#[derive(Clone, Default)]
+struct Memory(Rc<RefCell<(u64, BTreeMap<u64, Vec<u8>>)>>);
+
+impl Payloads for Memory {
+    type Chunk = [u64; 3];
+    type Error = Infallible;
+
+    fn length(chunk: [u64; 3]) -> usize {
+        chunk[1] as usize
+    }
+    fn write(&mut self, chunks: Chunks<Vec<u8>>) -> Result<Vec<[u64; 3]>, Infallible> {
+        let (next, live) = &mut *self.0.borrow_mut();
+        let mut places = Vec::new();
+        for (_, bytes) in chunks {
+            *next += 1;
+            places.push([*next, bytes.len() as u64, 0]);
+            live.insert(*next, bytes);
+        }
+        Ok(places)
+    }
+    fn read(
+        &mut self,
+        chunks: &[[u64; 3]],
+        each: &mut dyn FnMut(usize, &[u8]),
+    ) -> Result<(), Infallible> {
+        // In another order than they were asked for.
+        for (n, chunk) in chunks.iter().enumerate().rev() {
+            each(n, &self.0.borrow().1[&chunk[0]]);
+        }
+        Ok(())
+    }
+    fn free(&mut self, chunk: [u64; 3]) -> Result<(), Infallible> {
+        let freed = self.0.borrow_mut().1.remove(&chunk[0]);
+        freed.expect("freed once");
+        Ok(())
+    }
+    fn thin(
+        &mut self,
+        _: &dyn Fn([u64; 2], [u64; 3]) -> bool,
+    ) -> Result<Option<Chunks<[u64; 3]>>, Infallible> {
+        Ok(None)
+    }
+}
+
+/// What surrounds a worker's measurements.
+struct Around {
+    shared: Shared,
+    held: i64,
+}
+
+impl Surroundings<Memory> for Around {
+    fn kept(&mut self, change: i64) {
+        self.held += change;
+        assert!(self.held >= 0, "less than nothing is kept");
+    }
+    fn failed(&mut self, error: Infallible) {
+        match error {}
+    }
+    fn save(&mut self, _: Tick, rows: Vec<saved::ShardRows>, store: &mut Memory) {
+        let kept = &mut self.shared.lock().unwrap().kept;
+        let live = &store.0.borrow().1;
+        for chunk in rows.iter().flat_map(|rows| &rows.chunks) {
+            let known = kept
+                .chunks
+                .insert(chunk.chunk[0], live[&chunk.chunk[0]].clone());
+            assert_eq!(known, None, "a chunk is one worker's");
+        }
+        kept.measurements.extend(rows);
+    }
+    fn committed(&self) -> Tick {
+        Tick::MAX
+    }
+}
+
+/// What a worker's fragments keep.
+struct Named {
+    shared: Shared,
+    restored: RefCell<BTreeMap<String, Shards>>,
+    own: Rc<dyn Fn(u8) -> bool>,
+}
+
+impl Keeps for Named {
+    fn open(&self, name: &str) -> Shards {
+        let mut shards = self.restored.borrow_mut().remove(name).unwrap_or_default();
+        shards.retain(|(shard, _)| (self.own)(*shard));
+        shards
+    }
+    fn save(&self, name: &str, at: Tick, shards: Shards) {
+        let kept = &mut self.shared.lock().unwrap().kept;
+        assert_eq!(at, kept.tick);
+        assert!(shards.iter().all(|(shard, _)| (self.own)(*shard)));
+        let named = kept.named.entry(name.to_owned()).or_default();
+        named.extend(shards);
+    }
+}
+
+/// Stories, and how much they keep.
+struct Measured {
+    stories: Stories,
+    left: Rc<Cell<usize>>,
+}
+
+impl Watch<Memory> for Measured {
+    type Said = Said;
+    type Question = Question;
+
+    fn boundary(&self, tick: Tick) -> Tick {
+        Watch::<Memory>::boundary(&self.stories, tick)
+    }
+    fn measured(&mut self, record: Record<'_>) {
+        Watch::<Memory>::measured(&mut self.stories, record);
+    }
+    fn repeated(
+        &mut self,
+        record: Record<'_>,
+        kept: &mut Measurements<Memory>,
+    ) -> Result<(), Infallible> {
+        self.stories.repeated(record, kept)
+    }
+    fn sealed(&mut self, visit: &Complete) {
+        Watch::<Memory>::sealed(&mut self.stories, visit);
+    }
+    fn stepped(
+        &mut self,
+        at: Tick,
+        kept: &mut Measurements<Memory>,
+        said: &mut Vec<Said>,
+    ) -> Result<(), Infallible> {
+        self.stories.stepped(at, kept, said)?;
+        self.left.set(self.stories.len());
+        Ok(())
+    }
+    fn at(question: &Question) -> Tick {
+        <Stories as Watch<Memory>>::at(question)
+    }
+    fn asked(
+        &mut self,
+        question: Question,
+        kept: &mut Measurements<Memory>,
+        said: &mut Vec<Said>,
+    ) -> Result<(), Infallible> {
+        self.stories.asked(question, kept, said)
+    }
+    fn save(&mut self, at: Tick) {
+        Watch::<Memory>::save(&mut self.stories, at);
+    }
+}
+
+/// Runs the dataflow over what arrives; `from` what a run before has kept.
+pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kept) -> Outcome {
+    let shared = Shared::default();
+    shared.lock().unwrap().kept.tick = plan.cut;
+    let (specs, arrivals) = (specs.to_vec(), arrivals.clone());
+    let (plan, from, outcome) = (plan.clone(), from.clone(), shared.clone());
+    let together = Barrier::new(plan.workers);
+    let workers = timely::execute(Config::process(plan.workers), move |worker| {
+        let (index, peers) = (worker.index(), worker.peers());
+        let own = move |shard: u8| worker_of(shard, PARTITIONS, peers) == index;
+        let visits_of = from.visits.iter().filter(|rows| own(rows.shard));
+        let visits_of: Vec<_> = visits_of.cloned().collect();
+        let kept_of = from.measurements.iter().filter(|rows| own(rows.shard));
+        let kept_of: Vec<_> = kept_of.cloned().collect();
+        let chunks = kept_of.iter().flat_map(|rows| &rows.chunks);
+        let chunks = chunks.map(|row| (row.chunk[0], from.chunks[&row.chunk[0]].clone()));
+        // Chunks of several workers have places of their own.
+        let first = from.chunks.keys().max().copied().unwrap_or(0) + (index as u64 + 1) * 1_000_000;
+        let store = Memory(Rc::new(RefCell::new((first, chunks.collect()))));
+        let named: Rc<dyn Keeps> = Rc::new(Named {
+            shared: shared.clone(),
+            restored: RefCell::new(from.named.clone()),
+            own: Rc::new(own),
+        });
+        let schema = schema();
+        let left = Rc::new(Cell::new(0));
+        let released = Rc::new(Cell::new(0));
+        let specs: Rc<[View]> = specs.clone().into();
+        let reading = Reading::new(Arc::new(MemoryStore::of([&schema])), Default::default());
+        let watch = Measured {
+            left: left.clone(),
+            stories: Stories::new(
+                specs.clone(),
+                Settings {
+                    rules: plan.rules,
+                    robots_over: ROBOTS_OVER,
+                    attribution: attribution::Settings::default(),
+                },
+                reading,
+                Durable::open("stories", &named),
+                released.clone(),
+            ),
+        };
+        // Nothing was released when it began.
+        released.set(plan.released);
+        let done = probe::Handle::new();
+        let dataflow = worker.next_dataflow_index();
+        let (mut input, mut cuts, mut asked) = worker.dataflow::<u64, _, _>(|scope| {
+            let (input, accepted) = scope.new_input::<Batch>();
+            let (to_cut, cuts) = scope.new_input::<Vec<Cut>>();
+            let (to_ask, asked) = scope.new_input::<Vec<Question>>();
+            let saves = shared.clone();
+            let open = Open::restore(plan.rules, &visits_of);
+            let visits = visits(accepted, cuts.clone(), open, move |_, copied| {
+                saves.lock().unwrap().kept.visits.extend(copied.shards());
+            });
+            let measurements = Measurements::restore(store, plan.memory, &kept_of);
+            let around = Around {
+                shared: shared.clone(),
+                held: 0,
+            };
+            let (_, said) = complete(&visits, cuts.clone(), asked, measurements, watch, around);
+            let said = parted(said);
+            let durable = Durable::open("views", &named);
+            let to = shared.clone();
+            views(specs, said.contributions, cuts, PARTITIONS, durable)
+                .inspect(move |row| to.lock().unwrap().changed.push(row.clone()))
+                .probe_with(&done);
+            let to = shared.clone();
+            said.credited
+                .inspect(move |order| to.lock().unwrap().credited.push(order.clone()))
+                .probe_with(&done);
+            let to = shared.clone();
+            said.answers
+                .inspect(move |answer| to.lock().unwrap().answers.push(answer.clone()))
+                .probe_with(&done);
+            (input, to_cut, to_ask)
+        });
+
+        let begin = from.tick.max(BEGIN);
+        let mut pace = plan.pace.iter().cycle();
+        let mut at = begin;
+        (
+            input.advance_to(at),
+            cuts.advance_to(at),
+            asked.advance_to(at),
+        );
+        while at < plan.until {
+            let next = (at + pace.next().copied().unwrap_or(1_000)).min(plan.until);
+            let own = |a: &&Arrival| (at..next).contains(&a.tick) && own(a.shard());
+            let now: Vec<&Arrival> = arrivals.iter().filter(own).collect();
+            // Several batches, as partitions send them.
+            let (some, others) = now.split_at(now.len() / 3);
+            input.send_batch(&mut batch(others.iter().copied(), schema.fingerprint()));
+            input.send_batch(&mut batch(some.iter().copied(), schema.fingerprint()));
+            // Said before the frontier has come there.
+            if (at + 1..=next).contains(&plan.cut) {
+                cuts.send_batch(&mut vec![Cut {
+                    tick: plan.cut,
+                    snapshot: true,
+                    ..Cut::default()
+                }]);
+            }
+            let questions = plan.questions.iter().filter(|q| (at..next).contains(&q.at));
+            asked.send_batch(&mut questions.cloned().collect());
+            at = next;
+            (
+                input.advance_to(at),
+                cuts.advance_to(at),
+                asked.advance_to(at),
+            );
+            while done.less_than(&at) {
+                worker.step_or_park(Some(Duration::from_millis(1)));
+            }
+        }
+        shared.lock().unwrap().left.insert(index, left.get());
+        // Dropped whole, so that the end of input says nothing; and by all, when all are there.
+        together.wait();
+        worker.drop_dataflow(dataflow);
+    });
+    let workers = workers.expect("workers begin");
+    workers
+        .join()
+        .into_iter()
+        .for_each(|done| done.expect("a worker ends well"));
+    std::mem::take(&mut *outcome.lock().unwrap())
+}
+
+/// The rows of each view at ticks, from how they change.
+pub struct Rows<'a> {
+    changed: Vec<&'a Changed>,
+    rows: Vec<BTreeMap<(String, [i64; 6]), i64>>,
+    seen: usize,
+}
+
+impl<'a> Rows<'a> {
+    pub fn new(changed: &'a [Changed], views: usize) -> Rows<'a> {
+        let mut changed: Vec<&Changed> = changed.iter().collect();
+        changed.sort_by_key(|changed| changed.tick);
+        Rows {
+            changed,
+            rows: vec![BTreeMap::new(); views],
+            seen: 0,
+        }
+    }
+
+    /// As of a tick, which does not lie before the last one.
+    pub fn at(&mut self, tick: Tick) -> Vec<BTreeSet<(String, [i64; 6])>> {
+        while let Some(changed) = self.changed.get(self.seen).filter(|c| c.tick <= tick) {
+            let key: Vec<&str> = changed.row.0.fields().collect();
+            let row = (key.join("|"), changed.row.1.0);
+            *self.rows[usize::from(changed.view)].entry(row).or_default() +=
+                i64::from(changed.diff);
+            self.seen += 1;
+        }
+        let rows = self.rows.iter_mut().map(|rows| {
+            rows.retain(|_, times| *times != 0);
+            assert!(
+                rows.values().all(|times| *times == 1),
+                "a row is there once: {rows:?}"
+            );
+            rows.keys().cloned().collect()
+        });
+        rows.collect()
+    }
+}
