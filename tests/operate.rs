@@ -482,11 +482,9 @@ fn a_running_job_says_how_far_it_has_come_and_where_its_tables_are() {
     assert!(body("/why").starts_with("job: running, as of "));
     assert!(body("/").starts_with("<!doctype html>"));
     assert_eq!(json("/views")["views"], Value::Array(Vec::new()));
-    let said = get(address, "/visits");
-    assert!(
-        said.contains("this job answers no such questions"),
-        "{said}"
-    );
+    let visits = json("/visits?limit=2");
+    assert!(visits["tick"].as_u64() > Some(0), "{visits}");
+    assert!(visits["visits"].as_array().unwrap().len() <= 2);
     succeeds(&place.run(&["stop", "job.toml"]));
     succeeds(&running.end());
 }
