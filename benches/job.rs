@@ -1,5 +1,5 @@
 //! What the whole job costs: from a log to the tagged topic and two tables, on two workers, against
-//! a plain copy of the same log in the same run; and where the time goes, stage by stage, on one
+//! a plain copy of the same log in the same run, and with the views of a shop; and where the time goes, stage by stage, on one
 //! thread.
 //!
 //! `cargo bench --bench job`; `-- quick` for a tenth of the records.
@@ -73,19 +73,28 @@ fn main() {
     );
 
     println!(
-        "{:>8}  {:>14}  {:>14}  {:>7}  {:>12}  {:>8}",
-        "round", "copy the log", "the whole job", "ratio", "a second", "MB/s"
+        "{:>8}  {:>14}  {:>14}  {:>7}  {:>12}  {:>8}  {:>22}",
+        "round",
+        "copy the log",
+        "the whole job",
+        "ratio",
+        "a second",
+        "MB/s",
+        "with views, throughput"
     );
     for round in 0..ROUNDS {
         let copied = copy(&topic, &dir.path().join(format!("copy-{round}")));
-        let (took, allocated) = job(dir.path(), &log, round);
+        let (took, allocated) = job(dir.path(), &log, &format!("{round}"), "");
+        let (viewed, _) = job(dir.path(), &log, &format!("{round}-views"), views());
         println!(
-            "{round:>8}  {:>12.2} s  {:>12.2} s  {:>7.2}  {:>12}  {:>8.0}   {} bytes allocated a measurement",
+            "{round:>8}  {:>12.2} s  {:>12.2} s  {:>7.2}  {:>12}  {:>8.0}  {viewed:>11.2} s {:>6.0} %   \
+             {} bytes allocated a measurement",
             copied,
             took,
             took / copied,
             run::grouped((records as f64 / took) as u64),
             bytes as f64 / took / 1e6,
+            took / viewed * 100.0,
             allocated / records
         );
     }
@@ -143,9 +152,15 @@ fn copy(topic: &Topic, to: &Path) -> f64 {
     began.elapsed().as_secs_f64()
 }
 
-fn job(dir: &Path, log: &Path, round: usize) -> (f64, u64) {
+/// The views of `examples/jobs/shop.toml`.
+fn views() -> &'static str {
+    let text = include_str!("../examples/jobs/shop.toml");
+    text.find("[[view]]").map_or("", |at| &text[at..])
+}
+
+fn job(dir: &Path, log: &Path, round: &str, views: &str) -> (f64, u64) {
     let text = format!(
-        "workers = 2\n[source]\nlog = '{}'\n[outputs]\nlog = '{}'\nfiles = '{}'\n",
+        "workers = 2\n[source]\nlog = '{}'\n[outputs]\nlog = '{}'\nfiles = '{}'\n{views}",
         log.display(),
         dir.join(format!("topics-{round}")).display(),
         dir.join(format!("tables-{round}")).display()

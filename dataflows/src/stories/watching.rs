@@ -2,11 +2,12 @@
 //! has changed at the end of each step.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hash::BuildHasherDefault;
 use std::rc::Rc;
 
 use differential_dataflow::difference::{IsZero, Semigroup};
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::contributions::{Rows, rows};
