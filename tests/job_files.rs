@@ -672,6 +672,7 @@ limits.max_record         1MB                                          default
 enrich.geoip              no countries                                 default
 enrich.user_agents        the built-in rules                           default
 enrich.robots             the built-in list                            default
+enrich.robots_over        2_000                                        default
 outputs.log               no topics                                    default
 outputs.kafka             no Kafka                                     default
 outputs.schemas           `schemas` in outputs.log, else in state.dir  default

@@ -116,7 +116,7 @@ struct Hung {
     /// Every row as of `newest`, and how many times it is there; never 0.
     rows: BTreeMap<Ranked, i64>,
     /// Changes after `oldest`, by tick.
-    log: VecDeque<(u64, Vec<(Arc<Row>, i64)>)>,
+    log: VecDeque<(u64, Vec<Logged>)>,
     /// How many changes the log has.
     logged: usize,
     /// The ticks that can be read; `None` before the first.
@@ -126,6 +126,9 @@ struct Hung {
     /// What has changed since a tick, once somebody has asked for it.
     change: Option<(u64, Arc<Change>)>,
 }
+
+/// A change of a row, as it is kept: the row is the one that is shown.
+type Logged = (Arc<Row>, i64);
 
 /// A row in the order in which rows are shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -348,7 +351,7 @@ impl Hung {
     }
 
     /// Changes the rows; what has changed of each row in all.
-    fn put(&mut self, diffs: Vec<Diff>) -> Vec<(Arc<Row>, i64)> {
+    fn put(&mut self, diffs: Vec<Diff>) -> Vec<Logged> {
         let mut sums: BTreeMap<Row, i64> = BTreeMap::new();
         for (row, diff) in diffs {
             *sums.entry(row).or_default() += diff;
