@@ -712,11 +712,11 @@ fn rows_that_are_not_kept_any_more_are_never_given() {
     let said = server.ask("POST", "/boundary/holds", &[], "").problem(503);
     assert!(said.contains("faster than one can be held"), "{said}");
     assert_eq!(server.served.holds.least().load(Ordering::SeqCst), u64::MAX);
-    // What is live must not be older than what is held.
+    // What is live must be of later than what is held: as of a tick, what was sealed at it is open.
     server.dataflow.kept.store(0, Ordering::SeqCst);
     let hold = server.ask("POST", "/boundary/holds", &[], "").json();
     let path = format!("/boundary/holds/{}/visits", hold["hold"].as_str().unwrap());
-    server.dataflow.tick.store(899, Ordering::SeqCst);
+    server.dataflow.tick.store(900, Ordering::SeqCst);
     server.get(&path).problem(503);
 }
 

@@ -58,12 +58,15 @@ pub fn questions<'s>(
                 id,
                 ask,
             };
+            // Whoever asks what is kept has taken a hold before, so that what is held is looked at after
+            // the questions, and told before them.
+            let asked = desk.take();
             let mut questions = Vec::new();
             let least = least.load(Ordering::Acquire);
             if std::mem::replace(&mut held, least) != least {
                 questions.push(put(0, Ask::Hold(least)));
             }
-            for (id, question) in desk.take() {
+            for (id, question) in asked {
                 match ask(question) {
                     Some(ask) => questions.push(put(id, ask)),
                     None => desk.answer(id, now, question::Answer::Nothing, true),

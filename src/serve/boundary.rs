@@ -176,7 +176,8 @@ pub async fn visits(call: Call) -> Said {
     let after = hold.version.tick;
     let question = Question::Live { after };
     let answered = site.served.desk.ask(question, site.limits.timeout).await?;
-    if answered.tick < after {
+    // As of a tick, what was sealed at it is still open.
+    if answered.tick <= after {
         return Err(Problem::unavailable(format!(
             "what is live is as of {}, and the held version of {after}",
             answered.tick

@@ -2,10 +2,11 @@
 //! worker answers for the browsers that it has.
 
 use serde::{Deserialize, Serialize};
+use visitflow_schemas::records::browser_text;
 
 use super::story::Story;
 use crate::attribution::Order;
-use crate::fact::Fact;
+use crate::fact::{Fact, Id};
 use crate::visit::{Tick, bytes_of_words};
 
 /// A question.
@@ -89,7 +90,7 @@ pub struct Shown {
     pub measurements: u32,
     /// Two letters, or nothing.
     pub country: String,
-    /// The kind of agent.
+    /// The kind of agent; for [`Ask::Live`] that of the table, which knows no browser to be a robot.
     pub agent: String,
     /// The first customer that it names.
     pub customer_id: Option<String>,
@@ -130,13 +131,16 @@ impl Shown {
     pub fn of(browser_id: &[u8], story: &Story<'_>) -> Shown {
         Shown {
             visit: bytes_of_words(story.visit.id),
-            browser_id: String::from_utf8_lossy(browser_id).into_owned(),
+            browser_id: browser_text(browser_id).into_owned(),
             started: story.visit.first.time,
             last_seen: story.visit.last,
             measurements: story.visit.count,
             country: story.country().to_owned(),
             agent: story.agent.word().to_owned(),
-            customer_id: story.customer().map(|id| id.text().into_owned()),
+            customer_id: story.customer().map(|id| match id {
+                Id::Bytes(id) => browser_text(id).into_owned(),
+                id => id.text().into_owned(),
+            }),
             orders: story.orders().count() as u32,
             ended: None,
             facts: Vec::new(),

@@ -10,6 +10,9 @@ pub struct Story<'a> {
     pub visit: Visit,
     /// Its measurements, in order.
     pub facts: &'a [Fact<'a>],
+    /// The one that says who sent it, as in the table of visits: the first that has a country, or else
+    /// the first.
+    pub sender: Option<&'a Fact<'a>>,
     /// The kind of agent: a robot, if it was found out to be one.
     pub agent: Agent,
     /// Why it has ended, if it has.
@@ -17,13 +20,29 @@ pub struct Story<'a> {
 }
 
 impl<'a> Story<'a> {
-    /// The country of its first measurement.
+    /// The story of these measurements, which is looked through once for who sent them.
+    #[must_use]
+    pub fn new(
+        visit: Visit,
+        facts: &'a [Fact<'a>],
+        agent: Agent,
+        ended: Option<EndReason>,
+    ) -> Story<'a> {
+        let placed = facts.iter().find(|fact| fact.country.is_some());
+        Story {
+            visit,
+            facts,
+            sender: placed.or(facts.first()),
+            agent,
+            ended,
+        }
+    }
+
+    /// The country of its first measurement that has one.
     #[must_use]
     pub fn country(&self) -> &'a str {
-        self.facts
-            .first()
-            .and_then(|fact| fact.country)
-            .unwrap_or_default()
+        let country = self.sender.and_then(|fact| fact.country);
+        country.unwrap_or_default()
     }
 
     /// The first customer that it names.

@@ -41,6 +41,17 @@ pub struct Settings {
     pub attribution: attribution::Settings,
 }
 
+/// How an open visit is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum As {
+    /// In short.
+    Open,
+    /// With its measurements.
+    Whole,
+    /// As a row of the table of visits.
+    Row,
+}
+
 /// What is said.
 #[derive(Clone, Debug)]
 pub enum Said {
@@ -397,12 +408,7 @@ impl Stories {
         for (visit, facts) in stories_of(&browser.id, &facts, &self.settings.rules) {
             let told = before.iter().position(|told| told.begun.visit == visit.id);
             let told = told.map(|n| before.swap_remove(n));
-            let story = Story {
-                visit,
-                facts,
-                agent: agent_of(facts, browser.robot),
-                ended: None,
-            };
+            let story = Story::new(visit, facts, agent_of(facts, browser.robot), None);
             self.of_visits.insert(visit.id, key);
             let told = self.tell(at, (key, &browser), told, &story, said);
             browser.visits.push(told);
@@ -447,7 +453,7 @@ impl Stories {
         &mut self,
         key: BrowserKey,
         only: Option<[u64; 2]>,
-        with_facts: bool,
+        how: As,
         kept: &mut Measurements<P>,
     ) -> Result<Vec<Shown>, P::Error> {
         let Some(browser) = self.browsers.get(&key) else {
@@ -464,14 +470,12 @@ impl Stories {
                 continue;
             }
             let agent = agent_of(facts, browser.robot);
-            let story = Story {
-                visit,
-                facts,
-                agent,
-                ended: None,
-            };
+            let story = Story::new(visit, facts, agent, None);
             let mut shown = Shown::of(&browser.id, &story);
-            if with_facts {
+            if how == As::Row {
+                shown.agent = sender_agent(&story);
+            }
+            if how == As::Whole {
                 shown.facts = facts.iter().map(Facts::of).collect();
                 let settings = &self.settings.attribution;
                 shown.attributed = attribution::orders(facts, &[], settings).orders;
@@ -528,7 +532,7 @@ impl Stories {
     ) -> Result<Vec<Shown>, P::Error> {
         self.catch_up(kept)?;
         if let Some(key) = self.of_visits.get(&id).copied() {
-            let open = self.shown(key, Some(id), true, kept)?;
+            let open = self.shown(key, Some(id), As::Whole, kept)?;
             if !open.is_empty() {
                 return Ok(open);
             }
@@ -568,7 +572,7 @@ impl Stories {
         }
         let mut visits = Vec::new();
         for ((_, id), key) in newest.into_iter().rev() {
-            visits.extend(self.shown(key, Some(id), false, kept)?);
+            visits.extend(self.shown(key, Some(id), As::Open, kept)?);
         }
         Ok(visits)
     }
@@ -582,7 +586,7 @@ impl Stories {
         let mut visits = Vec::new();
         let keys: Vec<BrowserKey> = self.browsers.keys().copied().collect();
         for key in keys {
-            visits.extend(self.shown(key, None, false, kept)?);
+            visits.extend(self.shown(key, None, As::Row, kept)?);
         }
         let later = self.ended.visits.range((after.saturating_add(1), [0; 2])..);
         visits.extend(later.map(|(_, (_, shown))| shown.clone()));
@@ -759,7 +763,10 @@ impl<P: Payloads> Watch<P> for Stories {
                 return Ok(());
             }
             Ask::Visit(id) => (Of::Visit, self.visit(id, kept)?),
-            Ask::Browser(id) => (Of::Visits, self.shown(browser_key(&id), None, false, kept)?),
+            Ask::Browser(id) => {
+                let visits = self.shown(browser_key(&id), None, As::Open, kept)?;
+                (Of::Visits, visits)
+            }
             Ask::Newest { limit, agent } => {
                 let visits = self.newest(limit as usize, agent.as_deref(), kept)?;
                 (Of::Visits, visits)
@@ -914,20 +921,23 @@ fn sealed_story<'a>(complete: &Complete, facts: &'a [Fact<'a>], robot: bool) -> 
         count: complete.len() as u32,
         id: words_of_bytes(&complete.visit),
     };
-    Story {
-        visit,
-        agent: agent_of(facts, robot),
-        facts,
-        ended: Some(complete.reason),
-    }
+    let agent = agent_of(facts, robot);
+    Story::new(visit, facts, agent, Some(complete.reason))
 }
 
-/// How a sealed visit is shown.
+/// How a sealed visit is shown: as a row of the table of visits.
 fn sealed_shown(complete: &Complete, story: &Story<'_>) -> Shown {
     Shown {
         ended: Some((complete.tick, complete.reason.word().to_owned())),
+        agent: sender_agent(story),
         ..Shown::of(&complete.browser_id, story)
     }
+}
+
+/// The agent as the table of visits has it.
+fn sender_agent(story: &Story<'_>) -> String {
+    let agent = story.sender.map_or(Agent::Unknown, |fact| fact.agent);
+    agent.word().to_owned()
 }
 
 fn agent_of(facts: &[Fact<'_>], robot: bool) -> Agent {

@@ -254,8 +254,9 @@ fn check_orders(outcome: &[&Outcome], reference: &Reference<'_>, until: Tick) {
     }
 }
 
-/// A visit as it is to be shown; with its measurements, if it is asked for by itself.
-fn shown(visit: &Visit<'_>, at: Tick, whole: bool) -> Shown {
+/// A visit as it is to be shown; with its measurements, if it is asked for by itself. Sealed, and among
+/// what is live, it is a row of the table of visits.
+fn shown(visit: &Visit<'_>, at: Tick, whole: bool, live: bool) -> Shown {
     let open = !visit.is_sealed(at);
     let last = visit.members[visit.members.len() - 1];
     let facts = visit.facts();
@@ -267,7 +268,10 @@ fn shown(visit: &Visit<'_>, at: Tick, whole: bool) -> Shown {
         last_seen: last.time,
         measurements: facts.len() as u32,
         country: visit.country().to_owned(),
-        agent: visit.agent.word().to_owned(),
+        agent: match live || !open {
+            true => visit.sender().agent().word().to_owned(),
+            false => visit.agent.word().to_owned(),
+        },
         customer_id: customer.map(|id| id.text().into_owned()),
         orders: facts
             .iter()
@@ -300,7 +304,7 @@ fn check_answer(question: &Question, answers: &[&Answer], known: &Known<'_>, rel
     let of = |visits: Vec<&Visit<'_>>, whole| -> Vec<Shown> {
         visits
             .into_iter()
-            .map(|visit| shown(visit, at, whole))
+            .map(|visit| shown(visit, at, whole, matches!(question.ask, Ask::Live(_))))
             .collect()
     };
     let open = known.visits.iter().filter(|visit| !visit.is_sealed(at));

@@ -33,8 +33,14 @@ impl Visit<'_> {
         self.members[0].time
     }
 
+    /// The first with a country, or else the first.
+    pub fn sender(&self) -> &Arrival {
+        let placed = self.members.iter().find(|a| a.country().is_some());
+        placed.unwrap_or(&self.members[0])
+    }
+
     pub fn country(&self) -> &'static str {
-        self.members[0].country().unwrap_or_default()
+        self.sender().country().unwrap_or_default()
     }
 
     pub fn is_sealed(&self, at: Tick) -> bool {
