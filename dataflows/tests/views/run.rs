@@ -254,6 +254,7 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
                     rules: RULES,
                     robots_over: ROBOTS_OVER,
                     attribution: attribution::Settings::default(),
+                    profiles: true,
                 },
                 reading,
                 Durable::open("stories", &named),
