@@ -83,8 +83,9 @@ pub struct Settings {
 
 /// A worker's shelf on disk.
 ///
-/// With a million customers of 700 bytes, on one SSD, a look takes some 10 µs, more than half of it
-/// the disk's; see `tests::a_million_customers`.
+/// Measured once by `tests::a_million_customers`, of 885 bytes each, in an unoptimized build on two cores
+/// that had five times as much else to do: a look took 29 µs at half, 16 ms at 99 %; a version was put
+/// in 64 µs; all of it was opened again in 9 s.
 pub struct OnDisk {
     settings: Settings,
     /// Those that are this worker's.

@@ -93,7 +93,7 @@ fn names() -> [String; 5] {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(8))]
 
     #[test]
     fn it_is_the_plain_map_to_everyone_who_reads_behind_the_last_snapshot(all in vec(what(), 1..60)) {
