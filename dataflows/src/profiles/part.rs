@@ -46,8 +46,8 @@ pub struct Part {
 /// use visitflow_dataflows::profiles::by_customer;
 /// let fact = |customer: Option<&'static str>| Fact { customer: customer.map(Id::Text), ..Fact::default() };
 /// let visit = [None, Some("ann"), None, Some("bob"), Some("bob"), None, Some("ann")].map(fact);
-/// let counts: Vec<_> = by_customer(&visit).into_iter().map(|(id, facts)| (id, facts.len())).collect();
-/// assert_eq!(counts, [("ann".into(), 3), ("bob".into(), 3)]);
+/// let by = by_customer(&visit);
+/// assert_eq!((by.len(), by["ann"].len(), by["bob"].len()), (2, 3, 3));
 /// ```
 #[must_use]
 pub fn by_customer<'f>(facts: &'f [Fact<'f>]) -> BTreeMap<Cow<'f, str>, Vec<&'f Fact<'f>>> {
