@@ -17,6 +17,7 @@ pub mod progress;
 pub mod recovery;
 pub mod run;
 pub mod serve;
+pub mod shelf;
 pub mod show;
 pub mod sink;
 pub mod snapshot;

@@ -78,10 +78,23 @@ pub struct Job {
     pub privacy: Privacy,
     /// What is written about the run itself.
     pub observe: Observe,
+    /// What is known of customers.
+    pub profiles: Profiles,
     /// The views, in the order of the file.
     pub views: Vec<View>,
     /// What is served over HTTP.
     pub serve: Serve,
+}
+
+/// What is known of customers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Profiles {
+    /// Whether anything is.
+    pub enabled: bool,
+    /// A customer who was not seen for longer is forgotten, in ms.
+    pub retention: u64,
+    /// The file of customers of whom nothing is kept.
+    pub forgotten: Option<PathBuf>,
 }
 
 /// What is read.
@@ -321,6 +334,11 @@ impl Job {
             kafka: BTreeMap::new(),
             privacy: Privacy { salts: None },
             observe: Observe { frontier_log: None },
+            profiles: Profiles {
+                enabled: false,
+                retention: 0,
+                forgotten: None,
+            },
             serve: Serve {
                 address: None,
                 tokens: None,

@@ -148,6 +148,7 @@ fn check_paths(file: &JobFile, sure: &dyn Fn(&str) -> bool, errors: &mut Vec<Job
         place("enrich.robots", job.enrich.robots.as_deref()),
         place("privacy.salts", job.privacy.salts.as_deref()),
         place("serve.tokens", tokens),
+        place("profiles.forgotten", job.profiles.forgotten.as_deref()),
     ];
     let written = [
         place("outputs.log", job.outputs.log.as_deref()),

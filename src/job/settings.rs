@@ -586,6 +586,34 @@ pub static SETTINGS: &[Setting] = &[
         meaning: "How often all state is kept. A start reads again what came since.",
     },
     Setting {
+        name: "profiles.enabled",
+        kind: Kind::Flag {
+            slot: |job| &mut job.profiles.enabled,
+        },
+        default: DefaultValue::Text("false"),
+        meaning: "true: a small profile of each customer is kept, in state.dir if there is one, and served as \
+                  `/profiles/CUSTOMER`. It is personal data: ask your customers first.",
+    },
+    Setting {
+        name: "profiles.retention",
+        kind: Kind::Duration {
+            least: DAY,
+            most: 3_660 * DAY,
+            slot: |job| &mut job.profiles.retention,
+        },
+        default: DefaultValue::Text("365d"),
+        meaning: "A customer who was not seen for longer than this is forgotten.",
+    },
+    Setting {
+        name: "profiles.forgotten",
+        kind: Kind::File {
+            slot: |job| &mut job.profiles.forgotten,
+        },
+        default: DefaultValue::Derived("nobody"),
+        meaning: "A file of customers' IDs, one on a line, of whom nothing is kept; what is known of them is removed \
+                  at the start.",
+    },
+    Setting {
         name: "privacy.salts",
         kind: Kind::File {
             slot: |job| &mut job.privacy.salts,

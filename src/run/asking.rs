@@ -18,11 +18,13 @@ use crate::serve::Desk;
 use crate::serve::question::{self, LiveVisit, OpenVisit, VisitFact, WholeVisit};
 
 /// Takes questions from the desk of this worker's process, if it has one, and puts them to all workers,
-/// as of the frontier. `cuts` is only what tells how time passes; `held` is what readers hold on to.
+/// as of the frontier. `cuts` is only what tells how time passes; `held` is what readers hold on to;
+/// with `profiles` somebody answers for customers.
 pub fn questions<'s>(
     cuts: StreamVec<'s, u64, Cut>,
     process: usize,
     desk: Option<(Arc<Desk>, Arc<AtomicU64>)>,
+    profiles: bool,
 ) -> StreamVec<'s, u64, Question> {
     let scope = cuts.scope();
     type Builder = CapacityContainerBuilder<Vec<Question>>;
@@ -67,7 +69,7 @@ pub fn questions<'s>(
                 questions.push(put(0, Ask::Hold(least)));
             }
             for (id, question) in asked {
-                match ask(question) {
+                match ask(question, profiles) {
                     Some(ask) => questions.push(put(id, ask)),
                     None => desk.answer(id, now, question::Answer::Nothing, true),
                 }
@@ -83,8 +85,8 @@ pub fn questions<'s>(
     asked.broadcast()
 }
 
-/// What is asked of the stories; `None` for what they cannot know.
-fn ask(question: question::Question) -> Option<Ask> {
+/// What is asked of the workers; `None` for what they cannot know.
+fn ask(question: question::Question, profiles: bool) -> Option<Ask> {
     use question::Question;
     Some(match question {
         Question::Visit(id) => Ask::Visit(words_of_bytes(&id)),
@@ -95,6 +97,10 @@ fn ask(question: question::Question) -> Option<Ask> {
         },
         Question::Live { after } => Ask::Live(after),
         Question::Kept => Ask::Kept,
+        // An ID that is no text is nobody's.
+        Question::Profile(customer) if profiles => {
+            Ask::Profile(String::from_utf8(customer).ok()?.into())
+        }
         Question::Profile(_) => return None,
     })
 }
@@ -147,6 +153,10 @@ fn part(answer: Answer) -> question::Answer {
             visits: answer.visits.into_iter().map(live).collect(),
         },
         Of::Kept => To::Kept(answer.kept),
+        Of::Profile => match answer.profile {
+            Some(profile) => To::Profile(profile.into()),
+            None => To::Nothing,
+        },
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use timely::dataflow::operators::vec::{Broadcast, Map};
-use timely::dataflow::operators::{Inspect, Probe, probe};
+use timely::dataflow::operators::{Concat, Inspect, Probe, probe};
 use timely::dataflow::{Stream, StreamVec};
 use timely::worker::Worker;
 use visitflow_dataflows::attribution;
@@ -33,7 +33,7 @@ use super::outputs::{identified, kafka, with_brokers};
 use super::recover::{producer, table_sink};
 use super::snapshots::{Gathering, manifests, parts};
 use super::timed::Timed;
-use super::{RunError, Shared, asking, partitions_of, showing};
+use super::{RunError, Shared, asking, customers, partitions_of, showing};
 use crate::job::Clock;
 use crate::kafka::{Consumer, Wake};
 use crate::recovery::manifest::Position;
@@ -281,6 +281,8 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
     let in_topics = probe::Handle::new();
     let versions = Rc::new(Cell::new(versions_now(shared, index)?));
     let saved = durable.map(|_| Rc::new(Cell::new(restored_at)));
+    let forgotten = customers::forgotten(job)?;
+    let profiles = customers::open(job, &gathering, saved.as_ref(), &forgotten, (index, peers))?;
     let dataflow = worker.next_dataflow_index();
     let (shown, ledger) = worker.dataflow::<u64, _, _>(|scope| {
         let settings = source::Settings {
@@ -405,6 +407,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
                     rules: *rules,
                     robots_over: u32::try_from(job.enrich.robots_over).unwrap_or(u32::MAX),
                     attribution: attribution::Settings::default(),
+                    profiles: job.profiles.enabled,
                 },
                 reading,
                 Keep::open("stories", &fragments),
@@ -412,8 +415,9 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             );
             let served = shared.served.as_ref().filter(|_| local == 0);
             let desk = served.map(|served| (served.desk.clone(), served.holds.least()));
-            let questions = asking::questions(cuts.clone(), index / job.workers, desk);
-            let (complete, said) = kept.watched(&visits, cuts.clone(), questions, watch);
+            let questions =
+                asking::questions(cuts.clone(), index / job.workers, desk, profiles.is_some());
+            let (complete, said) = kept.watched(&visits, cuts.clone(), questions.clone(), watch);
             whole = Some(complete);
             let said = parted(said);
             let partitions = job.outputs.partitions;
@@ -425,7 +429,16 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             let orders = served.map(|served| served.orders.clone());
             showing::orders(said.credited, workers, orders).probe_with(&committed);
             let desk = served.map(|served| served.desk.clone());
-            asking::answers(said.answers, workers, peers, desk).probe_with(&committed);
+            let answers = match profiles {
+                Some(profiles) => {
+                    let (kept, failure) = ((job.profiles.retention, forgotten), failure.clone());
+                    let of_customers =
+                        profiles.kept(said.parts, questions, cuts.clone(), kept, failure);
+                    said.answers.concat(of_customers.probe_with(&committed))
+                }
+                None => said.answers,
+            };
+            asking::answers(answers, workers, peers, desk).probe_with(&committed);
         } else if job.outputs.files.is_some() {
             let nothing = cuts.clone().flat_map(|_| None);
             let (complete, _) = kept.watched(&visits, cuts.clone(), nothing, Nobody);

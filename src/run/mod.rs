@@ -7,6 +7,7 @@
 mod account;
 mod asking;
 mod connect;
+mod customers;
 mod dataflow;
 mod failure;
 mod fragments;
@@ -40,6 +41,7 @@ use visitflow_dataflows::enrich::{
     Agents, BUILT_IN_REGEXES, BUILT_IN_ROBOTS, Countries, EnrichError, Enrichment,
 };
 use visitflow_dataflows::ledger::{Entry, Ledger};
+use visitflow_dataflows::profiles::ProfileError;
 use visitflow_dataflows::visit::Rules;
 use visitflow_schemas::columns::ColumnsError;
 use visitflow_schemas::measurement::MEASUREMENT;
@@ -54,6 +56,7 @@ use crate::log::LogError;
 use crate::recovery::RecoveryError;
 use crate::serve::access::Access;
 use crate::serve::{self, ServeError, Served, Site};
+use crate::shelf::ShelfError;
 use crate::sink::SinkError;
 use crate::snapshot::rows::State;
 use crate::source::{Growing, STEP_RECORDS, SourceError};
@@ -65,6 +68,7 @@ use input::Input;
 use journaling::Journaling;
 use metrics::Metrics;
 use recover::Recovery;
+pub use snapshots::Syncing;
 use snapshots::Writing;
 
 /// Why a run did not start, or did not end well.
@@ -83,6 +87,10 @@ pub enum RunError {
     Recovery(#[from] RecoveryError),
     #[error(transparent)]
     Serve(#[from] ServeError),
+    #[error("the profiles of customers: {0}")]
+    Shelf(#[from] ShelfError),
+    #[error("the profiles of customers: {0}")]
+    Profile(#[from] ProfileError),
     #[error(
         "the Kafka topic {topic} takes at most {found} bytes a message; expected {needed} (limits.max_record and \
          what a tag adds): set its max.message.bytes"
@@ -331,7 +339,7 @@ struct Shared {
 impl Shared {
     /// Whether anything is said of visits while they are open.
     fn watched(&self) -> bool {
-        !self.job.views.is_empty() || self.served.is_some()
+        !self.job.views.is_empty() || self.served.is_some() || self.job.profiles.enabled
     }
 }
 
@@ -452,6 +460,7 @@ pub fn check(job: &Job) -> Result<(), RunError> {
         let checked = outputs::with_brokers(job, brokers).check();
         checked.map_err(|error| RunError::Sink(SinkError::Kafka(error)))?;
     }
+    customers::forgotten(job)?;
     needs(job).map(drop)
 }
 

@@ -399,6 +399,12 @@ fn inputs(job: &Job) -> Result<BTreeMap<String, String>, RunError> {
         };
         add(name, text);
     }
+    // A job without profiles stays what it was before there were any.
+    if job.profiles.enabled {
+        for name in ["profiles.enabled", "profiles.retention"] {
+            add(name, crate::job::value_text(job, name));
+        }
+    }
     let by_path = format!("{:?} {:?}", job.schemas.roles, job.schemas.privacy);
     if !job.views.is_empty() {
         add(

@@ -26,6 +26,7 @@ use super::{Failure, RunError};
 use crate::crash;
 use crate::recovery::manifest::{self, Chain, Part, Parts, Position, Snapshot};
 use crate::recovery::{Folder, RecoveryError};
+use crate::shelf::ShelfError;
 use crate::snapshot::rows::{self, State};
 use crate::store::{Runs, Ticket};
 
@@ -40,7 +41,11 @@ struct Gathered {
     kept: Option<(Vec<kept::ShardRows>, Ticket, Vec<u64>)>,
     topics: Option<Vec<Position>>,
     named: BTreeMap<String, Shards>,
+    shelf: Option<Syncing>,
 }
+
+/// Makes durable what was put on a worker's shelf; done by the thread, before the part counts.
+pub type Syncing = Box<dyn FnOnce() -> Result<(), ShelfError> + Send>;
 
 /// A worker's state for the snapshots to come, as its operators hand it over. Clones are the same.
 #[derive(Clone)]
@@ -50,6 +55,7 @@ struct Inner {
     worker: usize,
     keeps: bool,
     has_topics: bool,
+    has_shelf: bool,
     /// What fragments keep that have asked for it.
     names: BTreeSet<String>,
     gathered: BTreeMap<Tick, Gathered>,
@@ -71,6 +77,7 @@ impl Gathering {
             worker,
             keeps,
             has_topics,
+            has_shelf: false,
             names: BTreeSet::new(),
             gathered: BTreeMap::new(),
             writing,
@@ -112,6 +119,16 @@ impl Gathering {
         });
     }
 
+    /// The worker has a shelf, which is to be durable at each snapshot.
+    pub fn expect_shelf(&self) {
+        self.0.borrow_mut().has_shelf = true;
+    }
+
+    /// Takes what makes the shelf durable.
+    pub fn shelf(&self, at: Tick, syncing: Syncing) {
+        self.0.borrow_mut().add(at, |all| all.shelf = Some(syncing));
+    }
+
     /// Takes how far topics have come.
     pub fn topics(&self, at: Tick, positions: Vec<Position>) {
         self.0
@@ -128,6 +145,7 @@ impl Inner {
         let whole = gathered.visits.is_some()
             && gathered.kept.is_some() == self.keeps
             && gathered.topics.is_some() == self.has_topics
+            && gathered.shelf.is_some() == self.has_shelf
             && gathered.named.len() == self.names.len();
         if !whole {
             return;
@@ -149,6 +167,7 @@ impl Inner {
             visits: gathered.visits.unwrap_or_default(),
             kept,
             named: gathered.named,
+            shelf: gathered.shelf,
             ticket,
             segments,
             sinks,
@@ -164,6 +183,7 @@ struct PartWork {
     visits: Copied,
     kept: Vec<kept::ShardRows>,
     named: BTreeMap<String, Shards>,
+    shelf: Option<Syncing>,
     ticket: Option<Ticket>,
     segments: Vec<u64>,
     sinks: Vec<Position>,
@@ -303,6 +323,9 @@ fn write_part(disk: &Folder, incarnation: u64, part: PartWork) -> Result<Part, R
     rows::write(&disk.path_of(&file), &state)?;
     if let Some(ticket) = part.ticket {
         ticket.wait().map_err(crate::sink::SinkError::from)?;
+    }
+    if let Some(sync) = part.shelf {
+        sync()?;
     }
     for file in part.unsynced {
         file.sync_all().map_err(|source| RecoveryError::Io {

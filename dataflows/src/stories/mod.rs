@@ -59,7 +59,8 @@
 //!         batch.push(head, b"b", &body, |_| ());
 //!     }
 //!     let rules = Rules::default();
-//!     let settings = Settings { rules, robots_over: 10_000, attribution: attribution::Settings::default() };
+//!     let settings = Settings { rules, robots_over: 10_000, attribution: attribution::Settings::default(),
+//!         profiles: false };
 //!     let reading = Reading::new(Arc::new(MemoryStore::of([&schema])), Default::default());
 //!     let nothing: Rc<dyn Keeps> = Rc::new(Nothing);
 //!     let durable = Durable::open("stories", &nothing);

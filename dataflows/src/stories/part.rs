@@ -9,6 +9,7 @@ use timely::progress::operate::FrontierInterest;
 
 use super::question::Answer;
 use super::watching::{Credited, Said};
+use crate::profiles::Part;
 use crate::views::Contribution;
 
 /// What stories say, by what it is.
@@ -17,6 +18,8 @@ pub struct Parted<'s> {
     pub contributions: StreamVec<'s, u64, Contribution>,
     /// Orders and what led to them.
     pub credited: StreamVec<'s, u64, Credited>,
+    /// What sealed visits add to profiles.
+    pub parts: StreamVec<'s, u64, Part>,
     /// Answers.
     pub answers: StreamVec<'s, u64, Answer>,
 }
@@ -29,19 +32,23 @@ pub fn parted<'s>(said: StreamVec<'s, u64, Said>) -> Parted<'s> {
     let (contributions, contributions_stream) = builder.new_output();
     let (credited, credited_stream) = builder.new_output();
     let (answers, answers_stream) = builder.new_output();
+    let (parts, parts_stream) = builder.new_output();
     let mut contributions = Output::from(contributions);
     let mut credited = Output::from(credited);
     let mut answers = Output::from(answers);
+    let mut parts = Output::from(parts);
     builder.build(move |caps| {
         drop(caps);
         move |_| {
             input.for_each(|cap, said| {
-                let (mut to_views, mut orders, mut answered) = (vec![], vec![], vec![]);
+                let (mut to_views, mut orders) = (vec![], vec![]);
+                let (mut answered, mut of_customers) = (vec![], vec![]);
                 for said in said.drain(..) {
                     match said {
                         Said::Contribution(contribution) => to_views.push(contribution),
                         Said::Credited(order) => orders.push(*order),
                         Said::Answer(answer) => answered.push(answer),
+                        Said::Part(part) => of_customers.push(*part),
                     }
                 }
                 let at = |port| cap.retain_least(port).expect("what is said has a time");
@@ -61,12 +68,17 @@ pub fn parted<'s>(said: StreamVec<'s, u64, Said>) -> Parted<'s> {
                         .session(&at(2))
                         .give_container(&mut answered);
                 }
+                if !of_customers.is_empty() {
+                    let mut output = parts.activate();
+                    output.session(&at(3)).give_container(&mut of_customers);
+                }
             });
         }
     });
     Parted {
         contributions: contributions_stream,
         credited: credited_stream,
+        parts: parts_stream,
         answers: answers_stream,
     }
 }

@@ -1,5 +1,5 @@
 //! Questions about open visits, and their answers. Each is put to all workers, as of one tick; each
-//! worker answers for the browsers that it has.
+//! worker answers for the browsers and customers that it has.
 
 use serde::{Deserialize, Serialize};
 use visitflow_schemas::records::browser_text;
@@ -41,6 +41,8 @@ pub enum Ask {
     Live(Tick),
     /// From when on sealed visits are still there.
     Kept,
+    /// What is known of a customer. It is [profiles](crate::profiles::profiles) that answer.
+    Profile(Box<str>),
     /// Nothing: from now on the process that says so holds on to what was sealed after this tick.
     Hold(Tick),
 }
@@ -56,6 +58,8 @@ pub enum Of {
     Live,
     /// Of [`Ask::Kept`].
     Kept,
+    /// Of [`Ask::Profile`].
+    Profile,
 }
 
 /// A worker's answer.
@@ -73,6 +77,24 @@ pub struct Answer {
     pub visits: Vec<Shown>,
     /// Every visit of this worker that was sealed after this tick is still there.
     pub kept: Tick,
+    /// The profile that was asked for, as JSON, if this worker has it.
+    pub profile: Option<Box<str>>,
+}
+
+impl Answer {
+    /// An answer to a question for a profile.
+    #[must_use]
+    pub fn of_profile(question: &Question, profile: Option<String>) -> Answer {
+        Answer {
+            at: question.at,
+            process: question.process,
+            id: question.id,
+            of: Of::Profile,
+            visits: Vec::new(),
+            kept: 0,
+            profile: profile.map(String::into_boxed_str),
+        }
+    }
 }
 
 /// A visit that is open, or was sealed of late.

@@ -1,6 +1,7 @@
 //! Who watches: keeps what was said of each open visit, so that it can be taken back, and says what
 //! has changed at the end of each step.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::hash::BuildHasherDefault;
@@ -20,6 +21,7 @@ use crate::complete::{
 };
 use crate::durable::Durable;
 use crate::fact::{Agent, Fact, Reading};
+use crate::profiles::{Part, Profile, by_customer};
 use crate::views::{self, Contribution, Key, Place, STEP, Sums, Value, View, shard_of};
 use crate::visit::{Position, Rules, Tick, Visit, browser_key, bytes_of_words, words_of_bytes};
 
@@ -39,6 +41,8 @@ pub struct Settings {
     pub robots_over: u32,
     /// The bounds of attribution.
     pub attribution: attribution::Settings,
+    /// Whether it is said what visits add to profiles of customers.
+    pub profiles: bool,
 }
 
 /// How an open visit is shown.
@@ -59,6 +63,8 @@ pub enum Said {
     Contribution(Contribution),
     /// An order and what led to it, for the first time or corrected.
     Credited(Box<Credited>),
+    /// What a sealed visit adds to a customer's profile.
+    Part(Box<Part>),
     /// An answer.
     Answer(Answer),
 }
@@ -341,6 +347,10 @@ impl Stories {
             let facts: Vec<Fact<'_>> = read(&mut self.reading, complete.measurements());
             let story = sealed_story(&complete, &facts, browser.robot);
             self.tell(at, (key, &browser), told, &story, said);
+            // What a robot does under a customer's name says nothing of the customer.
+            if self.settings.profiles && story.agent != Agent::Robot {
+                said.extend(parts(at, &complete, &facts));
+            }
             let shown = sealed_shown(&complete, &story);
             let place = (complete.tick, id);
             self.ended.visits.insert(place, (complete.shard, shown));
@@ -773,6 +783,8 @@ impl<P: Payloads> Watch<P> for Stories {
             }
             Ask::Live(after) => (Of::Live, self.live(after, kept)?),
             Ask::Kept => (Of::Kept, Vec::new()),
+            // Others know.
+            Ask::Profile(_) => return Ok(()),
         };
         said.push(Said::Answer(Answer {
             at: question.at,
@@ -781,6 +793,7 @@ impl<P: Payloads> Watch<P> for Stories {
             of,
             visits,
             kept: self.ended.kept,
+            profile: None,
         }));
         Ok(())
     }
@@ -923,6 +936,24 @@ fn sealed_story<'a>(complete: &Complete, facts: &'a [Fact<'a>], robot: bool) -> 
     };
     let agent = agent_of(facts, robot);
     Story::new(visit, facts, agent, Some(complete.reason))
+}
+
+/// What a sealed visit adds to profiles.
+fn parts<'f>(
+    at: Tick,
+    complete: &'f Complete,
+    facts: &'f [Fact<'f>],
+) -> impl Iterator<Item = Said> {
+    let part = move |(customer, facts): (Cow<'f, str>, Vec<&Fact<'_>>)| {
+        Said::Part(Box::new(Part {
+            at,
+            tick: complete.tick,
+            visit: complete.visit,
+            customer: customer.into(),
+            profile: Profile::of_visit(&facts),
+        }))
+    };
+    by_customer(facts).into_iter().map(part)
 }
 
 /// How a sealed visit is shown: as a row of the table of visits.

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use visitflow_dataflows::fact::Agent;
+use visitflow_dataflows::profiles::{Part, Profile, by_customer};
 use visitflow_dataflows::stories::{Answer, Ask, Question, Shown};
 use visitflow_dataflows::views::{Field, Of, Step, Value, View};
 use visitflow_dataflows::visit::{Rules, Tick, bytes_of_words, words_of_bytes};
@@ -254,6 +256,35 @@ fn check_orders(outcome: &[&Outcome], reference: &Reference<'_>, until: Tick) {
     }
 }
 
+/// Each sealed visit says once, at the end of its step, what it adds to its customers' profiles; a
+/// robot's says nothing.
+fn check_parts(outcomes: &[&Outcome], reference: &Reference<'_>, until: Tick) {
+    let order = |part: &Part| (part.tick, part.visit, part.customer.clone());
+    let said = outcomes.iter().flat_map(|outcome| outcome.parts.clone());
+    let mut said: Vec<Part> = said.collect();
+    said.sort_by_key(order);
+    let mut expected = Vec::new();
+    for visit in &reference.step(until).visits {
+        if !visit.is_sealed(until) || visit.agent == Agent::Robot {
+            continue;
+        }
+        let facts = visit.facts();
+        expected.extend(
+            by_customer(&facts)
+                .into_iter()
+                .map(|(customer, facts)| Part {
+                    at: (visit.seal / 1_000 + 1) * 1_000,
+                    tick: visit.seal,
+                    visit: bytes_of_words(visit.id),
+                    customer: customer.into(),
+                    profile: Profile::of_visit(&facts),
+                }),
+        );
+    }
+    expected.sort_by_key(order);
+    assert_eq!(said, expected);
+}
+
 /// A visit as it is to be shown; with its measurements, if it is asked for by itself. Sealed, and among
 /// what is live, it is a row of the table of visits.
 fn shown(visit: &Visit<'_>, at: Tick, whole: bool, live: bool) -> Shown {
@@ -339,7 +370,7 @@ fn check_answer(question: &Question, answers: &[&Answer], known: &Known<'_>, rel
                 .filter(|v| !v.is_sealed(at) || v.seal > (*after).max(kept));
             of(live.collect(), false)
         }
-        Ask::Kept | Ask::Hold(_) => vec![],
+        Ask::Kept | Ask::Hold(_) | Ask::Profile(_) => vec![],
     };
     sort(&mut said);
     sort(&mut expected);
@@ -391,6 +422,7 @@ proptest! {
         let outcome = run(&views, &arrivals, &plan, &Kept::default());
         check_rows(&views, &outcome, &reference, [BEGIN, until]);
         check_orders(&[&outcome], &reference, until);
+        check_parts(&[&outcome], &reference, until);
         // Nothing is left of what has been sealed and has left the windows.
         let kept = &outcome.kept;
         prop_assert!(kept.visits.is_empty() && kept.measurements.iter().all(|rows| rows.kept.is_empty()));
@@ -421,6 +453,8 @@ proptest! {
         let second = run(&views, &arrivals, &after, &kept);
         first.changed.retain(|row| row.tick <= cut);
         first.credited.retain(|order| order.tick <= cut);
+        first.parts.retain(|part| part.at <= cut);
+        check_parts(&[&first, &second], &reference, until);
         check_rows(&views, &first, &reference, [BEGIN, cut]);
         check_rows(&views, &second, &reference, [cut, until]);
         check_orders(&[&first, &second], &reference, until);

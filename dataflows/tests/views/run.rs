@@ -17,6 +17,7 @@ use visitflow_dataflows::complete::{
 use visitflow_dataflows::cut::Cut;
 use visitflow_dataflows::durable::{Durable, Keeps, Shards};
 use visitflow_dataflows::fact::Reading;
+use visitflow_dataflows::profiles::Part;
 use visitflow_dataflows::stories::{Answer, Credited, Question, Said, Settings, Stories, parted};
 use visitflow_dataflows::views::{Changed, View, views};
 use visitflow_dataflows::visit::{Rules, Tick};
@@ -62,6 +63,7 @@ pub struct Outcome {
     pub changed: Vec<Changed>,
     pub credited: Vec<Credited>,
     pub answers: Vec<Answer>,
+    pub parts: Vec<Part>,
     pub kept: Kept,
     /// What each worker's stories kept after their last step.
     pub left: BTreeMap<usize, usize>,
@@ -269,6 +271,7 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
                     rules: plan.rules,
                     robots_over: ROBOTS_OVER,
                     attribution: attribution::Settings::default(),
+                    profiles: true,
                 },
                 reading,
                 Durable::open("stories", &named),
@@ -307,6 +310,10 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
             let to = shared.clone();
             said.answers
                 .inspect(move |answer| to.lock().unwrap().answers.push(answer.clone()))
+                .probe_with(&done);
+            let to = shared.clone();
+            said.parts
+                .inspect(move |part| to.lock().unwrap().parts.push(part.clone()))
                 .probe_with(&done);
             (input, to_cut, to_ask)
         });

@@ -1,0 +1,115 @@
+//! Profiles of customers in a running job: the shelf of each worker, on disk if the job keeps state
+//! and in memory otherwise, and what is asked of it.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use timely::dataflow::StreamVec;
+use timely::dataflow::operators::vec::Filter;
+use visitflow_dataflows::cut::Cut;
+use visitflow_dataflows::profiles::{self, InMemory, KeepingError, Part};
+use visitflow_dataflows::stories::{Answer, Question};
+use visitflow_dataflows::visit::Tick;
+
+use super::snapshots::Gathering;
+use super::{Failure, RunError};
+use crate::job::Job;
+use crate::shelf::{OnDisk, Settings};
+
+/// So many customers are known without a state, over all workers: 50 to 200 MB.
+const IN_MEMORY: usize = 100_000;
+
+/// A worker's shelf.
+pub enum Profiles {
+    /// Of a job with state.
+    OnDisk(OnDisk),
+    /// Of one without.
+    InMemory(InMemory),
+}
+
+/// The customers of whom a job keeps nothing, by the file that it names: one on a line.
+///
+/// # Errors
+/// It cannot be read.
+pub fn forgotten(job: &Job) -> Result<BTreeSet<Box<str>>, RunError> {
+    let Some(path) = job
+        .profiles
+        .forgotten
+        .as_ref()
+        .filter(|_| job.profiles.enabled)
+    else {
+        return Ok(BTreeSet::new());
+    };
+    let text = std::fs::read_to_string(path).map_err(RunError::io("read", path))?;
+    let ids = text.lines().map(|line| line.trim_end_matches('\r'));
+    Ok(ids.filter(|id| !id.is_empty()).map(Box::from).collect())
+}
+
+/// Opens a worker's shelf, for a job that keeps profiles, and removes what is known of those who are
+/// to be forgotten; `saved` is the tick of the last snapshot that counts.
+///
+/// # Errors
+/// What the disk says.
+pub fn open(
+    job: &Job,
+    gathering: &Gathering,
+    saved: Option<&Rc<Cell<Tick>>>,
+    forgotten: &BTreeSet<Box<str>>,
+    (index, peers): (usize, usize),
+) -> Result<Option<Profiles>, RunError> {
+    if !job.profiles.enabled {
+        return Ok(None);
+    }
+    let (Some(dir), Some(saved)) = (&job.state.dir, saved) else {
+        return Ok(Some(Profiles::InMemory(InMemory::of(IN_MEMORY))));
+    };
+    gathering.expect_shelf();
+    let gathering = gathering.clone();
+    let mut shelf = OnDisk::open(Settings {
+        dir: dir.join("profiles"),
+        worker: (index, peers),
+        retention: job.profiles.retention as i64,
+        durable: saved.clone(),
+        save: Box::new(move |at, syncing| gathering.shelf(at, syncing)),
+    })?;
+    for customer in forgotten {
+        // Those of others are theirs to forget.
+        shelf.forget(customer)?;
+    }
+    Ok(Some(Profiles::OnDisk(shelf)))
+}
+
+impl Profiles {
+    /// Keeps profiles of what sealed visits add to them, but for those who are to be forgotten; answers
+    /// what is asked.
+    pub fn kept<'s>(
+        self,
+        parts: StreamVec<'s, u64, Part>,
+        questions: StreamVec<'s, u64, Question>,
+        cuts: StreamVec<'s, u64, Cut>,
+        (retention, forgotten): (u64, BTreeSet<Box<str>>),
+        failure: Failure,
+    ) -> StreamVec<'s, u64, Answer> {
+        let retention = retention as i64;
+        let parts = parts.filter(move |part| !forgotten.contains(&part.customer));
+        match self {
+            Profiles::OnDisk(shelf) => {
+                profiles::profiles(parts, questions, cuts, retention, shelf, move |error| {
+                    failure.set(match error {
+                        KeepingError::Shelf(error) => RunError::Shelf(error),
+                        KeepingError::Profile(error) => RunError::Profile(error),
+                    });
+                })
+            }
+            Profiles::InMemory(shelf) => {
+                profiles::profiles(parts, questions, cuts, retention, shelf, move |error| {
+                    match error {
+                        KeepingError::Shelf(never) => match never {},
+                        KeepingError::Profile(error) => failure.set(error),
+                    }
+                })
+            }
+        }
+    }
+}
