@@ -72,6 +72,7 @@ fn run(args: &cli::Run) -> anyhow::Result<()> {
     options.accept_other_rules = args.accept_other_rules;
     options.processes = args.processes().map(|p| (p.process, p.hosts));
     let outputs = options.job.outputs.clone();
+    let topics = visitflow::sink::topics::names(&options.job);
     let summary = run::run(options, |handle| {
         stop_on_signal(handle.stop.clone());
         run::progress::show(&handle);
@@ -86,11 +87,7 @@ fn run(args: &cli::Run) -> anyhow::Result<()> {
         );
     }
     if let Some(log) = outputs.log {
-        println!(
-            "topics: {} in {}",
-            run::outputs::TOPICS.join(", "),
-            log.display()
-        );
+        println!("topics: {} in {}", topics.join(", "), log.display());
     }
     Ok(())
 }

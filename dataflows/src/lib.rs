@@ -15,6 +15,7 @@ pub mod fact;
 pub mod fates;
 pub mod intake;
 pub mod ledger;
+pub mod message;
 pub mod step;
 pub mod stories;
 pub mod views;

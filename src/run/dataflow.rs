@@ -39,9 +39,10 @@ use crate::kafka::{Consumer, Wake};
 use crate::recovery::manifest::Position;
 use crate::recovery::script::Resume;
 use crate::serve::holds::Version;
+use crate::sink::attribution::attributed;
 use crate::sink::embedded::Embedded;
 use crate::sink::kafka::{Kafka, progress_topic, topics as kafka_topics};
-use crate::sink::topics::{Destination, Settings, Streams, topics};
+use crate::sink::topics::{ATTRIBUTION, Destination, Settings, Streams, names, topics};
 use crate::sink::{SinkError, table};
 use crate::snapshot::rows::State;
 use crate::source::{self, Adopting, Partition, SourceState};
@@ -197,7 +198,7 @@ fn open_topics(
     let job = &shared.job;
     let (index, peers) = (worker.index(), worker.peers());
     if let Some(log) = &job.outputs.log {
-        let embedded = Embedded::open(log, index, peers, gathering.unsynced())?;
+        let embedded = Embedded::open(log, names(job), index, peers, gathering.unsynced())?;
         return Ok(Some(Box::new(embedded)));
     }
     let (Some(brokers), Some(durable)) = (&job.outputs.kafka, &shared.durable) else {
@@ -343,35 +344,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             .lifecycle
             .clone()
             .inspect(move |said| seen.lifecycle(said));
-        match destination {
-            None => {
-                tagged.probe_with(&committed).probe_with(&in_topics);
-                lifecycle.probe_with(&committed).probe_with(&in_topics);
-            }
-            Some(destination) => {
-                let streams = Streams {
-                    tagged,
-                    lifecycle,
-                    late,
-                    rejected,
-                    cuts: cuts.clone(),
-                };
-                let gathered = gathering.clone();
-                let outputs = shared.output_schemas.clone();
-                let settings = Settings {
-                    destination: Timed::new(destination, metrics.clone()),
-                    source: shared.schemas.clone(),
-                    outputs: outputs.expect("a job with topics has a store for their schemas"),
-                    sample: sample(metrics.clone()),
-                    save: Box::new(move |at, positions| gathered.topics(at, positions)),
-                    failure: failure.clone(),
-                };
-                topics(streams, settings)
-                    .probe_with(&taken)
-                    .probe_with(&committed)
-                    .probe_with(&in_topics);
-            }
-        }
+        let mut further = Vec::new();
         // Sealed visits are let go of once a table holds them; at once, if there are no tables.
         let in_tables = Rc::new(Cell::new(match job.outputs.files {
             Some(_) => held[0].min(held[1]),
@@ -422,6 +395,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             let workers = job.workers;
             let board = served.map(|served| served.board.clone());
             showing::views(changed, workers, board).probe_with(&committed);
+            further.push((ATTRIBUTION.to_owned(), attributed(said.credited.clone())));
             let orders = served.map(|served| served.orders.clone());
             showing::orders(said.credited, workers, orders).probe_with(&committed);
             let desk = served.map(|served| served.desk.clone());
@@ -430,6 +404,40 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             let nothing = cuts.clone().flat_map(|_| None);
             let (complete, _) = kept.watched(&visits, cuts.clone(), nothing, Nobody);
             whole = Some(complete);
+        }
+        match destination {
+            None => {
+                for (_, messages) in further {
+                    messages.probe_with(&committed);
+                }
+                tagged.probe_with(&committed).probe_with(&in_topics);
+                lifecycle.probe_with(&committed).probe_with(&in_topics);
+            }
+            Some(destination) => {
+                let streams = Streams {
+                    tagged,
+                    lifecycle,
+                    late,
+                    rejected,
+                    further,
+                    cuts: cuts.clone(),
+                };
+                let gathered = gathering.clone();
+                let outputs = shared.output_schemas.clone();
+                let settings = Settings {
+                    destination: Timed::new(destination, metrics.clone()),
+                    partitions: job.outputs.partitions,
+                    source: shared.schemas.clone(),
+                    outputs: outputs.expect("a job with topics has a store for their schemas"),
+                    sample: sample(metrics.clone()),
+                    save: Box::new(move |at, positions| gathered.topics(at, positions)),
+                    failure: failure.clone(),
+                };
+                topics(streams, settings)
+                    .probe_with(&taken)
+                    .probe_with(&committed)
+                    .probe_with(&in_topics);
+            }
         }
         if let (Some(files), Some(whole)) = (&job.outputs.files, whole) {
             let settings = table::Settings {

@@ -331,7 +331,7 @@ struct Shared {
 impl Shared {
     /// Whether anything is said of visits while they are open.
     fn watched(&self) -> bool {
-        !self.job.views.is_empty() || self.served.is_some()
+        self.job.watched()
     }
 }
 
@@ -576,8 +576,7 @@ pub fn run(
         output_schemas,
         enrichment,
         metrics: metrics.clone(),
-        served: (!job.views.is_empty() || job.serve.address.is_some())
-            .then(|| handle.served.clone()),
+        served: job.watched().then(|| handle.served.clone()),
         failure,
         stop: handle.stop.clone(),
         stopped: AtomicBool::new(false),

@@ -12,7 +12,6 @@ pub fn view(name: &str) -> View {
         name: name.into(),
         of: Of::Measurements,
         effects: vec![],
-        reasons: vec![],
         entities: vec![],
         reasons: vec![],
         people: false,
