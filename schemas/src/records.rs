@@ -101,15 +101,22 @@ record!(VisitRevised, VISIT_REVISED, "visit_revised.avsc");
 record!(Rejected, REJECTED, "rejected.avsc");
 record!(Visit, VISIT, "visit.avsc");
 
+/// The schema of an order and what led to it: `schemas/attribution.avsc`.
+pub static ORDER_ATTRIBUTED: LazyLock<Schema> = LazyLock::new(|| {
+    Schema::parse(include_str!("../attribution.avsc"))
+        .expect("attribution.avsc is a schema, as the tests hold")
+});
+
 /// All schemas of this module.
 pub fn all() -> &'static [&'static Schema] {
-    static ALL: LazyLock<[&'static Schema; 5]> = LazyLock::new(|| {
+    static ALL: LazyLock<[&'static Schema; 6]> = LazyLock::new(|| {
         [
             &VISIT_STARTED,
             &VISIT_ENDED,
             &VISIT_REVISED,
             &REJECTED,
             &VISIT,
+            &ORDER_ATTRIBUTED,
         ]
     });
     &*ALL
@@ -529,6 +536,7 @@ mod tests {
         let reasons: Vec<_> = RejectReason::ALL.iter().map(|r| r.word()).collect();
         assert_eq!(symbols(&REJECTED, "reason"), reasons);
         assert_eq!(symbols(&VISIT, "agent"), AGENT_CLASSES);
+        assert_eq!(symbols(&ORDER_ATTRIBUTED, "agent"), AGENT_CLASSES);
     }
 
     #[test]

@@ -25,7 +25,8 @@
 //! between is not to be seen, since times are hours: for the final visits of measurements a reader
 //! takes `visit_id` from the table, by `event_id`.
 //!
-//! `late` and `rejected` hold what is personal and have no twin.
+//! `late` and `rejected` hold what is personal and have no twin. Nor has `attribution`: an order's
+//! value and chain would name it even without its number, and both follow from the twins of measurements.
 
 pub mod kafka;
 pub mod salts;

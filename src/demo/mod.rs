@@ -164,7 +164,7 @@ pub fn demo(options: &Options) -> Result<(), DemoError> {
     let topics = match &options.kafka {
         None => dir.join("topics").display().to_string(),
         Some(brokers) => {
-            let names = run::outputs::TOPICS.map(|name| job.kafka_topic(name));
+            let names = crate::sink::kafka::topics(&job);
             format!(
                 "{}, {} in Kafka at {brokers}",
                 topic(&name),

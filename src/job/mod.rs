@@ -210,6 +210,11 @@ pub struct Outputs {
     pub file_age: u64,
     /// Whether results of an earlier run may be removed.
     pub replace: bool,
+    /// The names of topics that a program's own fragments write, beside the job's. No setting: the
+    /// [extensions](crate::run::extension) say them.
+    pub further: Vec<String>,
+    /// Those extensions, each with its version.
+    pub extensions: Vec<String>,
 }
 
 /// What is kept for a later start.
@@ -273,6 +278,11 @@ impl Job {
         Some(own.unwrap_or_else(|| beside.join("schemas")))
     }
 
+    /// Whether anything is said of visits while they are open: views, orders, answers.
+    pub fn watched(&self) -> bool {
+        !self.views.is_empty() || self.serve.address.is_some() || self.profiles.enabled
+    }
+
     /// The name of a topic of results in Kafka.
     pub fn kafka_topic(&self, name: &str) -> String {
         format!("{}-{name}", self.name)
@@ -324,6 +334,8 @@ impl Job {
                 file_size: 0,
                 file_age: 0,
                 replace: false,
+                further: Vec::new(),
+                extensions: Vec::new(),
             },
             state: State {
                 dir: None,

@@ -17,12 +17,13 @@ use visitflow_dataflows::clock::{ClockKind, PartitionClock};
 use visitflow_dataflows::complete::{Complete, Measurements, NoStore, Nobody, Watch, complete};
 use visitflow_dataflows::cut::Cut;
 use visitflow_dataflows::durable::{Durable as Keep, Keeps, Nothing};
+use visitflow_dataflows::extension::{Given, Within};
 use visitflow_dataflows::fact::Reading;
 use visitflow_dataflows::fates::fates;
 use visitflow_dataflows::intake::{Intake, Outboxes};
 use visitflow_dataflows::ledger::{Entry, Ledger, ledger};
 use visitflow_dataflows::stories::{self, Stories, parted};
-use visitflow_dataflows::views::{View, views};
+use visitflow_dataflows::views::{Changed, View, views};
 use visitflow_dataflows::visit::Tick;
 use visitflow_dataflows::visits::{Open, Visits, visits};
 
@@ -39,9 +40,10 @@ use crate::kafka::{Consumer, Wake};
 use crate::recovery::manifest::Position;
 use crate::recovery::script::Resume;
 use crate::serve::holds::Version;
+use crate::sink::attribution::attributed;
 use crate::sink::embedded::Embedded;
 use crate::sink::kafka::{Kafka, progress_topic, topics as kafka_topics};
-use crate::sink::topics::{Destination, Settings, Streams, topics};
+use crate::sink::topics::{ATTRIBUTION, Destination, Settings, Streams, names, topics};
 use crate::sink::{SinkError, table};
 use crate::snapshot::rows::State;
 use crate::source::{self, Adopting, Partition, SourceState};
@@ -197,7 +199,7 @@ fn open_topics(
     let job = &shared.job;
     let (index, peers) = (worker.index(), worker.peers());
     if let Some(log) = &job.outputs.log {
-        let embedded = Embedded::open(log, index, peers, gathering.unsynced())?;
+        let embedded = Embedded::open(log, names(job), index, peers, gathering.unsynced())?;
         return Ok(Some(Box::new(embedded)));
     }
     let (Some(brokers), Some(durable)) = (&job.outputs.kafka, &shared.durable) else {
@@ -345,35 +347,8 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             .lifecycle
             .clone()
             .inspect(move |said| seen.lifecycle(said));
-        match destination {
-            None => {
-                tagged.probe_with(&committed).probe_with(&in_topics);
-                lifecycle.probe_with(&committed).probe_with(&in_topics);
-            }
-            Some(destination) => {
-                let streams = Streams {
-                    tagged,
-                    lifecycle,
-                    late,
-                    rejected,
-                    cuts: cuts.clone(),
-                };
-                let gathered = gathering.clone();
-                let outputs = shared.output_schemas.clone();
-                let settings = Settings {
-                    destination: Timed::new(destination, metrics.clone()),
-                    source: shared.schemas.clone(),
-                    outputs: outputs.expect("a job with topics has a store for their schemas"),
-                    sample: sample(metrics.clone()),
-                    save: Box::new(move |at, positions| gathered.topics(at, positions)),
-                    failure: failure.clone(),
-                };
-                topics(streams, settings)
-                    .probe_with(&taken)
-                    .probe_with(&committed)
-                    .probe_with(&in_topics);
-            }
-        }
+        let mut further = Vec::new();
+        let mut own_rows = Vec::new();
         // Sealed visits are let go of once a table holds them; at once, if there are no tables.
         let in_tables = Rc::new(Cell::new(match job.outputs.files {
             Some(_) => held[0].min(held[1]),
@@ -393,12 +368,40 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             rows: kept,
             around,
         };
+        let fragments: Rc<dyn Keeps> = match durable {
+            Some(_) => Rc::new(Fragments::new(gathering.clone(), restored)),
+            None => Rc::new(Nothing),
+        };
+        let mut own_topics = Vec::new();
+        let mut shown_views = job.views.len();
+        for extension in &shared.extensions {
+            let (name, topics) = (extension.name(), extension.topics());
+            let first = shown_views as u16;
+            shown_views += extension.views().len();
+            let said = extension.build(Given {
+                tagged: tagged.clone(),
+                lifecycle: lifecycle.clone(),
+                cuts: cuts.clone(),
+                keeps: Rc::new(Within::new(name, fragments.clone())),
+                reading: Reading::new(shared.schemas.clone(), shared.overrides.clone()),
+                partitions: job.outputs.partitions,
+            });
+            // Names and streams are of one extension: that they differ is a fault of its author.
+            assert_eq!(
+                said.topics.len(),
+                topics.len(),
+                "a stream for each topic of {name}"
+            );
+            own_topics.extend(topics.into_iter().map(String::from).zip(said.topics));
+            own_rows.extend(said.views.map(|rows| {
+                rows.map(move |row| Changed {
+                    view: row.view + first,
+                    ..row
+                })
+            }));
+        }
         let mut whole = None;
         if watched {
-            let fragments: Rc<dyn Keeps> = match durable {
-                Some(_) => Rc::new(Fragments::new(gathering.clone(), restored)),
-                None => Rc::new(Nothing),
-            };
             let specs: Rc<[View]> = job.views.clone().into();
             let reading = Reading::new(shared.schemas.clone(), shared.overrides.clone());
             let watch = Stories::new(
@@ -424,8 +427,12 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             let durable = Keep::open("views", &fragments);
             let changed = views(specs, said.contributions, cuts.clone(), partitions, durable);
             let workers = job.workers;
+            let changed = own_rows
+                .drain(..)
+                .fold(changed, |all, rows| all.concat(rows));
             let board = served.map(|served| served.board.clone());
             showing::views(changed, workers, board).probe_with(&committed);
+            further.push((ATTRIBUTION.to_owned(), attributed(said.credited.clone())));
             let orders = served.map(|served| served.orders.clone());
             showing::orders(said.credited, workers, orders).probe_with(&committed);
             let desk = served.map(|served| served.desk.clone());
@@ -443,6 +450,45 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             let nothing = cuts.clone().flat_map(|_| None);
             let (complete, _) = kept.watched(&visits, cuts.clone(), nothing, Nobody);
             whole = Some(complete);
+        }
+        // Without anybody who reads views, they are made all the same: their state is kept.
+        for rows in own_rows {
+            rows.probe_with(&committed);
+        }
+        further.extend(own_topics);
+        match destination {
+            None => {
+                for (_, messages) in further {
+                    messages.probe_with(&committed);
+                }
+                tagged.probe_with(&committed).probe_with(&in_topics);
+                lifecycle.probe_with(&committed).probe_with(&in_topics);
+            }
+            Some(destination) => {
+                let streams = Streams {
+                    tagged,
+                    lifecycle,
+                    late,
+                    rejected,
+                    further,
+                    cuts: cuts.clone(),
+                };
+                let gathered = gathering.clone();
+                let outputs = shared.output_schemas.clone();
+                let settings = Settings {
+                    destination: Timed::new(destination, metrics.clone()),
+                    partitions: job.outputs.partitions,
+                    source: shared.schemas.clone(),
+                    outputs: outputs.expect("a job with topics has a store for their schemas"),
+                    sample: sample(metrics.clone()),
+                    save: Box::new(move |at, positions| gathered.topics(at, positions)),
+                    failure: failure.clone(),
+                };
+                topics(streams, settings)
+                    .probe_with(&taken)
+                    .probe_with(&committed)
+                    .probe_with(&in_topics);
+            }
         }
         if let (Some(files), Some(whole)) = (&job.outputs.files, whole) {
             let settings = table::Settings {

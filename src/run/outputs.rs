@@ -21,6 +21,7 @@ use crate::recovery::{Folder, claim};
 use crate::sink::SinkError;
 use crate::sink::kafka::{progress_topic, topics};
 use crate::sink::table::{TABLES, measurement_rows};
+use crate::sink::topics::names;
 use crate::table::Table;
 
 pub use crate::sink::topics::TOPICS;
@@ -143,7 +144,8 @@ pub fn prepare(job: &Job, reader: &Schema, first: bool) -> Result<(), RunError> 
         prepare_kafka(job, &connection)?;
     }
     if let Some(log) = &job.outputs.log {
-        for name in if first { &TOPICS[..] } else { &[] } {
+        let names = if first { names(job) } else { Vec::new() };
+        for name in &names {
             if !goes_on {
                 prepare_topic(job, log, name)?;
             }

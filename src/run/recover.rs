@@ -10,7 +10,7 @@ use visitflow_dataflows::visit::Tick;
 
 use super::journaling::Journaling;
 use super::journals::JobJournals;
-use super::outputs::{TOPICS, identified};
+use super::outputs::identified;
 use super::snapshots::Writing;
 use super::{Failure, RunError};
 use crate::job::Job;
@@ -25,6 +25,7 @@ use crate::recovery::start::{Progress, Sinks, Start, join, start};
 use crate::sink::SinkError;
 use crate::sink::kafka::{SINK, Taken, progress_topic};
 use crate::sink::table::TABLES;
+use crate::sink::topics::{TOPICS, names};
 use crate::snapshot::rows::{self, State};
 use crate::store::Runs;
 use crate::table::Table;
@@ -343,11 +344,11 @@ impl Sinks for JobSinks<'_> {
         let mut progress = std::mem::take(&mut self.kafka);
         let of = |tick| Committed { tick, sum: 0 };
         if let Some(log) = &self.job.outputs.log {
-            for name in TOPICS {
-                let topic = Topic::open(log, name)?;
+            for name in names(self.job) {
+                let topic = Topic::open(log, &name)?;
                 let last = |partition| Ok(of(log::last_tick(&topic, partition)?));
                 let ticks = (0..topic.partitions()).map(last);
-                progress.insert(name.to_owned(), ticks.collect::<Result<_, RunError>>()?);
+                progress.insert(name, ticks.collect::<Result<_, RunError>>()?);
             }
         }
         if let Some(files) = &self.job.outputs.files {
@@ -411,6 +412,14 @@ fn inputs(job: &Job) -> Result<BTreeMap<String, String>, RunError> {
             "the views",
             fingerprint(format!("{:?}", job.views).as_bytes()),
         );
+    }
+    // What more is written is more to be made again.
+    let further = &names(job)[TOPICS.len()..];
+    if !further.is_empty() {
+        add("the further topics", further.join(", "));
+    }
+    if !job.outputs.extensions.is_empty() {
+        add("the extensions", job.outputs.extensions.join(", "));
     }
     add(
         "schemas.roles and schemas.privacy",

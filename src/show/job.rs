@@ -7,14 +7,15 @@ use std::path::PathBuf;
 use super::{Options, ShowError, kafka, show_topic};
 use crate::job::Job;
 use crate::kafka::Connection;
-use crate::run::outputs::{self, TOPICS, with_brokers};
+use crate::run::outputs::{self, with_brokers};
+use crate::sink::topics::names;
 
 /// A topic of a job.
 struct JobTopic {
     /// Its name in its log.
     name: String,
     /// What the job calls it, if it is one that it writes.
-    output: Option<&'static str>,
+    output: Option<String>,
     at: At,
 }
 
@@ -37,17 +38,17 @@ fn topics(job: &Job) -> Vec<JobTopic> {
     if let Some(brokers) = &job.source.kafka {
         topics.push(source(At::Kafka(with_brokers(job, brokers))));
     }
-    for output in TOPICS {
+    for output in names(job) {
         let written = |name: String, at| JobTopic {
             name,
-            output: Some(output),
+            output: Some(output.clone()),
             at,
         };
         if let Some(log) = &job.outputs.log {
-            topics.push(written(output.to_owned(), At::Log(log.clone())));
+            topics.push(written(output.clone(), At::Log(log.clone())));
         }
         if let Some(connection) = outputs::kafka(job) {
-            topics.push(written(job.kafka_topic(output), At::Kafka(connection)));
+            topics.push(written(job.kafka_topic(&output), At::Kafka(connection)));
         }
     }
     topics
@@ -69,7 +70,11 @@ pub fn show_job(job: &Job, options: &Options, out: &mut impl Write) -> Result<u6
     };
     // A name in a log goes before a name in the job, should one be called like the other.
     let by_name = topics.iter().find(|topic| topic.name == *wanted);
-    let by_output = || topics.iter().find(|topic| topic.output == Some(wanted));
+    let by_output = || {
+        topics
+            .iter()
+            .find(|topic| topic.output.as_ref() == Some(wanted))
+    };
     let Some(topic) = by_name.or_else(by_output) else {
         return Err(ShowError::NoJobTopic {
             job: job.name.clone(),

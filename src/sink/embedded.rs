@@ -9,7 +9,7 @@ use timely::scheduling::SyncActivator;
 use visitflow_dataflows::visit::Tick;
 use visitflow_schemas::shard::Shard;
 
-use super::topics::{Destination, TOPICS, decimal};
+use super::topics::{Destination, decimal};
 use super::{Position, SinkError};
 use crate::crash;
 use crate::log::{LogError, Topic, Writer, WriterOptions};
@@ -20,33 +20,35 @@ pub type Unsynced = Arc<Mutex<Vec<File>>>;
 /// The partitions of all topics that a worker writes: those whose number is its own, modulo the
 /// number of workers.
 pub struct Embedded {
+    names: Vec<String>,
     /// By topic and partition: its writer, and the last tick that it had when it was opened.
     topics: Vec<Vec<Option<(Writer, Tick)>>>,
     committed: Tick,
     unsynced: Unsynced,
 }
 
-fn failed(topic: usize) -> impl FnOnce(LogError) -> SinkError {
+fn failed(topic: &str) -> impl FnOnce(LogError) -> SinkError {
     move |source| SinkError::Topic {
-        topic: TOPICS[topic],
+        topic: topic.to_owned(),
         source,
     }
 }
 
 impl Embedded {
-    /// Opens them. Of each snapshot, `unsynced` is given what must be durable before it counts.
+    /// Opens those of these names. Of each snapshot, `unsynced` is given what must be durable before it counts.
     ///
     /// # Errors
     /// What the log says.
     pub fn open(
         log: &Path,
+        names: Vec<String>,
         worker: usize,
         workers: usize,
         unsynced: Unsynced,
     ) -> Result<Embedded, SinkError> {
         let mut topics = Vec::new();
-        for (n, name) in TOPICS.into_iter().enumerate() {
-            let topic = Topic::open(log, name).map_err(failed(n))?;
+        for name in &names {
+            let topic = Topic::open(log, name).map_err(failed(name))?;
             let open = |partition: u32| {
                 let own = partition as usize % workers == worker;
                 own.then(|| Writer::open(&topic, partition, WriterOptions::default()))
@@ -59,19 +61,22 @@ impl Embedded {
                     })
             };
             let partitions = (0..topic.partitions()).map(open).collect::<Result<_, _>>();
-            topics.push(partitions.map_err(failed(n))?);
+            topics.push(partitions.map_err(failed(name))?);
         }
         Ok(Embedded {
+            names,
             topics,
             committed: 0,
             unsynced,
         })
     }
 
-    fn writers(&mut self) -> impl Iterator<Item = (usize, u32, &mut Writer)> {
-        self.topics.iter_mut().enumerate().flat_map(|(n, topic)| {
+    fn writers(&mut self) -> impl Iterator<Item = (&str, u32, &mut Writer)> {
+        let topics = self.names.iter().zip(&mut self.topics);
+        topics.flat_map(|(name, topic)| {
             let writers = topic.iter_mut().enumerate();
-            writers.filter_map(move |(p, writer)| Some((n, p as u32, &mut writer.as_mut()?.0)))
+            writers
+                .filter_map(move |(p, writer)| Some((&**name, p as u32, &mut writer.as_mut()?.0)))
         })
     }
 }
@@ -97,7 +102,7 @@ impl Destination for Embedded {
         let mut digits = [0; 20];
         let headers = [("tick", decimal(tick, &mut digits))];
         let pushed = writer.push_parts(tick as i64, key, &headers, parts);
-        pushed.map(drop).map_err(failed(topic))
+        pushed.map(drop).map_err(failed(&self.names[topic]))
     }
 
     fn commit(&mut self, until: Tick, last: Tick, _: bool) -> Result<(), SinkError> {
@@ -123,7 +128,7 @@ impl Destination for Embedded {
         let mut files = Vec::new();
         for (topic, partition, writer) in self.writers() {
             positions.push(Position {
-                sink: TOPICS[topic].to_owned(),
+                sink: topic.to_owned(),
                 partition,
                 tick: writer.last_tick(),
                 sum: 0,
@@ -140,9 +145,9 @@ impl Destination for Embedded {
     fn wake(&mut self, _: SyncActivator) {}
 
     fn close(&mut self) -> Result<(), SinkError> {
-        for (n, topic) in std::mem::take(&mut self.topics).into_iter().enumerate() {
+        for (name, topic) in self.names.iter().zip(std::mem::take(&mut self.topics)) {
             for (writer, _) in topic.into_iter().flatten() {
-                writer.close().map_err(failed(n))?;
+                writer.close().map_err(failed(name))?;
             }
         }
         Ok(())

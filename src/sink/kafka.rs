@@ -14,7 +14,7 @@ use timely::scheduling::SyncActivator;
 use visitflow_dataflows::visit::Tick;
 use visitflow_schemas::shard::Shard;
 
-use super::topics::{Destination, TOPICS};
+use super::topics::{self, Destination};
 use super::{Position, SinkError};
 use crate::crash;
 use crate::job::Job;
@@ -49,8 +49,8 @@ pub struct Settings {
     pub progress_topic: String,
     /// The incarnation.
     pub incarnation: u64,
-    /// The topics, in the order of [`TOPICS`].
-    pub topics: [Arc<str>; 4],
+    /// The topics, as [`Destination::push`] numbers them.
+    pub topics: Vec<Arc<str>>,
     /// Where each partition stood; those of other workers too.
     pub taken: Vec<Taken>,
     /// This worker and the number of all.
@@ -73,7 +73,7 @@ struct Partition {
 
 /// A worker's topics in Kafka.
 pub struct Kafka {
-    topics: [Arc<str>; 4],
+    topics: Vec<Arc<str>>,
     partitions: Vec<Partition>,
     filling: Batch,
     spare: Option<Batch>,
@@ -211,7 +211,9 @@ fn hash(topic: usize, key: &[u8], parts: &[&[u8]]) -> u64 {
     crc.update(key);
     parts.iter().for_each(|part| crc.update(part));
     let length: usize = parts.iter().map(|part| part.len()).sum();
-    let mixed = u64::from(crc.finalize()) | (length as u64) << 32 | (topic as u64) << 62;
+    // The number of a topic is mixed in from the top, where the length has nothing.
+    let topic = (topic as u64).rotate_right(2);
+    let mixed = (u64::from(crc.finalize()) | (length as u64) << 32) ^ topic;
     (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
 }
 
@@ -292,7 +294,8 @@ impl Drop for Kafka {
     }
 }
 
-/// The names of a job's topics, in the order of [`TOPICS`].
-pub fn topics(job: &Job) -> [Arc<str>; 4] {
-    TOPICS.map(|name| job.kafka_topic(name).into())
+/// The names of a job's topics, in the order of [`topics::names`].
+pub fn topics(job: &Job) -> Vec<Arc<str>> {
+    let names = topics::names(job).into_iter();
+    names.map(|name| job.kafka_topic(&name).into()).collect()
 }

@@ -1,6 +1,7 @@
 //! Sinks: where a job's outputs go. Each takes whole ticks and says, by the frontier of its own
 //! output, which ticks it has committed.
 
+pub mod attribution;
 pub mod embedded;
 pub mod kafka;
 pub mod table;
@@ -23,7 +24,7 @@ pub enum SinkError {
     #[error("the output topic {topic}: {source}")]
     Topic {
         /// Its name.
-        topic: &'static str,
+        topic: String,
         /// What.
         source: LogError,
     },
@@ -58,6 +59,19 @@ pub enum SinkError {
         committed: u64,
         /// The sum now.
         again: u64,
+    },
+    /// A message of a tick that is committed without it.
+    #[error(
+        "a message for the topic {topic} of tick {tick} came when all before {until} was committed; expected every \
+         message before the frontier has passed its tick. This is a fault of the fragment that says it"
+    )]
+    Behind {
+        /// The topic.
+        topic: String,
+        /// The message's.
+        tick: u64,
+        /// Up to where all is committed.
+        until: u64,
     },
     /// A measurement that was accepted and cannot be read after all.
     #[error("a measurement of schema {schema:016x} was accepted and cannot be written: {detail}")]

@@ -1,5 +1,6 @@
 //! The sink of a job's topics: takes whole ticks of all of them together, and says by its frontier
-//! up to where they are committed.
+//! up to where they are committed. Four topics every job has; further ones are written by name, from
+//! streams of [`Message`]s that others have encoded.
 //!
 //! A record's key is its browser's ID, its partition its shard's; the header `tick` carries its tick
 //! as decimal digits. Where they go, [`Destination`] says: a log beside the program, or Kafka.
@@ -8,14 +9,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Stream, StreamVec};
 use timely::progress::frontier::MutableAntichain;
 use timely::scheduling::SyncActivator;
-use visitflow_dataflows::batch::{Batch, Record};
+use visitflow_dataflows::batch::{Batch, Record, worker_of};
 use visitflow_dataflows::cut::{Cut, Cuts};
+use visitflow_dataflows::message::Message;
 use visitflow_dataflows::step::Steps;
 use visitflow_dataflows::visit::{Tick, bytes_of_words};
 use visitflow_dataflows::visits::Lifecycle;
@@ -27,14 +29,27 @@ use visitflow_schemas::store::SchemaStore;
 use visitflow_schemas::tag::{self, Tag};
 
 use super::{Position, SinkError};
+use crate::job::Job;
 use crate::run::Failure;
 
-/// The topics, as [`Destination::push`] numbers them.
+/// The topics that every job has, as [`Destination::push`] numbers them; [`names`] has the others.
 pub const TOPICS: [&str; 4] = ["tagged", "lifecycle", "late", "rejected"];
 const TAGGED: usize = 0;
 const LIFECYCLE: usize = 1;
 const LATE: usize = 2;
 const REJECTED: usize = 3;
+
+/// The topic of orders and what led to them, of jobs that tell of open visits.
+pub const ATTRIBUTION: &str = "attribution";
+
+/// All topics of a job, as [`Destination::push`] numbers them: those that every job has, then those
+/// of [`Streams::further`], in their order.
+pub fn names(job: &Job) -> Vec<String> {
+    let mut names: Vec<String> = TOPICS.map(String::from).into();
+    names.extend(job.watched().then(|| ATTRIBUTION.to_owned()));
+    names.extend(job.outputs.further.iter().cloned());
+    names
+}
 
 /// Where topics are written. What it is given twice, after a start, it takes once.
 pub trait Destination {
@@ -114,6 +129,8 @@ pub struct Streams<'s> {
     pub late: Stream<'s, u64, Batch>,
     /// Rejected records, whose bodies the intake has written.
     pub rejected: Stream<'s, u64, Batch>,
+    /// Further topics, by name: messages that are written as they are.
+    pub further: Vec<(String, StreamVec<'s, u64, Message>)>,
     /// All cuts, on every worker.
     pub cuts: StreamVec<'s, u64, Cut>,
 }
@@ -122,6 +139,8 @@ pub struct Streams<'s> {
 pub struct Settings<D> {
     /// Where topics are written.
     pub destination: D,
+    /// The partitions of each, by which shards are dealt to workers.
+    pub partitions: u32,
     /// The schemas of measurements.
     pub source: Arc<dyn SchemaStore>,
     /// Where the schemas of messages are put.
@@ -141,6 +160,8 @@ struct Held {
     lifecycle: Vec<Lifecycle>,
     late: Steps,
     rejected: Steps,
+    /// By further topic.
+    further: Vec<Vec<Message>>,
 }
 
 /// Turns what is held into messages.
@@ -210,6 +231,21 @@ impl<D: Destination> Messages<D> {
             last = last.max(record.head.tick);
             push(to, REJECTED, &record, &[&self.rejected, record.body])?;
         }
+        for (n, messages) in held.further.iter_mut().enumerate() {
+            // Stable: those of one tick stay as they were said.
+            messages.sort_by_key(|message| message.tick);
+            let ready = messages.partition_point(|message| message.tick < until);
+            for message in messages.drain(..ready) {
+                let Message {
+                    tick,
+                    shard,
+                    key,
+                    value,
+                } = &message;
+                last = last.max(*tick);
+                to.push(TOPICS.len() + n, *tick, *shard, key, &[value])?;
+            }
+        }
         Ok(last)
     }
 }
@@ -237,6 +273,16 @@ pub fn topics<'s, D: Destination + 'static>(
     let mut late = builder.new_input(streams.late, Pipeline);
     let mut rejected = builder.new_input(streams.rejected, Pipeline);
     let mut heard = builder.new_input(streams.cuts, Pipeline);
+    let (partitions, peers) = (settings.partitions, scope.peers());
+    let (further_names, mut further): (Vec<String>, Vec<_>) = streams
+        .further
+        .into_iter()
+        .map(|(name, messages)| {
+            // Whoever says a message need not know who writes its partition.
+            let to = move |message: &Message| worker_of(message.shard, partitions, peers) as u64;
+            (name, builder.new_input(messages, Exchange::new(to)))
+        })
+        .unzip();
     let (output, stream) = builder.new_output();
     // It carries nothing; but an operator without an output has no frontier to show.
     let output = OutputBuilder::<_, CapacityContainerBuilder<Vec<()>>>::from(output);
@@ -248,6 +294,7 @@ pub fn topics<'s, D: Destination + 'static>(
         let mut messages = Messages::new(settings);
         messages.settings.destination.wake(wake);
         let mut held = Held::default();
+        held.further.resize_with(further.len(), Vec::new);
         let mut cuts = Cuts::default();
         // Up to where everything has been given to the destination.
         let mut given = 0;
@@ -257,6 +304,22 @@ pub fn topics<'s, D: Destination + 'static>(
             lifecycle.for_each(|_, said| held.lifecycle.append(said));
             late.for_each(|_, batch| held.late.push(std::mem::take(batch)));
             rejected.for_each(|_, batch| held.rejected.push(std::mem::take(batch)));
+            for ((input, held), name) in further
+                .iter_mut()
+                .zip(&mut held.further)
+                .zip(&further_names)
+            {
+                input.for_each(|_, messages| {
+                    if let Some(behind) = messages.iter().find(|message| message.tick < given) {
+                        failure.set(SinkError::Behind {
+                            topic: name.clone(),
+                            tick: behind.tick,
+                            until: given,
+                        });
+                    }
+                    held.append(messages);
+                });
+            }
             heard.for_each(|_, heard| heard.drain(..).for_each(|cut| cuts.add(cut)));
             let Some(own) = cap.as_mut().filter(|_| !failure.is_set()) else {
                 return;

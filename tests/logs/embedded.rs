@@ -83,7 +83,13 @@ impl Log for Embedded {
         for name in TOPICS {
             Topic::open_or_create(&log, name, 2).unwrap();
         }
-        Ok(Box::new(Results::open(&log, 0, 1, Default::default())?))
+        Ok(Box::new(Results::open(
+            &log,
+            TOPICS.map(String::from).into(),
+            0,
+            1,
+            Default::default(),
+        )?))
     }
 
     fn seen(&self, topic: usize, partition: u32) -> Vec<Seen> {

@@ -138,7 +138,7 @@ impl Log for Kafka {
             id,
             progress_topic,
             incarnation,
-            topics,
+            topics: topics.into(),
             taken: [0, 1].map(taken).to_vec(),
             worker: (0, 1),
             say: Arc::new(|_| ()),

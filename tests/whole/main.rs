@@ -2,6 +2,7 @@
 //! sequential code, by truth files, and by a consumer of the outputs that shares nothing with the
 //! job. One binary, so that it is linked once; `cargo test --test whole`.
 
+mod attribution;
 mod full_disk;
 mod generations;
 mod live;
