@@ -3,6 +3,7 @@
 
 pub mod anonymize;
 pub mod cli;
+pub mod command;
 pub mod crash;
 pub mod demo;
 pub mod disk;

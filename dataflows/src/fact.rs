@@ -139,6 +139,12 @@ impl Reading {
         }
     }
 
+    /// Another one, that reads the same.
+    #[must_use]
+    pub fn again(&self) -> Reading {
+        Reading::new(self.schemas.clone(), self.overrides.clone())
+    }
+
     /// What an accepted measurement says. `None` if its schema is gone from the store, or its bytes
     /// are none of that schema; the intake has taken it, so neither happens to what it took.
     ///

@@ -200,6 +200,8 @@ pub struct Outputs {
     /// The names of topics that a program's own fragments write, beside the job's. No setting: the
     /// [extensions](crate::run::extension) say them.
     pub further: Vec<String>,
+    /// Those extensions, each with its version.
+    pub extensions: Vec<String>,
 }
 
 /// What is kept for a later start.
@@ -320,6 +322,7 @@ impl Job {
                 file_age: 0,
                 replace: false,
                 further: Vec::new(),
+                extensions: Vec::new(),
             },
             state: State {
                 dir: None,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use timely::dataflow::operators::vec::{Broadcast, Map};
-use timely::dataflow::operators::{Inspect, Probe, probe};
+use timely::dataflow::operators::{Concat, Inspect, Probe, probe};
 use timely::dataflow::{Stream, StreamVec};
 use timely::worker::Worker;
 use visitflow_dataflows::attribution;
@@ -17,12 +17,13 @@ use visitflow_dataflows::clock::{ClockKind, PartitionClock};
 use visitflow_dataflows::complete::{Complete, Measurements, NoStore, Nobody, Watch, complete};
 use visitflow_dataflows::cut::Cut;
 use visitflow_dataflows::durable::{Durable as Keep, Keeps, Nothing};
+use visitflow_dataflows::extension::{Given, Within};
 use visitflow_dataflows::fact::Reading;
 use visitflow_dataflows::fates::fates;
 use visitflow_dataflows::intake::{Intake, Outboxes};
 use visitflow_dataflows::ledger::{Entry, Ledger, ledger};
 use visitflow_dataflows::stories::{self, Stories, parted};
-use visitflow_dataflows::views::{View, views};
+use visitflow_dataflows::views::{Changed, View, views};
 use visitflow_dataflows::visit::Tick;
 use visitflow_dataflows::visits::{Open, Visits, visits};
 
@@ -345,6 +346,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             .clone()
             .inspect(move |said| seen.lifecycle(said));
         let mut further = Vec::new();
+        let mut own_rows = Vec::new();
         // Sealed visits are let go of once a table holds them; at once, if there are no tables.
         let in_tables = Rc::new(Cell::new(match job.outputs.files {
             Some(_) => held[0].min(held[1]),
@@ -364,12 +366,40 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             rows: kept,
             around,
         };
+        let fragments: Rc<dyn Keeps> = match durable {
+            Some(_) => Rc::new(Fragments::new(gathering.clone(), restored)),
+            None => Rc::new(Nothing),
+        };
+        let mut own_topics = Vec::new();
+        let mut shown_views = job.views.len();
+        for extension in &shared.extensions {
+            let (name, topics) = (extension.name(), extension.topics());
+            let first = shown_views as u16;
+            shown_views += extension.views().len();
+            let said = extension.build(Given {
+                tagged: tagged.clone(),
+                lifecycle: lifecycle.clone(),
+                cuts: cuts.clone(),
+                keeps: Rc::new(Within::new(name, fragments.clone())),
+                reading: Reading::new(shared.schemas.clone(), shared.overrides.clone()),
+                partitions: job.outputs.partitions,
+            });
+            // Names and streams are of one extension: that they differ is a fault of its author.
+            assert_eq!(
+                said.topics.len(),
+                topics.len(),
+                "a stream for each topic of {name}"
+            );
+            own_topics.extend(topics.into_iter().map(String::from).zip(said.topics));
+            own_rows.extend(said.views.map(|rows| {
+                rows.map(move |row| Changed {
+                    view: row.view + first,
+                    ..row
+                })
+            }));
+        }
         let mut whole = None;
         if watched {
-            let fragments: Rc<dyn Keeps> = match durable {
-                Some(_) => Rc::new(Fragments::new(gathering.clone(), restored)),
-                None => Rc::new(Nothing),
-            };
             let specs: Rc<[View]> = job.views.clone().into();
             let reading = Reading::new(shared.schemas.clone(), shared.overrides.clone());
             let watch = Stories::new(
@@ -393,6 +423,9 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             let durable = Keep::open("views", &fragments);
             let changed = views(specs, said.contributions, cuts.clone(), partitions, durable);
             let workers = job.workers;
+            let changed = own_rows
+                .drain(..)
+                .fold(changed, |all, rows| all.concat(rows));
             let board = served.map(|served| served.board.clone());
             showing::views(changed, workers, board).probe_with(&committed);
             further.push((ATTRIBUTION.to_owned(), attributed(said.credited.clone())));
@@ -405,6 +438,11 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             let (complete, _) = kept.watched(&visits, cuts.clone(), nothing, Nobody);
             whole = Some(complete);
         }
+        // Without anybody who reads views, they are made all the same: their state is kept.
+        for rows in own_rows {
+            rows.probe_with(&committed);
+        }
+        further.extend(own_topics);
         match destination {
             None => {
                 for (_, messages) in further {

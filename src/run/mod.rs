@@ -39,6 +39,7 @@ use visitflow_dataflows::batch::worker_of;
 use visitflow_dataflows::enrich::{
     Agents, BUILT_IN_REGEXES, BUILT_IN_ROBOTS, Countries, EnrichError, Enrichment,
 };
+use visitflow_dataflows::extension::Extension;
 use visitflow_dataflows::ledger::{Entry, Ledger};
 use visitflow_dataflows::visit::Rules;
 use visitflow_schemas::columns::ColumnsError;
@@ -151,6 +152,11 @@ pub enum RunError {
          die together: see what it says, and start all of them again"
     )]
     Lost,
+    #[error("the extension {extension}: {problem}")]
+    Extension {
+        extension: &'static str,
+        problem: String,
+    },
     #[error("a worker has panicked: {0}")]
     Panic(String),
     #[error(
@@ -167,7 +173,7 @@ impl RunError {
 }
 
 /// How to run.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// What.
     pub job: Job,
@@ -181,6 +187,8 @@ pub struct Options {
     pub patience: Duration,
     /// Whether to go on although something that is not in the log has changed.
     pub accept_other_rules: bool,
+    /// A program's own fragments, which join the job's.
+    pub extensions: Vec<Arc<dyn Extension>>,
 }
 
 impl Options {
@@ -193,6 +201,7 @@ impl Options {
             step_records: STEP_RECORDS,
             patience: Duration::from_secs(60),
             accept_other_rules: false,
+            extensions: Vec::new(),
         }
     }
 }
@@ -326,6 +335,7 @@ struct Shared {
     durable: Option<Durable>,
     /// What readers over HTTP are shown, and ask, if there are any.
     served: Option<Served>,
+    extensions: Vec<Arc<dyn Extension>>,
 }
 
 impl Shared {
@@ -429,6 +439,52 @@ pub fn refuse_salts(job: &Job) -> Result<(), RunError> {
     }
 }
 
+/// Adds the topics of extensions to a job, for whoever runs it or looks at what it has written.
+///
+/// # Errors
+/// A name of one is not its own, or none that a topic can have.
+pub fn extended(job: &mut Job, extensions: &[Arc<dyn Extension>]) -> Result<(), RunError> {
+    job.outputs.further.clear();
+    job.outputs.extensions.clear();
+    let mut views: Vec<String> = job.views.iter().map(|view| view.name.clone()).collect();
+    for (n, extension) in extensions.iter().enumerate() {
+        let failed = |problem: String| RunError::Extension {
+            extension: extension.name(),
+            problem,
+        };
+        if extensions[..n]
+            .iter()
+            .any(|other| other.name() == extension.name())
+        {
+            return Err(failed(
+                "expected a name of its own, but there are two".to_owned(),
+            ));
+        }
+        for topic in extension.topics() {
+            let known = crate::sink::topics::names(job);
+            if !crate::job::is_name(topic) || known.iter().any(|known| known == topic) {
+                let known = known.join(", ");
+                return Err(failed(format!(
+                    "its topic {topic:?}: expected a name of letters, digits, `.`, `_` and `-` that is none of {known}"
+                )));
+            }
+            job.outputs.further.push(topic.to_owned());
+        }
+        for view in extension.views() {
+            if views.contains(&view.name) {
+                let name = view.name;
+                return Err(failed(format!(
+                    "its view {name}: the job has one of that name already"
+                )));
+            }
+            views.push(view.name);
+        }
+        let version = format!("{} {}", extension.name(), extension.version());
+        job.outputs.extensions.push(version);
+    }
+    Ok(())
+}
+
 /// What a run needs besides places: the reader's schema, the roles that the job says, enrichment.
 fn needs(job: &Job) -> Result<(Schema, Overrides, Enrichment), RunError> {
     let (reader, overrides) = reader(job)?;
@@ -466,13 +522,15 @@ pub fn run(
 ) -> Result<Summary, RunError> {
     let began = Instant::now();
     let Options {
-        job,
+        mut job,
         processes,
         budget,
         step_records,
         patience,
         accept_other_rules,
+        extensions,
     } = options;
+    extended(&mut job, &extensions)?;
     refuse_salts(&job)?;
     let input = Input::open(&job)?;
     let (reader, overrides, enrichment) = needs(&job)?;
@@ -563,7 +621,14 @@ pub fn run(
         start: format!("{:032x}", disk::fresh()).into(),
         processes: count,
         address,
-        served: Served::new(job.views.clone(), job.serve.history),
+        served: Served::new(
+            [
+                job.views.clone(),
+                extensions.iter().flat_map(|e| e.views()).collect(),
+            ]
+            .concat(),
+            job.serve.history,
+        ),
         asked: Arc::default(),
         ended: Arc::default(),
     };
@@ -584,6 +649,7 @@ pub fn run(
         step_records,
         shares: count > 1,
         durable,
+        extensions,
         job,
     });
     let status = status::Writer::start(&shared.job, process, handle.clone(), shared.rules)?;

@@ -412,6 +412,9 @@ fn inputs(job: &Job) -> Result<BTreeMap<String, String>, RunError> {
     if !further.is_empty() {
         add("the further topics", further.join(", "));
     }
+    if !job.outputs.extensions.is_empty() {
+        add("the extensions", job.outputs.extensions.join(", "));
+    }
     add(
         "schemas.roles and schemas.privacy",
         fingerprint(by_path.as_bytes()),

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::row::{Key, Sums};
 use super::spec::{Field, Of, PREFIX, Value, View};
+use super::window::STEP;
 use crate::fact::{Agent, Fact};
 use crate::visit::Tick;
 
@@ -35,6 +36,28 @@ pub struct Contribution {
 }
 
 impl View {
+    /// What something adds that was found at the tick `found` and is of this `time`; `number` is the
+    /// view's among those that it is summed with. `None` if it is too old to count.
+    #[must_use]
+    pub fn adds(
+        &self,
+        number: u16,
+        (found, time): (Tick, i64),
+        key: Key,
+        sums: Sums,
+    ) -> Option<Contribution> {
+        let at = (found / STEP + 1) * STEP;
+        let (enters, leaves) = self.counts(self.window, at, time)?;
+        let place = Place {
+            view: number,
+            key,
+            browser: [0; 2],
+            enters,
+            leaves,
+        };
+        Some(Contribution { at, place, sums })
+    }
+
     /// From when until when something of this time counts that is found at `at`: a row as of a step
     /// `B` is over times in `[B - window, B)` of what was accepted before `B`. `None` if never.
     #[must_use]
