@@ -26,7 +26,8 @@ fn run(place: &Place, name: &str, settings: &[&str], stop_after: Option<u64>) ->
         ..View::default()
     }];
     let mut options = Options::of(job);
-    options.step_records = 200;
+    // Slowly enough to be stopped midway.
+    (options.budget, options.step_records) = (20_000, 50);
     let stop_when = move |handle: run::Handle| {
         let Some(tags) = stop_after else { return };
         while !handle.ended() && handle.metrics.tagged.load(Ordering::Relaxed) < tags {
@@ -89,7 +90,7 @@ fn a_job_that_goes_on_says_the_rest_once() {
     run(&place, "whole-", &["workers=2"], None);
     let state = format!("state.dir={}", place.path("state").display());
     let settings = ["workers=2", &state];
-    let summary = run(&place, "parts-", &settings, Some(8_000));
+    let summary = run(&place, "parts-", &settings, Some(1));
     assert!(summary.stopped);
     run(&place, "parts-", &settings, None);
     let (whole, parts) = (said(&place, "whole-"), said(&place, "parts-"));

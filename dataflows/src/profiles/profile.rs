@@ -107,7 +107,10 @@ impl Profile {
             return;
         }
         let today = day(self.last_seen.max(other.last_seen));
-        let (a, b) = (std::mem::take(self).as_of(today), other.as_of(today));
+        let (a, b) = (
+            std::mem::take(self).decayed_to(today),
+            other.decayed_to(today),
+        );
         *self = Profile {
             first_seen: a.first_seen.min(b.first_seen),
             last_seen: a.last_seen.max(b.last_seen),
@@ -122,7 +125,7 @@ impl Profile {
     }
 
     /// Its weights as of a day.
-    fn as_of(self, today: i64) -> Profile {
+    fn decayed_to(self, today: i64) -> Profile {
         let days = today.saturating_sub(day(self.last_seen));
         let days = u32::try_from(days.max(0)).unwrap_or(u32::MAX);
         if days == 0 {
@@ -172,7 +175,7 @@ impl Profile {
     /// As readers see it, as of a time in ms.
     #[must_use]
     pub fn shown(&self, now: i64) -> Shown {
-        let now = self.clone().as_of(day(now));
+        let now = self.clone().decayed_to(day(now));
         let hours = now.hours.map(in_ones);
         Shown {
             version: FORMAT,

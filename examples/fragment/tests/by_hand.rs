@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use abandoned_carts::{AbandonedCarts, Cart, PATIENCE};
 use timely::dataflow::InputHandle;
@@ -38,14 +38,19 @@ use Happens::{Kept, Measured, Now, Sealed};
 
 /// What is kept, in memory.
 #[derive(Clone, Default)]
-struct Memory(Rc<RefCell<BTreeMap<String, Shards>>>);
+struct Memory(Arc<Mutex<BTreeMap<String, Shards>>>);
 
 impl Keeps for Memory {
     fn open(&self, name: &str) -> Shards {
-        self.0.borrow().get(name).cloned().unwrap_or_default()
+        self.0
+            .lock()
+            .unwrap()
+            .get(name)
+            .cloned()
+            .unwrap_or_default()
     }
     fn save(&self, name: &str, _: Tick, shards: Shards) {
-        self.0.borrow_mut().insert(name.to_owned(), shards);
+        self.0.lock().unwrap().insert(name.to_owned(), shards);
     }
 }
 
@@ -175,7 +180,7 @@ fn a_cart_is_abandoned_20_minutes_after_the_last_thing_was_put_into_it() {
             Measured(1_000, "a", "added_to_cart", "tv", 900),
             Measured(61_000, "a", "added_to_cart", "radio", 90),
             Now(61_000 + PATIENCE),
-            Now(62_000 + PATIENCE),
+            Now(63_000 + PATIENCE),
         ],
         &Memory::default(),
     );
