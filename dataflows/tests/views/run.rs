@@ -203,6 +203,13 @@ impl Watch<Memory> for Measured {
         self.left.set(self.stories.len());
         Ok(())
     }
+    fn ended(
+        &mut self,
+        kept: &mut Measurements<Memory>,
+        said: &mut Vec<Said>,
+    ) -> Result<(), Infallible> {
+        self.stories.ended(kept, said)
+    }
     fn at(question: &Question) -> Tick {
         <Stories as Watch<Memory>>::at(question)
     }
