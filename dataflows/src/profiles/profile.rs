@@ -107,7 +107,7 @@ impl Profile {
             return;
         }
         let today = day(self.last_seen.max(other.last_seen));
-        let (a, b) = (std::mem::take(self).as_of(today), other.as_of(today));
+        let (a, b) = (std::mem::take(self).aged(today), other.aged(today));
         *self = Profile {
             first_seen: a.first_seen.min(b.first_seen),
             last_seen: a.last_seen.max(b.last_seen),
@@ -121,8 +121,8 @@ impl Profile {
         };
     }
 
-    /// Its weights as of a day.
-    fn as_of(self, today: i64) -> Profile {
+    /// With its weights as of a day.
+    fn aged(self, today: i64) -> Profile {
         let days = today.saturating_sub(day(self.last_seen));
         let days = u32::try_from(days.max(0)).unwrap_or(u32::MAX);
         if days == 0 {
@@ -172,7 +172,7 @@ impl Profile {
     /// As readers see it, as of a time in ms.
     #[must_use]
     pub fn shown(&self, now: i64) -> Shown {
-        let now = self.clone().as_of(day(now));
+        let now = self.clone().aged(day(now));
         let hours = now.hours.map(in_ones);
         Shown {
             version: FORMAT,
