@@ -407,7 +407,7 @@ impl ViewReader<'_, '_> {
         let Some(words) = self.texts(keys, "key") else {
             return match of {
                 Of::Funnel(_) => vec![Field::Step],
-                Of::Credits => vec![Field::Reason],
+                Of::Credits => vec![Field::Touch],
                 _ => vec![],
             };
         };
@@ -419,8 +419,6 @@ impl ViewReader<'_, '_> {
                 self.wrong("key", &keys["key"], &expected);
                 continue;
             }
-            // A touch stands where a reason does.
-            let word = if word == "touch" { "reason" } else { &word };
             let found = Field::ALL.iter().find(|(known, _)| known == &word);
             fields.extend(found.map(|(_, field)| *field));
         }

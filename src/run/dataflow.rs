@@ -27,6 +27,7 @@ use visitflow_dataflows::views::{Changed, View, views};
 use visitflow_dataflows::visit::Tick;
 use visitflow_dataflows::visits::{Open, Visits, visits};
 
+use super::failure::Working;
 use super::fragments::Fragments;
 use super::measurements::{Around, Named, Store};
 use super::metrics::{Metrics, Newest};
@@ -58,6 +59,7 @@ const SAMPLE: u64 = 64;
 
 /// Works until the job is done; the ledger, on the first worker.
 pub fn work(worker: &mut Worker, shared: &Shared) -> Option<Ledger> {
+    let _working = Working(&shared.failure);
     let ledger = match build(worker, shared) {
         Ok(built) => built.run(worker, shared),
         Err(error) => {

@@ -37,3 +37,16 @@ impl Failure {
             .take()
     }
 }
+
+/// While it lives a worker works: if that ends by a panic the others hear of it, and do not wait for
+/// it for ever.
+pub struct Working<'a>(pub &'a Failure);
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0
+                .set(RunError::Panic("what it said stands above".to_owned()));
+        }
+    }
+}

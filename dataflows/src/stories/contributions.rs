@@ -160,7 +160,7 @@ fn key(view: &View, story: &Story<'_>, own: &Own<'_>) -> Key {
         Field::EndReason => story.ended.map_or("open", |reason| reason.word()),
         Field::Entity => own.entity,
         Field::EntityId => own.entity_id,
-        Field::Reason => own.reason,
+        Field::Reason | Field::Touch => own.reason,
         Field::Variant => own.variant,
         Field::Step => own.step,
         Field::Effect | Field::Prefix => "",

@@ -148,7 +148,12 @@ impl View {
             Field::Agent => fact.agent.word(),
             Field::Hour | Field::Minute => &time,
             Field::Prefix => prefix,
-            Field::Entry | Field::Exit | Field::Source | Field::EndReason | Field::Step => "",
+            Field::Entry
+            | Field::Exit
+            | Field::Source
+            | Field::EndReason
+            | Field::Step
+            | Field::Touch => "",
         }))
     }
 }

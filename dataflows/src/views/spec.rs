@@ -63,6 +63,8 @@ pub enum Field {
     EndReason,
     /// How far a visit came through a funnel: the step's number and words.
     Step,
+    /// Of credits: the touch's name.
+    Touch,
 }
 
 /// How long the longest beginning is that [`Field::Prefix`] makes, in characters.
@@ -86,6 +88,7 @@ impl Field {
         ("source", Field::Source),
         ("end_reason", Field::EndReason),
         ("step", Field::Step),
+        ("touch", Field::Touch),
     ];
 
     /// The word for it.
