@@ -123,6 +123,7 @@ fn visits_end_while_the_job_runs_and_stopping_ends_none() {
         "visits.max_delay=300ms",
         "time.max_lag=500ms",
         "outputs.file_age=1s",
+        "serve.address=127.0.0.1:0",
         "workers=2",
         &frontier_log,
     ];
