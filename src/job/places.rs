@@ -78,6 +78,12 @@ fn file_to_read(path: &Path) -> Result<(), String> {
 
 /// The folder may be made when the job starts, if what is above it is a folder.
 fn folder_to_write(path: &Path) -> Result<(), String> {
+    // What is above a mere name is the working directory.
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
     let absolute = std::path::absolute(path).map_err(|error| reason(&error))?;
     for above in absolute.ancestors() {
         match fs::metadata(above) {

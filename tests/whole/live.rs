@@ -118,7 +118,9 @@ fn visits_end_while_the_job_runs_and_stopping_ends_none() {
         "observe.frontier_log={}",
         place.path("frontier.jsonl").display()
     );
+    let state = format!("state.dir={}", place.path("state").display());
     let settings = [
+        &state,
         "visits.inactivity=1s",
         "visits.max_delay=300ms",
         "time.max_lag=500ms",
