@@ -13,7 +13,7 @@
 //! of its own, which those who read the twins need not see.
 //!
 //! Keeps the records of ticks that are not complete, and what is in the queues: at most
-//! [`QUEUE`] bytes a partition, and a fetch.
+//! `QUEUE` bytes a partition, and a fetch.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;

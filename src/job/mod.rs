@@ -211,7 +211,7 @@ pub struct Outputs {
     /// Whether results of an earlier run may be removed.
     pub replace: bool,
     /// The names of topics that a program's own fragments write, beside the job's. No setting: the
-    /// [extensions](crate::run::extension) say them.
+    /// extensions say them.
     pub further: Vec<String>,
     /// Those extensions, each with its version.
     pub extensions: Vec<String>,
