@@ -32,7 +32,7 @@ use super::fragments::Fragments;
 use super::measurements::{Around, Named, Store};
 use super::metrics::{Metrics, Newest};
 use super::outputs::{identified, kafka, with_brokers};
-use super::recover::{producer, table_sink};
+use super::recover::{self, producer, table_sink};
 use super::snapshots::{Gathering, manifests, parts};
 use super::timed::Timed;
 use super::{RunError, Shared, asking, customers, partitions_of, showing};
@@ -406,6 +406,8 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
         if watched {
             let specs: Rc<[View]> = job.views.clone().into();
             let reading = Reading::new(shared.schemas.clone(), shared.overrides.clone());
+            // What is kept names views by their places: of other views it would be others' rows.
+            let of = recover::views(job);
             let watch = Stories::new(
                 specs.clone(),
                 stories::Settings {
@@ -415,7 +417,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
                     profiles: job.profiles.enabled,
                 },
                 reading,
-                Keep::open("stories", &fragments),
+                Keep::open(&format!("stories {of}"), &fragments),
                 in_tables.clone(),
             );
             let served = shared.served.as_ref().filter(|_| local == 0);
@@ -426,7 +428,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             whole = Some(complete);
             let said = parted(said);
             let partitions = job.outputs.partitions;
-            let durable = Keep::open("views", &fragments);
+            let durable = Keep::open(&format!("views {of}"), &fragments);
             let changed = views(specs, said.contributions, cuts.clone(), partitions, durable);
             let workers = job.workers;
             let changed = own_rows

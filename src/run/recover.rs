@@ -428,6 +428,11 @@ fn inputs(job: &Job) -> Result<BTreeMap<String, String>, RunError> {
     Ok(inputs)
 }
 
+/// Which views a job has, in short.
+pub fn views(job: &Job) -> String {
+    fingerprint(format!("{:?}", job.views).as_bytes())
+}
+
 fn fingerprint(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
     hash.iter()

@@ -15,7 +15,7 @@ use visitflow_dataflows::views::{Changed, Row, STEP};
 use visitflow_dataflows::visit::{Tick, bytes_of_words};
 
 use super::asking::hex;
-use crate::serve::orders::{Credit, Link, Loser, Order};
+use crate::serve::orders::{Link, Order};
 use crate::serve::{Board, Orders};
 
 /// Brings each record to the first worker of every process, and gives it those of each complete tick
@@ -132,15 +132,7 @@ fn order(credited: Credited) -> Order {
         entity: link.entity.into(),
         entity_id: text(link.entity_id),
         reason: text(link.reason),
-        losers: link
-            .losers
-            .into_iter()
-            .map(|loser| Loser {
-                entity: loser.entity.into(),
-                entity_id: text(loser.entity_id),
-                reason: text(loser.reason),
-            })
-            .collect(),
+        losers: link.losers,
     };
     let order = credited.order;
     Order {
@@ -157,17 +149,6 @@ fn order(credited: Credited) -> Order {
         r#final: credited.sealed,
         whole: order.whole,
         chain: order.chain.into_iter().map(link).collect(),
-        credits: order
-            .credits
-            .into_iter()
-            .map(|credit| Credit {
-                touch: credit.touch.into(),
-                time: credit.time,
-                first: credit.first,
-                last: credit.last,
-                linear: credit.linear,
-                position: credit.position,
-            })
-            .collect(),
+        credits: order.credits,
     }
 }

@@ -127,8 +127,10 @@ fn responses(route: &Route) -> Value {
 mod tests {
     use std::collections::BTreeSet;
 
+    use visitflow_dataflows::attribution::{Credit, Loser};
+
     use super::*;
-    use crate::serve::orders::{Credit, Link, Loser, Order};
+    use crate::serve::orders::{Link, Order};
     use crate::serve::progress::Progress;
     use crate::serve::question::{LiveVisit, OpenVisit, VisitFact};
 

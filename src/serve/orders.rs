@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use visitflow_dataflows::attribution::{Credit, Loser};
 
 /// An order and what led to it. Times are in ms, money in the smallest unit of the currency.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -61,35 +62,6 @@ pub struct Link {
     pub reason: Option<String>,
     /// What was shown beside it and was not taken.
     pub losers: Vec<Loser>,
-}
-
-/// What was shown and not taken.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Loser {
-    /// What kind of thing.
-    pub entity: String,
-    /// Which one.
-    pub entity_id: Option<String>,
-    /// Why it was there.
-    pub reason: Option<String>,
-}
-
-/// What a touch is worth by each model of attribution; over all touches each model sums to the order's
-/// value exactly.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Credit {
-    /// What touched: `campaign:spring`; `expired` for causes that are gone.
-    pub touch: String,
-    /// When.
-    pub time: i64,
-    /// By the model that gives all to the first.
-    pub first: i64,
-    /// By the one that gives all to the last.
-    pub last: i64,
-    /// By the one that gives all the same.
-    pub linear: i64,
-    /// By the one that gives most to the first and the last.
-    pub position: i64,
 }
 
 /// The newest orders.

@@ -112,6 +112,20 @@ struct Browser {
 }
 
 impl Browser {
+    /// It is to be told of; each is in the list once.
+    fn touch(&mut self, key: BrowserKey, touched: &mut Vec<BrowserKey>) {
+        if !std::mem::replace(&mut self.touched, true) {
+            touched.push(key);
+        }
+    }
+
+    /// What is known of its visits may not hold any more; each is in the list once.
+    fn go_stale(&mut self, key: BrowserKey, stale: &mut Vec<BrowserKey>) {
+        if !std::mem::replace(&mut self.stale, true) {
+            stale.push(key);
+        }
+    }
+
     /// Its open visits, as far as they are known.
     fn begun(&self) -> impl Iterator<Item = Begun> {
         let since = self.since.iter().flatten().copied();
@@ -359,9 +373,7 @@ impl Stories {
             browser.added = 0;
             // What is left of it is another visit, or was told of one that is none any more.
             if browser.known > 0 || !browser.visits.is_empty() {
-                if !std::mem::replace(&mut browser.touched, true) {
-                    self.touched.push(key);
-                }
+                browser.touch(key, &mut self.touched);
                 self.browsers.insert(key, browser);
             } else {
                 self.forget_since(&mut browser);
@@ -635,12 +647,8 @@ impl<P: Payloads> Watch<P> for Stories {
         self.due = self
             .due
             .min(boundary(head.tick).next_multiple_of(self.period));
-        if !std::mem::replace(&mut browser.touched, true) {
-            self.touched.push(head.browser);
-        }
-        if !std::mem::replace(&mut browser.stale, true) {
-            self.stale.push(head.browser);
-        }
+        browser.touch(head.browser, &mut self.touched);
+        browser.go_stale(head.browser, &mut self.stale);
         let (context, body) = (record.context, record.body);
         if let Some(fact) = self.reading.fact(head.at, head.schema, context, body) {
             if is_order(&fact) {
@@ -680,12 +688,8 @@ impl<P: Payloads> Watch<P> for Stories {
         self.due = self
             .due
             .min(boundary(head.tick).next_multiple_of(self.period));
-        if !std::mem::replace(&mut browser.touched, true) {
-            self.touched.push(head.browser);
-        }
-        if !std::mem::replace(&mut browser.stale, true) {
-            self.stale.push(head.browser);
-        }
+        browser.touch(head.browser, &mut self.touched);
+        browser.go_stale(head.browser, &mut self.stale);
         let robot = browser.robot;
         if self.of_measurements {
             let at = boundary(head.tick);
@@ -712,10 +716,8 @@ impl<P: Payloads> Watch<P> for Stories {
 
     fn sealed(&mut self, visit: &Complete) {
         let key = browser_key(&visit.browser_id);
-        if let Some(browser) = self.browsers.get_mut(&key)
-            && !std::mem::replace(&mut browser.stale, true)
-        {
-            self.stale.push(key);
+        if let Some(browser) = self.browsers.get_mut(&key) {
+            browser.go_stale(key, &mut self.stale);
         }
         self.sealed.push(visit.clone());
     }
