@@ -14,6 +14,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use visitflow::kafka::{Connection, Consumer, KafkaError, Options, Patience, Reader, create};
+use visitflow::wall;
 
 use crate::cluster::Cluster;
 
@@ -225,16 +226,18 @@ pub fn read(reader: &mut Reader, count: usize) -> Vec<(i64, Vec<u8>)> {
     read
 }
 
-/// Reads all that is there and committed, until the leader says that nothing more is.
+/// Reads all that is there and committed, until the leader, asked from now on, says that nothing more
+/// is: what it said before may be older than what was written since.
 #[track_caller]
 pub fn read_all(reader: &mut Reader) -> Vec<Vec<u8>> {
+    let began = wall::now();
     let mut read = Vec::new();
     eventually("the end", || {
         while let Some(record) = reader.peek().unwrap() {
             read.push(record.value.unwrap_or_default().to_vec());
             reader.advance();
         }
-        reader.answered()
+        reader.answered().filter(|sent| *sent > began)
     });
     read
 }
