@@ -2,7 +2,8 @@
 //! a plain copy of the same log in the same run, and with the views of a shop; and where the time goes, stage by stage, on one
 //! thread.
 //!
-//! `cargo bench --bench job`; `-- quick` for a tenth of the records.
+//! `cargo bench --bench job`; `-- quick` for a tenth of the records; `-- profile` runs nothing but the job
+//! with views, once, for a profiler to look at.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::path::Path;
@@ -60,7 +61,8 @@ static ALLOCATOR: Counting = Counting;
 const ROUNDS: usize = 3;
 
 fn main() {
-    let quick = std::env::args().any(|arg| arg == "quick");
+    let given = |word: &str| std::env::args().any(|arg| arg == word);
+    let quick = given("quick");
     let events = if quick { 200_000 } else { 2_000_000 };
     let dir = tempfile::tempdir().expect("a place for the bench");
     let log = dir.path().join("log");
@@ -72,6 +74,11 @@ fn main() {
         bytes / 1_000_000
     );
 
+    if given("profile") {
+        let (took, _) = job(dir.path(), &log, "views", views());
+        println!("with views {took:.2} s");
+        return;
+    }
     println!(
         "{:>8}  {:>14}  {:>14}  {:>7}  {:>12}  {:>8}  {:>22}",
         "round",
