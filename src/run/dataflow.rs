@@ -415,6 +415,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
                     robots_over: u32::try_from(job.enrich.robots_over).unwrap_or(u32::MAX),
                     attribution: attribution::Settings::default(),
                     profiles: job.profiles.enabled,
+                    asked: job.serve.address.is_some(),
                 },
                 reading,
                 Keep::open(&format!("stories {of}"), &fragments),

@@ -29,7 +29,7 @@ pub fn is_order(fact: &Fact) -> bool {
 }
 
 /// Whether a measurement is of something that was put into a cart.
-pub(super) fn is_cart(fact: &Fact) -> bool {
+pub(crate) fn is_cart(fact: &Fact) -> bool {
     fact.effect == "added_to_cart"
 }
 

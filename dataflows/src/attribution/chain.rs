@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use crate::fact::Fact;
 
-pub(super) const SHOWN: &str = "shown";
+pub(crate) const SHOWN: &str = "shown";
 const NONE: u32 = u32::MAX;
 /// How far to either side of what was chosen losers are looked for.
 const BESIDE: usize = 32;

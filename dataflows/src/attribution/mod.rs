@@ -32,9 +32,12 @@ mod touch;
 use std::collections::HashSet;
 
 pub use answer::{Attributed, Cart, ChainKey, Credit, Flaws, Led, Link, Loser, Order, PastTouch};
+pub(crate) use basket::is_cart;
 pub use basket::is_order;
+pub(crate) use chain::SHOWN;
 pub use models::{Model, split};
 pub use past::{KEPT, Past};
+pub(crate) use shown::NESTED;
 pub use shown::{chains, chains_by};
 pub use touch::{EXPIRED, UNKNOWN, name_of_reason, of_link};
 
@@ -274,12 +277,17 @@ fn id(fact: &Fact) -> Option<Box<str>> {
 
 /// A text, cut to 256 bytes at most: whoever sends chooses it, and an answer has many.
 fn cut(text: &str) -> Box<str> {
+    beginning(text).into()
+}
+
+/// The first 256 bytes of a text.
+pub(crate) fn beginning(text: &str) -> &str {
     const BYTES: usize = 256;
     let mut end = text.len().min(BYTES);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    text[..end].into()
+    &text[..end]
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::{ChainKey, Led, Settings};
 use crate::fact::Fact;
 
 /// How deep a thing may lie in other things: a product in a block on a page.
-const NESTED: usize = 8;
+pub(crate) const NESTED: usize = 8;
 const NONE: u32 = u32::MAX;
 
 impl ChainKey {

@@ -1,13 +1,15 @@
 //! What a visit adds to the views of visits: rows of its story, at the time at which it began.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use differential_dataflow::difference::Semigroup;
 
 use super::story::Story;
 use crate::attribution::{Attributed, ChainKey, Settings, chains_by};
-use crate::fact::{Agent, Fact};
-use crate::views::{Field, Key, Of, Sums, Value, View, hour, minute};
+use crate::fact::{Agent, Fact, Id};
+use crate::views::{Field, Key, Of, Step, Sums, Value, View, hour, minute};
+use crate::visit::EndReason;
 
 /// What a visit adds: by view, row, and whether its browser is counted there; at which time.
 pub type Rows = BTreeMap<(u16, Key, bool, i64), Sums>;
@@ -20,6 +22,12 @@ pub fn rows(
     settings: &Settings,
 ) -> Rows {
     let mut rows = Rows::new();
+    let of = Fields::of(story);
+    let key = |view: &View, own: &Own<'_>| {
+        let mut text = String::new();
+        of.write_key(view, own, &mut text);
+        Key::of_text(&text)
+    };
     for (n, view) in views.iter().enumerate() {
         if view.people && story.agent != Agent::Person {
             continue;
@@ -31,7 +39,7 @@ pub fn rows(
         match &view.of {
             Of::Measurements => {}
             Of::Visits => {
-                let key = key(view, story, &Own::default());
+                let key = key(view, &Own::default());
                 let mut sums = Sums::default();
                 for (n, value) in view.values.iter().enumerate() {
                     sums.0[n] = match value {
@@ -57,23 +65,14 @@ pub fn rows(
             Of::Funnel(steps) => {
                 let mut facts = story.facts.iter();
                 for (n, step) in steps.iter().enumerate() {
-                    let is = |word: &str, of: &str| of.is_empty() || of == word;
-                    let reached = facts
-                        .any(|fact| is(fact.effect, &step.effect) && is(fact.entity, &step.entity));
-                    if !reached {
+                    if !facts.any(|fact| is_step(fact, step)) {
                         break;
                     }
-                    let mut name = (n + 1).to_string();
-                    for word in [&step.entity, &step.effect] {
-                        if !word.is_empty() {
-                            name.extend([" ", word]);
-                        }
-                    }
                     let own = Own {
-                        step: &name,
+                        step: &step_name(n, step),
                         ..Own::default()
                     };
-                    add(key(view, story, &own), false, Sums::one(0, 1));
+                    add(key(view, &own), false, Sums::one(0, 1));
                 }
             }
             Of::Chains => {
@@ -90,7 +89,7 @@ pub fn rows(
                         variant: variant.unwrap_or_default(),
                         ..Own::default()
                     };
-                    takes.then(|| key(view, story, &own))
+                    takes.then(|| key(view, &own))
                 };
                 for (key, led) in chains_by(story.facts, settings, of) {
                     let mut sums = Sums::default();
@@ -109,7 +108,7 @@ pub fn rows(
                     let mut sums = Sums::one(0, 1);
                     sums.0[1..5].copy_from_slice(&shares);
                     sums.0[5] = expired;
-                    add(key(view, story, &own), false, sums);
+                    add(key(view, &own), false, sums);
                 }
             }
         }
@@ -117,52 +116,89 @@ pub fn rows(
     rows
 }
 
-/// The fields of a row that are not its visit's.
-#[derive(Default)]
-struct Own<'a> {
-    entity: &'a str,
-    entity_id: &'a str,
-    reason: &'a str,
-    variant: &'a str,
-    step: &'a str,
+/// Whether a measurement is of a funnel's step.
+pub fn is_step(fact: &Fact<'_>, step: &Step) -> bool {
+    let is = |word: &str, of: &str| of.is_empty() || of == word;
+    is(fact.effect, &step.effect) && is(fact.entity, &step.entity)
 }
 
-fn key(view: &View, story: &Story<'_>, own: &Own<'_>) -> Key {
-    let mut time = String::new();
-    for field in &view.key {
-        match field {
-            Field::Hour => time = hour(story.visit.first.time),
-            Field::Minute => time = minute(story.visit.first.time),
-            _ => {}
+/// How rows name a funnel's step.
+pub fn step_name(n: usize, step: &Step) -> String {
+    let mut name = (n + 1).to_string();
+    for word in [&step.entity, &step.effect] {
+        if !word.is_empty() {
+            name.extend([" ", word]);
         }
     }
-    let page = |fact: Option<&Fact<'_>>| {
-        let id = fact.and_then(|fact| fact.entity_id);
-        id.map(|id| id.text().into_owned()).unwrap_or_default()
-    };
-    let entry = if view.key.contains(&Field::Entry) {
-        page(story.pages().next())
-    } else {
-        String::new()
-    };
-    let exit = if view.key.contains(&Field::Exit) {
-        page(story.pages().next_back())
-    } else {
-        String::new()
-    };
-    Key::of(view.key.iter().map(|field| match field {
-        Field::Country => story.country(),
-        Field::Agent => story.agent.word(),
-        Field::Hour | Field::Minute => &time,
-        Field::Entry => &entry,
-        Field::Exit => &exit,
-        Field::Source => story.source(),
-        Field::EndReason => story.ended.map_or("open", |reason| reason.word()),
-        Field::Entity => own.entity,
-        Field::EntityId => own.entity_id,
-        Field::Reason | Field::Touch => own.reason,
-        Field::Variant => own.variant,
-        Field::Step => own.step,
-        Field::Effect | Field::Prefix => "",
-    }))
+    name
+}
+
+/// The fields of a row that are not its visit's.
+#[derive(Default)]
+pub struct Own<'a> {
+    pub entity: &'a str,
+    pub entity_id: &'a str,
+    pub reason: &'a str,
+    pub variant: &'a str,
+    pub step: &'a str,
+}
+
+/// The fields of a row that are its visit's.
+#[derive(Default)]
+pub struct Fields<'a> {
+    pub country: &'a str,
+    pub agent: Agent,
+    /// The time of its first measurement.
+    pub started: i64,
+    pub entry: Cow<'a, str>,
+    pub exit: Cow<'a, str>,
+    pub source: &'a str,
+    pub ended: Option<EndReason>,
+}
+
+impl<'a> Fields<'a> {
+    /// Those of a story.
+    pub fn of(story: &Story<'a>) -> Fields<'a> {
+        let page = |fact: Option<&'a Fact<'a>>| {
+            let id = fact.and_then(|fact| fact.entity_id);
+            id.map(Id::text).unwrap_or_default()
+        };
+        Fields {
+            country: story.country(),
+            agent: story.agent,
+            started: story.visit.first.time,
+            entry: page(story.pages().next()),
+            exit: page(story.pages().next_back()),
+            source: story.source(),
+            ended: story.ended,
+        }
+    }
+
+    /// Writes the text of a row's key.
+    pub fn write_key(&self, view: &View, own: &Own<'_>, text: &mut String) {
+        let mut time = String::new();
+        for field in &view.key {
+            match field {
+                Field::Hour => time = hour(self.started),
+                Field::Minute => time = minute(self.started),
+                _ => {}
+            }
+        }
+        let field = |field: &Field| match field {
+            Field::Country => self.country,
+            Field::Agent => self.agent.word(),
+            Field::Hour | Field::Minute => &time,
+            Field::Entry => &self.entry,
+            Field::Exit => &self.exit,
+            Field::Source => self.source,
+            Field::EndReason => self.ended.map_or("open", |reason| reason.word()),
+            Field::Entity => own.entity,
+            Field::EntityId => own.entity_id,
+            Field::Reason | Field::Touch => own.reason,
+            Field::Variant => own.variant,
+            Field::Step => own.step,
+            Field::Effect | Field::Prefix => "",
+        };
+        Key::write(view.key.iter().map(field), text);
+    }
 }

@@ -60,7 +60,7 @@
 //!     }
 //!     let rules = Rules::default();
 //!     let settings = Settings { rules, robots_over: 10_000, attribution: attribution::Settings::default(),
-//!         profiles: false };
+//!         profiles: false, asked: false };
 //!     let reading = Reading::new(Arc::new(MemoryStore::of([&schema])), Default::default());
 //!     let nothing: Rc<dyn Keeps> = Rc::new(Nothing);
 //!     let durable = Durable::open("stories", &nothing);
@@ -81,9 +81,13 @@
 //! assert_eq!(orders, [(6_000, false, why.clone()), (1_932_000, true, why)]);
 //! ```
 
+mod answering;
 mod contributions;
+mod growing;
+mod news;
 mod part;
 mod question;
+mod saved;
 mod story;
 mod watching;
 

@@ -3,16 +3,20 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasherDefault;
 use std::rc::Rc;
 
-use differential_dataflow::difference::{IsZero, Semigroup};
+use differential_dataflow::difference::Semigroup;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
+use super::answering::sealed_shown;
 use super::contributions::{Rows, rows};
-use super::question::{Answer, Ask, Facts, Of, Question, Shown};
+use super::growing::{Growing, OfVisits};
+use super::news::News;
+use super::question::{Answer, Question, Shown};
+use super::saved::{FORMAT, Keeping, Kept};
 use super::story::{Story, stories_of};
 use crate::attribution::{self, Attributed, Order, is_order};
 use crate::batch::Record;
@@ -22,14 +26,19 @@ use crate::complete::{
 use crate::durable::Durable;
 use crate::fact::{Agent, Fact, Reading};
 use crate::profiles::{Part, Profile, by_customer};
-use crate::views::{self, Contribution, Key, Place, STEP, Sums, Value, View, shard_of};
-use crate::visit::{Position, Rules, Tick, Visit, browser_key, bytes_of_words, words_of_bytes};
+use crate::views::{self, Contribution, Field, Key, STEP, Sums, View, shard_of};
+use crate::visit::{
+    Position, Rules, Tick, Visit, browser_key, bytes_of_words, visit_id, words_of_bytes,
+};
 
-/// The form in which stories are kept.
-const FORMAT: u32 = 1;
 /// A browser of more measurements is told of again only when it has an eighth more, or a visit of it is
 /// sealed; and what it sends twice counts as it came first, until its visit is sealed.
 const MANY: u32 = 2_000;
+/// Where there are no views, visits are told of so often, in ms: only answers ask for them, and those
+/// look for themselves.
+const SELDOM: Tick = 60_000;
+/// A visit to which so long nothing was added is not followed any more, in ms.
+const QUIET: Tick = 180_000;
 
 /// What stories go by.
 #[derive(Clone, Debug)]
@@ -43,17 +52,8 @@ pub struct Settings {
     pub attribution: attribution::Settings,
     /// Whether it is said what visits add to profiles of customers.
     pub profiles: bool,
-}
-
-/// How an open visit is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum As {
-    /// In short.
-    Open,
-    /// With its measurements.
-    Whole,
-    /// As a row of the table of visits.
-    Row,
+    /// Whether anybody may ask about visits: then those that were sealed of late are kept for it.
+    pub asked: bool,
 }
 
 /// What is said.
@@ -91,10 +91,10 @@ pub struct Credited {
 }
 
 /// What was said of a browser's open visits.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Browser {
-    id: Box<[u8]>,
-    shard: u8,
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct Browser {
+    pub id: Box<[u8]>,
+    pub shard: u8,
     /// How many measurements it had when it was last told of, and since.
     known: u32,
     added: u32,
@@ -102,13 +102,19 @@ struct Browser {
     touched: bool,
     /// Whether it may have other visits now than are known.
     #[serde(skip)]
-    stale: bool,
-    robot: bool,
+    pub stale: bool,
+    pub robot: bool,
     /// What was told of at the end of a step.
     visits: Vec<Told>,
     /// Those that it had later, when something was asked within a step.
     #[serde(skip)]
-    since: Option<Vec<Begun>>,
+    pub since: Option<Vec<Begun>>,
+    /// Its last visit, while all that has changed since it was told of is what this one was given.
+    #[serde(skip)]
+    growing: Option<Box<Growing>>,
+    /// When it was told of last, if it was in this run.
+    #[serde(skip)]
+    told: Tick,
 }
 
 impl Browser {
@@ -126,8 +132,24 @@ impl Browser {
         }
     }
 
+    /// Writes down what was said of its visit that grows, for a snapshot.
+    fn write_down(&mut self) {
+        if let Some(growing) = &self.growing {
+            let id = growing.visit().id;
+            if let Some(told) = self.visits.iter_mut().find(|told| told.begun.visit == id) {
+                told.rows = encode(&growing.said());
+            }
+        }
+    }
+
+    /// Follows its visit no more; keeps what was said of it.
+    fn settle(&mut self) {
+        self.write_down();
+        self.growing = None;
+    }
+
     /// Its open visits, as far as they are known.
-    fn begun(&self) -> impl Iterator<Item = Begun> {
+    pub fn begun(&self) -> impl Iterator<Item = Begun> {
         let since = self.since.iter().flatten().copied();
         let told = self.since.is_none().then_some(&self.visits);
         since.chain(told.into_iter().flatten().map(|told| told.begun))
@@ -136,35 +158,58 @@ impl Browser {
 
 /// An open visit.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct Begun {
-    visit: [u64; 2],
-    started: i64,
-    agent: Agent,
+pub(super) struct Begun {
+    pub visit: [u64; 2],
+    pub started: i64,
+    pub agent: Agent,
 }
 
 /// What was said of an open visit.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Told {
     begun: Begun,
-    /// What it adds to views, in the form of a snapshot: a tenth of the rows themselves.
+    /// How many measurements it had.
+    count: u32,
+    /// What it adds to views, in the form of a snapshot: a tenth of the rows themselves. Of a visit that
+    /// grows that one knows.
     rows: Box<[u8]>,
     /// Its orders, and a hash of what was said of each.
     orders: Vec<([u64; 2], u64)>,
 }
 
+impl Told {
+    /// Of a visit that grows.
+    fn of(visit: Visit, agent: Agent) -> Told {
+        let begun = Begun {
+            visit: visit.id,
+            started: visit.first.time,
+            agent,
+        };
+        Told {
+            begun,
+            count: visit.count,
+            ..Told::default()
+        }
+    }
+}
+
 /// Watches the open visits of one worker.
 ///
-/// Costs a look-up and a walk to the roles a measurement, and about once a page another walk over
-/// all that its visit has, as does each repetition; keeps some 100 bytes an open visit, and 30 for each row of a view of
-/// visits that it is in.
+/// Costs a look-up and a walk to the roles a measurement, and a little more while its visit grows as
+/// visits do; what is revised or repeated, or goes on after a pause, another walk over all that its visit
+/// has. Keeps some 100 bytes an open visit, and 30 for each row of a view of visits that it is in; of
+/// those that have grown within three minutes some 40 for each measurement.
 pub struct Stories {
     views: Rc<[View]>,
-    settings: Settings,
-    reading: Reading,
+    pub(super) settings: Settings,
+    pub(super) reading: Reading,
     durable: Durable,
-    browsers: HashMap<BrowserKey, Browser, BuildHasherDefault<KeyHasher>>,
+    pub(super) browsers: HashMap<BrowserKey, Browser, BuildHasherDefault<KeyHasher>>,
     /// The browsers of visits that were told of.
-    of_visits: HashMap<[u64; 2], BrowserKey>,
+    pub(super) of_visits: HashMap<[u64; 2], BrowserKey>,
+    grown: OfVisits,
+    /// Browsers whose visits grow, as they were told of.
+    quiet: VecDeque<(Tick, BrowserKey)>,
     touched: Vec<BrowserKey>,
     /// Browsers that have ordered something in this step.
     urgent: Vec<BrowserKey>,
@@ -173,30 +218,34 @@ pub struct Stories {
     /// The end of the period in which there is something to tell; `u64::MAX` if there is nothing.
     due: Tick,
     /// Browsers that may have other visits now than are known.
-    stale: Vec<BrowserKey>,
-    sealed: Vec<Complete>,
-    /// What measurements of this step add.
-    news: HashMap<Place, Sums>,
+    pub(super) stale: Vec<BrowserKey>,
+    pub(super) sealed: Vec<Complete>,
+    /// What is added to views, and not told yet.
+    news: News,
+    /// For the texts of keys.
+    text: String,
     /// Whether any view is of measurements.
     of_measurements: bool,
+    /// Whether any view of visits says why they have ended.
+    by_reason: bool,
     /// Visits that were sealed of late, by the ticks of their seals.
-    ended: Ended,
+    pub(super) ended: Ended,
     /// Those that were sealed at or before this tick are not asked for any more.
     released: Rc<Cell<Tick>>,
     /// But for what a process holds on to: what was sealed after its tick.
-    holds: BTreeMap<u32, Tick>,
+    pub(super) holds: BTreeMap<u32, Tick>,
 }
 
 /// The tick of a visit's seal, and its ID.
-type Seal = (Tick, [u64; 2]);
+pub(super) type Seal = (Tick, [u64; 2]);
 
 /// Visits that were sealed of late.
 #[derive(Debug, Default)]
-struct Ended {
+pub(super) struct Ended {
     /// With their browsers' shards.
-    visits: BTreeMap<Seal, (u8, Shown)>,
+    pub visits: BTreeMap<Seal, (u8, Shown)>,
     /// Everything that was sealed after this tick is there.
-    kept: Tick,
+    pub kept: Tick,
 }
 
 impl Stories {
@@ -211,12 +260,14 @@ impl Stories {
         let restored = durable.restore::<Kept>(FORMAT);
         let mut ended = Ended::default();
         let mut browsers: HashMap<_, Browser, _> = HashMap::default();
-        let mut news = HashMap::new();
+        let mut news = News::new(views.clone());
         let mut due = u64::MAX;
         for kept in restored {
             due = due.min(kept.due);
             browsers.extend(kept.browsers);
-            news.extend(kept.news);
+            for (place, sums) in &kept.news {
+                news.restore(place, *sums);
+            }
             ended.kept = ended.kept.max(kept.ended.kept);
             ended.visits.extend(kept.ended.visits);
         }
@@ -235,7 +286,13 @@ impl Stories {
             .iter()
             .flat_map(|(key, browser)| browser.begun().map(|begun| (begun.visit, *key)));
         let period = views.iter().fold(0, |all, view| gcd(all, view.step));
+        let of_visits = |view: &&View| view.of != views::Of::Measurements;
+        let mut of_visits = views.iter().filter(of_visits);
         Stories {
+            by_reason: of_visits.any(|view| view.key.contains(&Field::EndReason)),
+            grown: OfVisits::new(views.clone(), &settings.attribution),
+            quiet: VecDeque::new(),
+            text: String::new(),
             of_measurements: views.iter().any(|view| view.of == views::Of::Measurements),
             of_visits: visits.collect(),
             views,
@@ -246,7 +303,11 @@ impl Stories {
             stale: touched.clone(),
             touched,
             urgent: Vec::new(),
-            period: period.max(STEP),
+            period: if period == 0 {
+                SELDOM
+            } else {
+                period.max(STEP)
+            },
             due,
             sealed: Vec::new(),
             news,
@@ -272,37 +333,34 @@ impl Stories {
     }
 
     /// Says what differs between what was said of a visit and what is to be said.
-    fn say_rows(&mut self, at: Tick, browser: BrowserKey, before: &[u8], now: Rows) -> Box<[u8]> {
-        let bytes = encode(&now);
-        if *bytes == *before {
-            return bytes;
-        }
+    fn say_rows(&mut self, at: Tick, browser: BrowserKey, before: &[u8], now: Rows) {
         let mut all = now;
         for (place, sums) in decode(before) {
             all.entry(place).or_default().plus_equals(&sums.negated());
         }
         for ((n, key, counts_browser, time), sums) in all {
-            let view = &self.views[usize::from(n)];
-            let browser = if counts_browser { browser } else { [0; 2] };
-            add(
-                &mut self.news,
-                view,
-                usize::from(n),
-                at,
-                (key, browser, time),
-                sums,
-            );
+            let browser = counts_browser.then_some(browser);
+            let n = usize::from(n);
+            self.news.add(n, (at, time), key.text(), browser, sums);
         }
-        bytes
     }
 
-    /// Tells of a visit, and holds it against what was told.
+    /// Says what has been added to a visit that grows.
+    fn say_grown(&mut self, at: Tick, browser: BrowserKey, growing: &mut Growing) {
+        let time = growing.visit().first.time;
+        let news = &mut self.news;
+        growing.tell(&self.grown, |n, key, counts_browser, sums| {
+            news.add(n, (at, time), key, counts_browser.then_some(browser), sums);
+        });
+    }
+
+    /// Tells of a visit, and holds it against what was told. `grown` follows it from now on.
     fn tell(
         &mut self,
         at: Tick,
         (key, browser): (BrowserKey, &Browser),
         told: Option<Told>,
-        story: &Story<'_>,
+        (story, grown): (&Story<'_>, &mut Option<Growing>),
         said: &mut Vec<Said>,
     ) -> Told {
         let told = told.unwrap_or_default();
@@ -310,8 +368,25 @@ impl Stories {
             Some(_) => attribution::orders(story.facts, &[], &self.settings.attribution),
             None => Attributed::default(),
         };
-        let rows = rows(&self.views, story, &attributed, &self.settings.attribution);
-        let rows = self.say_rows(at, key, &told.rows, rows);
+        let bytes = match grown {
+            Some(growing) => {
+                growing.tell(&self.grown, |_, _, _, _| ());
+                if !attributed.orders.is_empty() {
+                    let settings = &self.settings.attribution;
+                    growing.take_orders(rows(&self.views, story, &attributed, settings));
+                }
+                self.say_rows(at, key, &told.rows, growing.said());
+                Box::default()
+            }
+            None => {
+                let rows = rows(&self.views, story, &attributed, &self.settings.attribution);
+                let bytes = encode(&rows);
+                if bytes != told.rows {
+                    self.say_rows(at, key, &told.rows, rows);
+                }
+                bytes
+            }
+        };
         let mut orders = Vec::with_capacity(attributed.orders.len());
         for order in attributed.orders {
             let hash = hash_of(&order, story);
@@ -337,7 +412,8 @@ impl Stories {
                 started: story.visit.first.time,
                 agent: story.agent,
             },
-            rows,
+            count: story.visit.count,
+            rows: bytes,
             orders,
         }
     }
@@ -352,24 +428,48 @@ impl Stories {
                 shard: complete.shard,
                 ..Browser::default()
             });
+            self.of_visits.remove(&id);
             let told = browser
                 .visits
                 .iter()
                 .position(|told| told.begun.visit == id);
-            let told = told.map(|n| browser.visits.swap_remove(n));
+            let mut told = told.map(|n| browser.visits.swap_remove(n));
             self.of_visits.remove(&id);
-            let facts: Vec<Fact<'_>> = read(&mut self.reading, complete.measurements());
-            let story = sealed_story(&complete, &facts, browser.robot);
-            self.tell(at, (key, &browser), told, &story, said);
-            // What a robot does under a customer's name says nothing of the customer.
-            if self.settings.profiles && story.agent != Agent::Robot {
-                said.extend(parts(at, &complete, &facts));
+            // Nothing has changed since it was told of but what it was given while it grew.
+            let mut is_told = browser.growing.is_some() || !browser.touched;
+            let mut growing = browser.growing.take_if(|growing| growing.visit().id == id);
+            if let Some(growing) = &mut growing {
+                self.say_grown(at, key, growing);
+                told.get_or_insert_default().count = growing.visit().count;
             }
-            let shown = sealed_shown(&complete, &story);
-            let place = (complete.tick, id);
-            self.ended.visits.insert(place, (complete.shard, shown));
-            let size = browser.known + browser.added;
-            browser.known = size.saturating_sub(complete.len() as u32);
+            let size = complete.len() as u32;
+            let as_told = |told: &Told| told.count == size && told.orders.is_empty();
+            is_told &= told.as_ref().is_some_and(as_told);
+            // One more may have taken the place of its last.
+            is_told &= size < self.settings.rules.max_size && !self.by_reason;
+            if let Some(growing) = growing.filter(|_| !is_told) {
+                told.get_or_insert_default().rows = encode(&growing.said());
+            }
+            if !is_told || self.settings.profiles || self.settings.asked {
+                let facts: Vec<Fact<'_>> = read(&mut self.reading, complete.measurements());
+                let story = sealed_story(&complete, &facts, browser.robot);
+                if !is_told {
+                    self.tell(at, (key, &browser), told, (&story, &mut None), said);
+                }
+                // What a robot does under a customer's name says nothing of the customer.
+                if self.settings.profiles && story.agent != Agent::Robot {
+                    said.extend(parts(at, &complete, &facts));
+                }
+                let shown = sealed_shown(&complete, &story);
+                let place = (complete.tick, id);
+                self.ended.visits.insert(place, (complete.shard, shown));
+            }
+            if !self.settings.asked {
+                self.ended.visits.clear();
+                self.ended.kept = self.ended.kept.max(complete.tick);
+            }
+            let left = browser.known + browser.added;
+            browser.known = left.saturating_sub(size);
             browser.added = 0;
             // What is left of it is another visit, or was told of one that is none any more.
             if browser.known > 0 || !browser.visits.is_empty() {
@@ -382,7 +482,7 @@ impl Stories {
     }
 
     /// Forgets which visits a browser had when something was asked.
-    fn forget_since(&mut self, browser: &mut Browser) {
+    pub(super) fn forget_since(&mut self, browser: &mut Browser) {
         for begun in browser.since.take().into_iter().flatten() {
             self.of_visits.remove(&begun.visit);
         }
@@ -409,6 +509,25 @@ impl Stories {
         }
         self.forget_since(&mut browser);
         browser.stale = false;
+        browser.told = at;
+        let size = browser.known + browser.added;
+        let is_robot = browser.robot || size > self.settings.robots_over;
+        if let Some(mut growing) = browser.growing.take_if(|_| size <= MANY && !is_robot) {
+            (browser.known, browser.added) = (size, 0);
+            self.say_grown(at, key, &mut growing);
+            let (visit, agent) = (growing.visit(), growing.agent());
+            let told = browser.visits.iter_mut();
+            match told.rev().find(|told| told.begun.visit == visit.id) {
+                Some(told) => told.count = visit.count,
+                None => browser.visits.push(Told::of(visit, agent)),
+            }
+            self.of_visits.insert(visit.id, key);
+            browser.growing = Some(growing);
+            self.quiet.push_back((at, key));
+            self.browsers.insert(key, browser);
+            return Ok(());
+        }
+        browser.settle();
         let looked = kept.look(&key)?;
         let facts = looked
             .as_ref()
@@ -420,20 +539,29 @@ impl Stories {
             if self.of_measurements {
                 let people = |fact: &&Fact<'_>| fact.agent == Agent::Person;
                 for fact in facts.iter().filter(people) {
-                    add_fact(&mut self.news, &self.views, at, key, fact, -1, |view| {
-                        view.people
-                    });
+                    self.say_fact(at, key, fact, -1, |view| view.people);
                 }
             }
         }
         let mut before = std::mem::take(&mut browser.visits);
-        for (visit, facts) in stories_of(&browser.id, &facts, &self.settings.rules) {
+        let mut visits = stories_of(&browser.id, &facts, &self.settings.rules).into_iter();
+        while let Some((visit, facts)) = visits.next() {
             let told = before.iter().position(|told| told.begun.visit == visit.id);
             let told = told.map(|n| before.swap_remove(n));
             let story = Story::new(visit, facts, agent_of(facts, browser.robot), None);
             self.of_visits.insert(visit.id, key);
-            let told = self.tell(at, (key, &browser), told, &story, said);
+            // What comes next is of the last, most likely.
+            let grows = visits.len() == 0 && browser.known <= MANY && !browser.robot;
+            let mut grown = match grows {
+                true => Growing::of(visit, facts, &self.grown),
+                false => None,
+            };
+            let told = self.tell(at, (key, &browser), told, (&story, &mut grown), said);
             browser.visits.push(told);
+            browser.growing = grown.map(Box::new);
+        }
+        if browser.growing.is_some() {
+            self.quiet.push_back((at, key));
         }
         // Visits that are none any more, since others took their measurements.
         for gone in before {
@@ -465,159 +593,43 @@ impl Stories {
                 browser.stale = false;
             }
         }
-        let news = self.news.drain().filter(|(_, sums)| !sums.is_zero());
-        said.extend(news.map(|(place, sums)| Said::Contribution(Contribution { at, place, sums })));
+        while let Some((_, key)) = self.quiet.pop_front_if(|(told, _)| *told + QUIET <= at) {
+            if let Some(browser) = self.browsers.get_mut(&key)
+                && browser.told + QUIET <= at
+            {
+                browser.settle();
+            }
+        }
+        self.news.take(|place, sums| {
+            said.push(Said::Contribution(Contribution { at, place, sums }));
+        });
         Ok(())
     }
 
-    /// A browser's open visits, as answers show them.
-    fn shown<P: Payloads>(
+    /// Says what a measurement adds to the views of measurements that `counted` says, or takes it back.
+    fn say_fact(
         &mut self,
-        key: BrowserKey,
-        only: Option<[u64; 2]>,
-        how: As,
-        kept: &mut Measurements<P>,
-    ) -> Result<Vec<Shown>, P::Error> {
-        let Some(browser) = self.browsers.get(&key) else {
-            return Ok(Vec::new());
-        };
-        let looked = kept.look(&key)?;
-        let facts = looked
-            .as_ref()
-            .map(|kept| read(&mut self.reading, kept.measurements()));
-        let facts = facts.unwrap_or_default();
-        let mut visits = Vec::new();
-        for (visit, facts) in stories_of(&browser.id, &facts, &self.settings.rules) {
-            if only.is_some_and(|id| id != visit.id) {
-                continue;
-            }
-            let agent = agent_of(facts, browser.robot);
-            let story = Story::new(visit, facts, agent, None);
-            let mut shown = Shown::of(&browser.id, &story);
-            if how == As::Row {
-                shown.agent = sender_agent(&story);
-            }
-            if how == As::Whole {
-                shown.facts = facts.iter().map(Facts::of).collect();
-                let settings = &self.settings.attribution;
-                shown.attributed = attribution::orders(facts, &[], settings).orders;
-            }
-            visits.push(shown);
-        }
-        Ok(visits)
-    }
-}
-
-impl Stories {
-    /// Learns which visits those browsers have that have changed in the step at hand: at most one more
-    /// walk over what a browser has, each time that it has changed and something is asked.
-    fn catch_up<P: Payloads>(&mut self, kept: &mut Measurements<P>) -> Result<(), P::Error> {
-        for key in std::mem::take(&mut self.stale) {
-            let Some(mut browser) = self.browsers.remove(&key) else {
-                continue;
-            };
-            browser.stale = false;
-            self.forget_since(&mut browser);
-            let looked = kept.look(&key)?;
-            let facts = looked
-                .as_ref()
-                .map(|kept| read(&mut self.reading, kept.measurements()));
-            let facts = facts.unwrap_or_default();
-            let visits = stories_of(&browser.id, &facts, &self.settings.rules);
-            let begun = visits.iter().map(|(visit, facts)| Begun {
-                visit: visit.id,
-                started: visit.first.time,
-                agent: agent_of(facts, browser.robot),
-            });
-            let begun: Vec<Begun> = begun.collect();
-            self.of_visits
-                .extend(begun.iter().map(|begun| (begun.visit, key)));
-            browser.since = Some(begun);
-            self.browsers.insert(key, browser);
-        }
-        Ok(())
+        at: Tick,
+        browser: BrowserKey,
+        fact: &Fact<'_>,
+        sign: i64,
+        counted: impl Fn(&View) -> bool,
+    ) {
+        let news = &mut self.news;
+        add_fact(
+            news,
+            &self.views,
+            &mut self.text,
+            (at, browser),
+            (fact, sign),
+            counted,
+        );
     }
 
-    /// A visit that was sealed in the step at hand and is to be told of at its end.
-    fn shown_sealed(&mut self, complete: &Complete) -> Shown {
-        let browser = self.browsers.get(&browser_key(&complete.browser_id));
-        let robot = browser.is_some_and(|browser| browser.robot);
-        let facts = read(&mut self.reading, complete.measurements());
-        sealed_shown(complete, &sealed_story(complete, &facts, robot))
-    }
-
-    /// A visit, open or sealed of late.
-    fn visit<P: Payloads>(
-        &mut self,
-        id: [u64; 2],
-        kept: &mut Measurements<P>,
-    ) -> Result<Vec<Shown>, P::Error> {
-        self.catch_up(kept)?;
-        if let Some(key) = self.of_visits.get(&id).copied() {
-            let open = self.shown(key, Some(id), As::Whole, kept)?;
-            if !open.is_empty() {
-                return Ok(open);
-            }
-        }
-        let bytes = bytes_of_words(id);
-        if let Some(n) = self.sealed.iter().position(|visit| visit.visit == bytes) {
-            let complete = self.sealed[n].clone();
-            return Ok(vec![self.shown_sealed(&complete)]);
-        }
-        let mut ended = self.ended.visits.iter();
-        let ended = ended.find(|((_, ended), _)| *ended == id);
-        Ok(ended
-            .map(|(_, (_, shown))| shown.clone())
-            .into_iter()
-            .collect())
-    }
-
-    /// The open visits that began last. Looks at what is known of all; of those of many measurements
-    /// it may know less.
-    fn newest<P: Payloads>(
-        &mut self,
-        limit: usize,
-        agent: Option<&str>,
-        kept: &mut Measurements<P>,
-    ) -> Result<Vec<Shown>, P::Error> {
-        self.catch_up(kept)?;
-        let mut newest: BTreeMap<(i64, [u64; 2]), BrowserKey> = BTreeMap::new();
-        for (key, browser) in &self.browsers {
-            for begun in browser.begun() {
-                if agent.is_none_or(|agent| agent == begun.agent.word()) {
-                    newest.insert((begun.started, begun.visit), *key);
-                }
-                if newest.len() > limit {
-                    newest.pop_first();
-                }
-            }
-        }
-        let mut visits = Vec::new();
-        for ((_, id), key) in newest.into_iter().rev() {
-            visits.extend(self.shown(key, Some(id), As::Open, kept)?);
-        }
-        Ok(visits)
-    }
-
-    /// All open visits, and those that were sealed after this tick.
-    fn live<P: Payloads>(
-        &mut self,
-        after: Tick,
-        kept: &mut Measurements<P>,
-    ) -> Result<Vec<Shown>, P::Error> {
-        let mut visits = Vec::new();
-        let keys: Vec<BrowserKey> = self.browsers.keys().copied().collect();
-        for key in keys {
-            visits.extend(self.shown(key, None, As::Row, kept)?);
-        }
-        let later = self.ended.visits.range((after.saturating_add(1), [0; 2])..);
-        visits.extend(later.map(|(_, (_, shown))| shown.clone()));
-        let sealed = std::mem::take(&mut self.sealed);
-        for complete in sealed.iter().filter(|visit| visit.tick > after) {
-            visits.push(self.shown_sealed(complete));
-        }
-        self.sealed = sealed;
-        Ok(visits)
+    /// Something is to be told at the end of the period.
+    fn fall_due(&mut self, tick: Tick) {
+        let end = boundary(tick).next_multiple_of(self.period);
+        self.due = self.due.min(end);
     }
 }
 
@@ -635,36 +647,38 @@ impl<P: Payloads> Watch<P> for Stories {
 
     fn measured(&mut self, record: Record<'_>) {
         let head = record.head;
-        let browser = self
-            .browsers
-            .entry(head.browser)
-            .or_insert_with(|| Browser {
-                id: record.browser_id.into(),
-                shard: head.shard,
-                ..Browser::default()
-            });
+        self.fall_due(head.tick);
+        let new = || Browser {
+            id: record.browser_id.into(),
+            shard: head.shard,
+            ..Browser::default()
+        };
+        let browser = self.browsers.entry(head.browser).or_insert_with(new);
+        let begins = browser.known + browser.added == 0 && browser.visits.is_empty();
         browser.added += 1;
-        self.due = self
-            .due
-            .min(boundary(head.tick).next_multiple_of(self.period));
         browser.touch(head.browser, &mut self.touched);
         browser.go_stale(head.browser, &mut self.stale);
         let (context, body) = (record.context, record.body);
-        if let Some(fact) = self.reading.fact(head.at, head.schema, context, body) {
-            if is_order(&fact) {
-                self.urgent.push(head.browser);
+        let read = self.reading.fact(head.at, head.schema, context, body);
+        let fact = read.unwrap_or(Fact {
+            at: head.at,
+            ..Fact::default()
+        });
+        if let Some(growing) = &mut browser.growing {
+            if !growing.add(&fact, &self.grown, &self.settings.rules) {
+                browser.settle();
             }
+        } else if begins && !browser.robot {
+            let id = visit_id(&browser.id, head.at);
+            browser.growing = Growing::begin(id, &fact, &self.grown).map(Box::new);
+        }
+        if is_order(&fact) {
+            self.urgent.push(head.browser);
+        }
+        if self.of_measurements && read.is_some() {
+            let robot = browser.robot;
             let at = boundary(head.tick);
-            let counted = |view: &View| !(browser.robot && view.people);
-            add_fact(
-                &mut self.news,
-                &self.views,
-                at,
-                head.browser,
-                &fact,
-                1,
-                counted,
-            );
+            self.say_fact(at, head.browser, &fact, 1, |view| !(robot && view.people));
         }
     }
 
@@ -685,29 +699,21 @@ impl<P: Payloads> Watch<P> for Stories {
             return Ok(());
         }
         // The same, told otherwise: what was said of it is taken back.
-        self.due = self
-            .due
-            .min(boundary(head.tick).next_multiple_of(self.period));
+        browser.settle();
         browser.touch(head.browser, &mut self.touched);
         browser.go_stale(head.browser, &mut self.stale);
         let robot = browser.robot;
+        self.fall_due(head.tick);
         if self.of_measurements {
             let at = boundary(head.tick);
             let before = (before.schema, before.context, before.body, -1);
             let now = (head.schema, record.context, record.body, 1);
+            let counted = |view: &View| !(robot && view.people);
             for (schema, context, body, sign) in [before, now] {
                 if let Some(fact) = self.reading.fact(head.at, schema, context, body) {
-                    let counted = |view: &View| !(robot && view.people);
-                    let browser = head.browser;
-                    add_fact(
-                        &mut self.news,
-                        &self.views,
-                        at,
-                        browser,
-                        &fact,
-                        sign,
-                        counted,
-                    );
+                    let of = (at, head.browser);
+                    let (news, text) = (&mut self.news, &mut self.text);
+                    add_fact(news, &self.views, text, of, (&fact, sign), counted);
                 }
             }
         }
@@ -769,38 +775,11 @@ impl<P: Payloads> Watch<P> for Stories {
         kept: &mut Measurements<P>,
         said: &mut Vec<Said>,
     ) -> Result<(), P::Error> {
-        let (of, visits) = match question.ask {
-            Ask::Hold(tick) => {
-                self.holds.insert(question.process, tick);
-                return Ok(());
-            }
-            Ask::Visit(id) => (Of::Visit, self.visit(id, kept)?),
-            Ask::Browser(id) => {
-                let visits = self.shown(browser_key(&id), None, As::Open, kept)?;
-                (Of::Visits, visits)
-            }
-            Ask::Newest { limit, agent } => {
-                let visits = self.newest(limit as usize, agent.as_deref(), kept)?;
-                (Of::Visits, visits)
-            }
-            Ask::Live(after) => (Of::Live, self.live(after, kept)?),
-            Ask::Kept => (Of::Kept, Vec::new()),
-            // Others know.
-            Ask::Profile(_) => return Ok(()),
-        };
-        said.push(Said::Answer(Answer {
-            at: question.at,
-            process: question.process,
-            id: question.id,
-            of,
-            visits,
-            kept: self.ended.kept,
-            profile: None,
-        }));
-        Ok(())
+        self.answer(question, kept, said)
     }
 
     fn save(&mut self, at: Tick) {
+        self.browsers.values_mut().for_each(Browser::write_down);
         let mut shards: BTreeMap<u8, Keeping<'_>> = BTreeMap::new();
         for (key, browser) in &self.browsers {
             let shard = shards.entry(browser.shard).or_default();
@@ -810,7 +789,7 @@ impl<P: Payloads> Watch<P> for Stories {
             let shard = shards.entry(shown.0).or_default();
             shard.ended.visits.push((place, shown));
         }
-        for (place, sums) in &self.news {
+        for (place, sums) in self.news.places() {
             let shard = shards.entry(shard_of(place.view, place.key.bytes()));
             shard.or_default().news.push((place, sums));
         }
@@ -820,36 +799,6 @@ impl<P: Payloads> Watch<P> for Stories {
         }
         self.durable.save(at, FORMAT, shards);
     }
-}
-
-/// What is kept of a shard.
-#[derive(Default, Serialize)]
-struct Keeping<'a> {
-    due: Tick,
-    browsers: Vec<(&'a BrowserKey, &'a Browser)>,
-    news: Vec<(&'a Place, &'a Sums)>,
-    ended: KeepingEnded<'a>,
-}
-
-#[derive(Default, Serialize)]
-struct KeepingEnded<'a> {
-    visits: Vec<(&'a Seal, &'a (u8, Shown))>,
-    kept: Tick,
-}
-
-/// The same, restored.
-#[derive(Deserialize)]
-struct Kept {
-    due: Tick,
-    browsers: Vec<(BrowserKey, Browser)>,
-    news: Vec<(Place, Sums)>,
-    ended: KeptEnded,
-}
-
-#[derive(Deserialize)]
-struct KeptEnded {
-    visits: Vec<(Seal, (u8, Shown))>,
-    kept: Tick,
 }
 
 fn gcd(a: u64, b: u64) -> u64 {
@@ -862,59 +811,24 @@ fn boundary(tick: Tick) -> Tick {
 
 /// Adds what a measurement adds to the views of measurements that `counted` says, or takes it back.
 fn add_fact(
-    news: &mut HashMap<Place, Sums>,
+    news: &mut News,
     views: &[View],
-    at: Tick,
-    browser: BrowserKey,
-    fact: &Fact<'_>,
-    sign: i64,
+    text: &mut String,
+    (at, browser): (Tick, BrowserKey),
+    (fact, sign): (&Fact<'_>, i64),
     counted: impl Fn(&View) -> bool,
 ) {
     for (n, view) in views.iter().enumerate().filter(|(_, view)| counted(view)) {
-        view.of_fact(fact, |key, sums, counts_browser| {
+        view.texts_of_fact(fact, text, |key, sums, counts_browser| {
             let sums = if sign < 0 { sums.negated() } else { sums };
-            let browser = if counts_browser { browser } else { [0; 2] };
-            add(news, view, n, at, (key, browser, fact.at.time), sums);
+            let browser = counts_browser.then_some(browser);
+            news.add(n, (at, fact.at.time), key, browser, sums);
         });
     }
 }
 
-/// Adds to what a step adds.
-fn add(
-    news: &mut HashMap<Place, Sums>,
-    view: &View,
-    n: usize,
-    at: Tick,
-    (key, browser, time): (Key, [u64; 2], i64),
-    sums: Sums,
-) {
-    let mut put = |window: u64, sums: Sums, key: Key| {
-        if let Some((enters, leaves)) = view.counts(window, at, time) {
-            let place = Place {
-                view: n as u16,
-                key,
-                browser,
-                enters,
-                leaves,
-            };
-            news.entry(place).or_default().plus_equals(&sums);
-        }
-    };
-    if let (Some(usual), Some(against)) = (view.usual(), view.against) {
-        let counted = view
-            .values
-            .iter()
-            .position(|value| matches!(value, Value::Count(_)));
-        let count = counted.map_or(0, |counted| sums.0[counted]);
-        if browser == [0; 2] && count != 0 {
-            put(against, Sums::one(usual, count), key.clone());
-        }
-    }
-    put(view.window, sums, key);
-}
-
 /// The facts of measurements. One that cannot be read any more keeps its place.
-fn read<'a>(
+pub(super) fn read<'a>(
     reading: &mut Reading,
     measurements: impl Iterator<Item = crate::complete::Kept<'a>>,
 ) -> Vec<Fact<'a>> {
@@ -929,7 +843,11 @@ fn read<'a>(
 }
 
 /// The story of a sealed visit.
-fn sealed_story<'a>(complete: &Complete, facts: &'a [Fact<'a>], robot: bool) -> Story<'a> {
+pub(super) fn sealed_story<'a>(
+    complete: &Complete,
+    facts: &'a [Fact<'a>],
+    robot: bool,
+) -> Story<'a> {
     let visit = Visit {
         first: facts.first().map_or(Position::default(), |fact| fact.at),
         last: complete.last_seen,
@@ -958,22 +876,7 @@ fn parts<'f>(
     by_customer(facts).into_iter().map(part)
 }
 
-/// How a sealed visit is shown: as a row of the table of visits.
-fn sealed_shown(complete: &Complete, story: &Story<'_>) -> Shown {
-    Shown {
-        ended: Some((complete.tick, complete.reason.word().to_owned())),
-        agent: sender_agent(story),
-        ..Shown::of(&complete.browser_id, story)
-    }
-}
-
-/// The agent as the table of visits has it.
-fn sender_agent(story: &Story<'_>) -> String {
-    let agent = story.sender.map_or(Agent::Unknown, |fact| fact.agent);
-    agent.word().to_owned()
-}
-
-fn agent_of(facts: &[Fact<'_>], robot: bool) -> Agent {
+pub(super) fn agent_of(facts: &[Fact<'_>], robot: bool) -> Agent {
     if robot {
         return Agent::Robot;
     }

@@ -86,8 +86,21 @@ impl View {
     }
 
     /// Gives what a measurement adds: a key and sums, and whether they count its browser.
-    #[inline]
     pub fn of_fact(&self, fact: &Fact<'_>, mut give: impl FnMut(Key, Sums, bool)) {
+        let mut text = String::new();
+        self.texts_of_fact(fact, &mut text, |text, sums, browser| {
+            give(Key::of_text(text), sums, browser);
+        });
+    }
+
+    /// The same, with the texts of keys; they are written to `text`.
+    #[inline]
+    pub(crate) fn texts_of_fact(
+        &self,
+        fact: &Fact<'_>,
+        text: &mut String,
+        mut give: impl FnMut(&str, Sums, bool),
+    ) {
         if self.of != Of::Measurements
             || (self.people && fact.agent != Agent::Person)
             || !self.takes(fact.effect, fact.entity)
@@ -105,29 +118,30 @@ impl View {
                 _ => {}
             }
         }
-        let mut give = |key: Key| {
+        let mut give = |key: &str| {
             if let Some(one) = browsers {
-                give(key.clone(), one, true);
+                give(key, one, true);
             }
             if sums != Sums::default() {
                 give(key, sums, false);
             }
         };
         if !self.key.contains(&Field::Prefix) {
-            give(self.key_of(fact, ""));
+            self.write_key(fact, "", text);
+            give(text);
             return;
         }
         let Some(id) = fact.entity_id else { return };
-        let text = id.text().trim().to_lowercase();
-        for (end, _) in text.char_indices().skip(1).take(PREFIX) {
-            give(self.key_of(fact, &text[..end]));
-        }
-        if text.chars().count() <= PREFIX && !text.is_empty() {
-            give(self.key_of(fact, &text));
+        let id = id.text().trim().to_lowercase();
+        let begin = id.char_indices().skip(1).take(PREFIX);
+        let whole = (!id.is_empty() && id.chars().count() <= PREFIX).then_some(id.len());
+        for end in begin.map(|(end, _)| end).chain(whole) {
+            self.write_key(fact, &id[..end], text);
+            give(text);
         }
     }
 
-    fn key_of(&self, fact: &Fact<'_>, prefix: &str) -> Key {
+    fn write_key(&self, fact: &Fact<'_>, prefix: &str, text: &mut String) {
         let entity_id = fact.entity_id.map(|id| id.text());
         let entity_id = entity_id.as_deref().unwrap_or_default();
         let mut time = String::new();
@@ -138,7 +152,7 @@ impl View {
                 _ => {}
             }
         }
-        Key::of(self.key.iter().map(|field| match field {
+        let field = |field: &Field| match field {
             Field::Effect => fact.effect,
             Field::Entity => fact.entity,
             Field::EntityId => entity_id,
@@ -154,7 +168,8 @@ impl View {
             | Field::EndReason
             | Field::Step
             | Field::Touch => "",
-        }))
+        };
+        Key::write(self.key.iter().map(field), text);
     }
 }
 

@@ -25,18 +25,34 @@ pub struct Key(Box<str>);
 impl Key {
     /// Of these fields.
     pub fn of<'a>(fields: impl IntoIterator<Item = &'a str>) -> Key {
-        let mut key = String::new();
+        let mut text = String::new();
+        Key::write(fields, &mut text);
+        Key::of_text(&text)
+    }
+
+    /// Writes these fields as the text of a key, in place of what was there.
+    pub(crate) fn write<'a>(fields: impl IntoIterator<Item = &'a str>, text: &mut String) {
+        text.clear();
         for (n, field) in fields.into_iter().enumerate() {
             if n > 0 {
-                key.push(BETWEEN);
+                text.push(BETWEEN);
             }
             if field.contains(BETWEEN) {
-                key.extend(field.chars().filter(|c| *c != BETWEEN));
+                text.extend(field.chars().filter(|c| *c != BETWEEN));
             } else {
-                key.push_str(field);
+                text.push_str(field);
             }
         }
-        Key(key.into())
+    }
+
+    /// Of a text that was [written](Key::write).
+    pub(crate) fn of_text(text: &str) -> Key {
+        Key(text.into())
+    }
+
+    /// The text, as it was written.
+    pub(crate) fn text(&self) -> &str {
+        &self.0
     }
 
     /// Its fields.

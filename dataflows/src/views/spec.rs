@@ -208,6 +208,12 @@ impl View {
         self.values.iter().position(|value| *value == Value::Usual)
     }
 
+    /// The place of browsers among its values; 0 if it counts none.
+    pub(crate) fn browsers(&self) -> usize {
+        let place = self.values.iter().position(|v| *v == Value::Browsers);
+        place.unwrap_or(0)
+    }
+
     /// By what the best rows are chosen: the first value; where there is a usual, by how far the first
     /// is over it, in its spread (squared, in thousandths), if it comes by chance.
     #[must_use]

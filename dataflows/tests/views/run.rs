@@ -272,6 +272,7 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
                     robots_over: ROBOTS_OVER,
                     attribution: attribution::Settings::default(),
                     profiles: true,
+                    asked: true,
                 },
                 reading,
                 Durable::open("stories", &named),

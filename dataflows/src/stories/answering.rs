@@ -1,0 +1,226 @@
+//! Answers about open visits, and about those that were sealed of late: from what is known of them, and
+//! from all that is kept.
+
+use std::collections::BTreeMap;
+
+use super::question::{Answer, Ask, Facts, Of, Question, Shown};
+use super::story::{Story, stories_of};
+use super::watching::{Begun, Said, Stories, agent_of, read, sealed_story};
+use crate::attribution;
+use crate::complete::{Complete, Key as BrowserKey, Measurements, Payloads};
+use crate::fact::Agent;
+use crate::visit::{Tick, browser_key, bytes_of_words};
+
+/// How an open visit is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum As {
+    /// In short.
+    Open,
+    /// With its measurements.
+    Whole,
+    /// As a row of the table of visits.
+    Row,
+}
+
+impl Stories {
+    /// Answers a question. Changes nothing but what is known of whom.
+    pub(super) fn answer<P: Payloads>(
+        &mut self,
+        question: Question,
+        kept: &mut Measurements<P>,
+        said: &mut Vec<Said>,
+    ) -> Result<(), P::Error> {
+        let (of, visits) = match question.ask {
+            Ask::Hold(tick) => {
+                self.holds.insert(question.process, tick);
+                return Ok(());
+            }
+            Ask::Visit(id) => (Of::Visit, self.visit(id, kept)?),
+            Ask::Browser(id) => {
+                let visits = self.shown(browser_key(&id), None, As::Open, kept)?;
+                (Of::Visits, visits)
+            }
+            Ask::Newest { limit, agent } => {
+                let visits = self.newest(limit as usize, agent.as_deref(), kept)?;
+                (Of::Visits, visits)
+            }
+            Ask::Live(after) => (Of::Live, self.live(after, kept)?),
+            Ask::Kept => (Of::Kept, Vec::new()),
+            // Others know.
+            Ask::Profile(_) => return Ok(()),
+        };
+        said.push(Said::Answer(Answer {
+            at: question.at,
+            process: question.process,
+            id: question.id,
+            of,
+            visits,
+            kept: self.ended.kept,
+            profile: None,
+        }));
+        Ok(())
+    }
+
+    /// A browser's open visits, as answers show them.
+    fn shown<P: Payloads>(
+        &mut self,
+        key: BrowserKey,
+        only: Option<[u64; 2]>,
+        how: As,
+        kept: &mut Measurements<P>,
+    ) -> Result<Vec<Shown>, P::Error> {
+        let Some(browser) = self.browsers.get(&key) else {
+            return Ok(Vec::new());
+        };
+        let looked = kept.look(&key)?;
+        let facts = looked
+            .as_ref()
+            .map(|kept| read(&mut self.reading, kept.measurements()));
+        let facts = facts.unwrap_or_default();
+        let mut visits = Vec::new();
+        for (visit, facts) in stories_of(&browser.id, &facts, &self.settings.rules) {
+            if only.is_some_and(|id| id != visit.id) {
+                continue;
+            }
+            let agent = agent_of(facts, browser.robot);
+            let story = Story::new(visit, facts, agent, None);
+            let mut shown = Shown::of(&browser.id, &story);
+            if how == As::Row {
+                shown.agent = sender_agent(&story);
+            }
+            if how == As::Whole {
+                shown.facts = facts.iter().map(Facts::of).collect();
+                let settings = &self.settings.attribution;
+                shown.attributed = attribution::orders(facts, &[], settings).orders;
+            }
+            visits.push(shown);
+        }
+        Ok(visits)
+    }
+
+    /// Learns which visits those browsers have that have changed in the step at hand: at most one more
+    /// walk over what a browser has, each time that it has changed and something is asked.
+    fn catch_up<P: Payloads>(&mut self, kept: &mut Measurements<P>) -> Result<(), P::Error> {
+        for key in std::mem::take(&mut self.stale) {
+            let Some(mut browser) = self.browsers.remove(&key) else {
+                continue;
+            };
+            browser.stale = false;
+            self.forget_since(&mut browser);
+            let looked = kept.look(&key)?;
+            let facts = looked
+                .as_ref()
+                .map(|kept| read(&mut self.reading, kept.measurements()));
+            let facts = facts.unwrap_or_default();
+            let visits = stories_of(&browser.id, &facts, &self.settings.rules);
+            let begun = visits.iter().map(|(visit, facts)| Begun {
+                visit: visit.id,
+                started: visit.first.time,
+                agent: agent_of(facts, browser.robot),
+            });
+            let begun: Vec<Begun> = begun.collect();
+            self.of_visits
+                .extend(begun.iter().map(|begun| (begun.visit, key)));
+            browser.since = Some(begun);
+            self.browsers.insert(key, browser);
+        }
+        Ok(())
+    }
+
+    /// A visit that was sealed in the step at hand and is to be told of at its end.
+    fn shown_sealed(&mut self, complete: &Complete) -> Shown {
+        let browser = self.browsers.get(&browser_key(&complete.browser_id));
+        let robot = browser.is_some_and(|browser| browser.robot);
+        let facts = read(&mut self.reading, complete.measurements());
+        sealed_shown(complete, &sealed_story(complete, &facts, robot))
+    }
+
+    /// A visit, open or sealed of late.
+    fn visit<P: Payloads>(
+        &mut self,
+        id: [u64; 2],
+        kept: &mut Measurements<P>,
+    ) -> Result<Vec<Shown>, P::Error> {
+        self.catch_up(kept)?;
+        if let Some(key) = self.of_visits.get(&id).copied() {
+            let open = self.shown(key, Some(id), As::Whole, kept)?;
+            if !open.is_empty() {
+                return Ok(open);
+            }
+        }
+        let bytes = bytes_of_words(id);
+        if let Some(n) = self.sealed.iter().position(|visit| visit.visit == bytes) {
+            let complete = self.sealed[n].clone();
+            return Ok(vec![self.shown_sealed(&complete)]);
+        }
+        let mut ended = self.ended.visits.iter();
+        let ended = ended.find(|((_, ended), _)| *ended == id);
+        Ok(ended
+            .map(|(_, (_, shown))| shown.clone())
+            .into_iter()
+            .collect())
+    }
+
+    /// The open visits that began last. Looks at what is known of all; of those of many measurements
+    /// it may know less.
+    fn newest<P: Payloads>(
+        &mut self,
+        limit: usize,
+        agent: Option<&str>,
+        kept: &mut Measurements<P>,
+    ) -> Result<Vec<Shown>, P::Error> {
+        self.catch_up(kept)?;
+        let mut newest: BTreeMap<(i64, [u64; 2]), BrowserKey> = BTreeMap::new();
+        for (key, browser) in &self.browsers {
+            for begun in browser.begun() {
+                if agent.is_none_or(|agent| agent == begun.agent.word()) {
+                    newest.insert((begun.started, begun.visit), *key);
+                }
+                if newest.len() > limit {
+                    newest.pop_first();
+                }
+            }
+        }
+        let mut visits = Vec::new();
+        for ((_, id), key) in newest.into_iter().rev() {
+            visits.extend(self.shown(key, Some(id), As::Open, kept)?);
+        }
+        Ok(visits)
+    }
+
+    /// All open visits, and those that were sealed after this tick.
+    fn live<P: Payloads>(
+        &mut self,
+        after: Tick,
+        kept: &mut Measurements<P>,
+    ) -> Result<Vec<Shown>, P::Error> {
+        let mut visits = Vec::new();
+        let keys: Vec<BrowserKey> = self.browsers.keys().copied().collect();
+        for key in keys {
+            visits.extend(self.shown(key, None, As::Row, kept)?);
+        }
+        let later = self.ended.visits.range((after.saturating_add(1), [0; 2])..);
+        visits.extend(later.map(|(_, (_, shown))| shown.clone()));
+        let sealed = std::mem::take(&mut self.sealed);
+        for complete in sealed.iter().filter(|visit| visit.tick > after) {
+            visits.push(self.shown_sealed(complete));
+        }
+        self.sealed = sealed;
+        Ok(visits)
+    }
+}
+
+/// How a sealed visit is shown: as a row of the table of visits.
+pub(super) fn sealed_shown(complete: &Complete, story: &Story<'_>) -> Shown {
+    Shown {
+        ended: Some((complete.tick, complete.reason.word().to_owned())),
+        agent: sender_agent(story),
+        ..Shown::of(&complete.browser_id, story)
+    }
+}
+
+/// The agent as the table of visits has it.
+fn sender_agent(story: &Story<'_>) -> String {
+    let agent = story.sender.map_or(Agent::Unknown, |fact| fact.agent);
+    agent.word().to_owned()
+}

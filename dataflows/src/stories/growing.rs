@@ -1,0 +1,840 @@
+//! A visit that grows: what it adds to views of visits, brought up to date a measurement at a time,
+//! where [`rows`](super::contributions::rows) looks at all of them. It says the same.
+//!
+//! Nearly all that is said of a visit are sums over its measurements, in whatever order they come. What
+//! is not, or is rare, is not followed here: a measurement that begins the visit anew or another one,
+//! an order, IDs that come twice, a step of a funnel that comes late, a cause that comes after what it
+//! caused was counted, something beside what an order has come from. Then [`Growing::add`] refuses, and
+//! the visit is told of from all that is kept of it. So this is a cache, of visits that grow right now;
+//! nothing but time is lost with it.
+
+use std::hash::BuildHasher;
+use std::rc::Rc;
+
+use differential_dataflow::difference::{IsZero, Semigroup};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+
+use super::contributions::{Fields, Own, Rows, is_step, step_name};
+use crate::attribution::{self, NESTED, SHOWN, beginning, is_cart, is_order};
+use crate::fact::{Agent, Fact};
+use crate::views::{Field, Key, Of, SUMS, Sums, Value, View};
+use crate::visit::{Position, Rules, Visit};
+
+const NONE: u32 = u32::MAX;
+/// Of an ID that was looked for: whoever comes with it comes too late.
+const MISSED: u32 = u32::MAX - 1;
+
+/// The views of visits, by what they ask of a visit that grows.
+pub struct OfVisits {
+    views: Rc<[View]>,
+    /// Those of visits and of funnels, whose rows are made anew each time.
+    short: Vec<usize>,
+    chains: Vec<usize>,
+    /// What counts measurements of an effect: the view, the value, the effect.
+    effects: Vec<(usize, usize, String)>,
+    /// Fields of the keys of chains and credits that may change while a visit grows.
+    changing: Vec<Field>,
+    pages: bool,
+    /// The most carts whose chains are followed, and the most links of one.
+    most: usize,
+    longest: usize,
+}
+
+impl OfVisits {
+    /// Those among these views.
+    pub fn new(views: Rc<[View]>, settings: &attribution::Settings) -> OfVisits {
+        let those = |is: fn(&Of) -> bool| {
+            let of = views.iter().enumerate().filter(|(_, view)| is(&view.of));
+            of.map(|(n, _)| n).collect::<Vec<_>>()
+        };
+        let short = those(|of| matches!(of, Of::Visits | Of::Funnel(_)));
+        let chains = those(|of| *of == Of::Chains);
+        let mut effects = Vec::new();
+        for n in short.iter().filter(|n| views[**n].of == Of::Visits) {
+            for (at, value) in views[*n].values.iter().enumerate() {
+                if let Value::Count(Some(effect)) = value {
+                    effects.push((*n, at, effect.clone()));
+                }
+            }
+        }
+        let changes = [Field::Country, Field::Entry, Field::Exit, Field::Source];
+        let by =
+            |those: &[usize], field: &Field| those.iter().any(|n| views[*n].key.contains(field));
+        let of_orders = those(|of| *of == Of::Credits);
+        let in_keys = |field: &&Field| by(&chains, field) || by(&of_orders, field);
+        let changing = changes.iter().filter(in_keys);
+        let of_pages = [Field::Entry, Field::Exit, Field::Source];
+        OfVisits {
+            pages: of_pages.iter().any(|field| by(&short, field))
+                || changing.clone().any(|field| of_pages.contains(field)),
+            changing: changing.copied().collect(),
+            short,
+            chains,
+            effects,
+            most: settings.most,
+            longest: settings.longest,
+            views,
+        }
+    }
+}
+
+/// A page of a visit.
+#[derive(Debug, Default)]
+struct Page {
+    at: Position,
+    id: Box<str>,
+    reason: Option<Box<str>>,
+}
+
+impl Page {
+    fn of(fact: &Fact<'_>) -> Page {
+        Page {
+            at: fact.at,
+            id: fact
+                .entity_id
+                .map(|id| id.text())
+                .unwrap_or_default()
+                .into(),
+            reason: fact.reason.map(Box::from),
+        }
+    }
+}
+
+/// A measurement, as far as causes go.
+#[derive(Debug)]
+struct Link {
+    /// The number of its cause's ID.
+    cause: u32,
+    is_shown: bool,
+}
+
+/// A measurement that was led to.
+#[derive(Clone, Copy, Debug)]
+struct Led {
+    at: u32,
+    to: To,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum To {
+    Click,
+    Cart,
+    Order,
+}
+
+/// A row of chains: how often it was shown, clicked and carted.
+#[derive(Debug)]
+struct Row {
+    view: u16,
+    key: Key,
+    now: [u32; 3],
+    said: [u32; 3],
+    /// The count that has met it last.
+    counted: u32,
+}
+
+/// What a visit adds to views, as a row says it: the view, the key, whether its browser is counted.
+type Line = ((u16, Key, bool), Sums);
+
+/// A visit that grows, of at most some thousand measurements: some 40 bytes each, and its rows.
+pub struct Growing {
+    visit: Visit,
+    agent: Agent,
+    /// Its first measurement that has a country.
+    sender: Option<(Position, Box<str>)>,
+    first_reason: Option<Box<str>>,
+    entry: Option<Page>,
+    exit: Option<Page>,
+    last: Position,
+    /// By the effects that views count.
+    effects: Vec<i64>,
+    /// Of each funnel, where each step was reached.
+    funnels: Vec<Vec<Position>>,
+    /// The number of each ID.
+    ids: HashMap<[u64; 2], u32>,
+    /// Of each ID, its measurement.
+    holders: Vec<u32>,
+    links: Vec<Link>,
+    /// Of each measurement and view of chains, its row.
+    of: Vec<u32>,
+    /// Clicks, carts and orders that are not counted yet.
+    led: Vec<Led>,
+    carts: usize,
+    rows: Vec<Row>,
+    places: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    counts: u32,
+    /// Rows of chains that have changed since they were said.
+    changed: Vec<u32>,
+    /// What was said beside those.
+    lines: Vec<Line>,
+    /// How many orders it has, their values, and where the last one is.
+    orders: i64,
+    revenue: i64,
+    ordered: Option<Position>,
+    /// What orders add to chains and credits.
+    of_orders: Rows,
+    /// The numbers of the causes of what orders came from: what else they have caused is said with them.
+    beside: Vec<u32>,
+    /// Whether any view of chains takes it.
+    in_chains: bool,
+}
+
+impl Growing {
+    /// The visit of this ID that begins with this measurement. None if it is not followed.
+    pub fn begin(id: [u64; 2], fact: &Fact<'_>, of: &OfVisits) -> Option<Growing> {
+        if is_order(fact) {
+            return None;
+        }
+        let mut growing = Growing::new(Visit::begin(fact.at, id), fact, of);
+        growing.take(fact, of).then_some(growing)
+    }
+
+    /// The visit of these measurements, all that there are. If there are orders among them, it must
+    /// [take them in](Growing::take_orders) before it is given more.
+    pub fn of(visit: Visit, facts: &[Fact<'_>], of: &OfVisits) -> Option<Growing> {
+        let mut growing = Growing::new(visit, facts.first()?, of);
+        if !growing.in_chains && facts.iter().any(is_order) {
+            return None;
+        }
+        facts
+            .iter()
+            .all(|fact| growing.take(fact, of))
+            .then_some(growing)
+    }
+
+    fn new(visit: Visit, fact: &Fact<'_>, of: &OfVisits) -> Growing {
+        let takes = |n: &usize| !of.views[*n].people || fact.agent == Agent::Person;
+        let funnel = |n: &&usize| matches!(of.views[**n].of, Of::Funnel(_));
+        Growing {
+            visit,
+            agent: fact.agent,
+            sender: None,
+            first_reason: fact.reason.map(Box::from),
+            entry: None,
+            exit: None,
+            last: fact.at,
+            effects: vec![0; of.effects.len()],
+            funnels: of.short.iter().filter(funnel).map(|_| Vec::new()).collect(),
+            ids: HashMap::new(),
+            holders: Vec::new(),
+            links: Vec::new(),
+            of: Vec::new(),
+            led: Vec::new(),
+            carts: 0,
+            rows: Vec::new(),
+            places: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            counts: 0,
+            changed: Vec::new(),
+            lines: Vec::new(),
+            orders: 0,
+            revenue: 0,
+            ordered: None,
+            of_orders: Rows::new(),
+            beside: Vec::new(),
+            in_chains: of.chains.iter().any(takes),
+        }
+    }
+
+    /// The visit so far.
+    pub fn visit(&self) -> Visit {
+        self.visit
+    }
+
+    /// The kind of agent.
+    pub fn agent(&self) -> Agent {
+        self.agent
+    }
+
+    /// Takes another measurement. False if it is not of this visit, or if it cannot be told any more
+    /// what the visit adds; what was said of it still holds.
+    pub fn add(&mut self, fact: &Fact<'_>, of: &OfVisits, rules: &Rules) -> bool {
+        if fact.at <= self.visit.first || !self.visit.takes(fact.at.time, rules) || is_order(fact) {
+            return false;
+        }
+        let last = self.visit.last;
+        self.visit.take(fact.at.time.max(last));
+        if is_cart(fact) && self.ordered.is_some_and(|order| fact.at < order) {
+            return false;
+        }
+        self.take(fact, of) && !self.is_beside()
+    }
+
+    /// Whether the last that it took changes what was beside that which an order has come from: that it
+    /// is another, or one of them was chosen after all.
+    fn is_beside(&self) -> bool {
+        let Some(link) = self.links.last().filter(|_| !self.beside.is_empty()) else {
+            return false;
+        };
+        let cause = if link.is_shown {
+            Some(link.cause)
+        } else {
+            let holder = self.holders.get(link.cause as usize);
+            let chosen = holder.and_then(|at| self.links.get(*at as usize));
+            chosen.map(|chosen| chosen.cause)
+        };
+        cause.is_some_and(|cause| self.beside.contains(&cause))
+    }
+
+    fn take(&mut self, fact: &Fact<'_>, of: &OfVisits) -> bool {
+        for ((.., effect), count) in of.effects.iter().zip(&mut self.effects) {
+            *count += i64::from(effect == fact.effect);
+        }
+        if is_order(fact) {
+            self.orders += 1;
+            self.revenue = self.revenue.saturating_add(fact.value.unwrap_or(0));
+            self.ordered = self.ordered.max(Some(fact.at));
+        }
+        let fields = self.take_fields(fact, of);
+        let funnels = self.take_steps(fact, of);
+        self.last = self.last.max(fact.at);
+        fields && funnels && (!self.in_chains || self.take_cause(fact, of))
+    }
+
+    /// What it says of the visit's own fields.
+    fn take_fields(&mut self, fact: &Fact<'_>, of: &OfVisits) -> bool {
+        let mut holds = true;
+        let mut change = |fields: &[Field]| {
+            let in_keys = fields.iter().any(|field| of.changing.contains(field));
+            holds &= !in_keys || (self.rows.is_empty() && self.of_orders.is_empty());
+        };
+        if let Some(country) = fact.country
+            && self.sender.as_ref().is_none_or(|(at, _)| fact.at < *at)
+        {
+            self.sender = Some((fact.at, country.into()));
+            change(&[Field::Country]);
+        }
+        if of.pages && fact.entity == "page" {
+            if self.entry.as_ref().is_none_or(|page| fact.at < page.at) {
+                self.entry = Some(Page::of(fact));
+                change(&[Field::Entry, Field::Source]);
+            }
+            if self.exit.as_ref().is_none_or(|page| fact.at > page.at) {
+                self.exit = Some(Page::of(fact));
+                change(&[Field::Exit]);
+            }
+        }
+        holds
+    }
+
+    /// How far it brings the visit through funnels: each step is the first of its kind after the one
+    /// before it.
+    fn take_steps(&mut self, fact: &Fact<'_>, of: &OfVisits) -> bool {
+        let late = fact.at < self.last;
+        let funnels = of.short.iter().filter_map(|n| match &of.views[*n].of {
+            Of::Funnel(steps) => Some(steps),
+            _ => None,
+        });
+        for (steps, reached) in funnels.zip(&mut self.funnels) {
+            let n = match late {
+                true => reached.partition_point(|at| *at < fact.at),
+                false => reached.len(),
+            };
+            if steps.get(n).is_some_and(|step| is_step(fact, step)) {
+                if late {
+                    return false;
+                }
+                reached.push(fact.at);
+            }
+        }
+        true
+    }
+
+    fn number(&mut self, id: [u64; 2]) -> u32 {
+        *self.ids.entry(id).or_insert_with(|| {
+            self.holders.push(NONE);
+            self.holders.len() as u32 - 1
+        })
+    }
+
+    fn take_cause(&mut self, fact: &Fact<'_>, of: &OfVisits) -> bool {
+        let place = self.links.len() as u32;
+        let own = self.number(fact.at.event) as usize;
+        if self.holders[own] != NONE {
+            return false;
+        }
+        self.holders[own] = place;
+        let cause = fact.cause.map_or(NONE, |id| self.number(id));
+        let is_shown = fact.effect == SHOWN;
+        self.links.push(Link { cause, is_shown });
+        let mut key = String::new();
+        for n in &of.chains {
+            let view = &of.views[*n];
+            let row = match is_shown && (!view.people || self.agent == Agent::Person) {
+                true => self.row_of(*n, view, fact, &mut key),
+                false => NONE,
+            };
+            self.of.push(row);
+            if row != NONE {
+                self.count(row, 0);
+            }
+        }
+        let to = if is_order(fact) {
+            Some(To::Order)
+        } else if is_cart(fact) {
+            self.carts += 1;
+            Some(To::Cart)
+        } else {
+            (fact.effect == "clicked").then_some(To::Click)
+        };
+        self.led.extend(to.map(|to| Led { at: place, to }));
+        self.carts <= of.most
+    }
+
+    /// The row of what was shown.
+    fn row_of(&mut self, n: usize, view: &View, fact: &Fact<'_>, key: &mut String) -> u32 {
+        let entity = beginning(fact.entity);
+        let reason = fact.reason.map(beginning).unwrap_or_default();
+        let variant = fact.variant.map(beginning);
+        if !view.takes_chain(entity, reason, variant) {
+            return NONE;
+        }
+        let entity_id = fact.entity_id.map(|id| id.text()).unwrap_or_default();
+        let own = Own {
+            entity,
+            entity_id: beginning(&entity_id),
+            reason,
+            variant: variant.unwrap_or_default(),
+            ..Own::default()
+        };
+        self.fields().write_key(view, &own, key);
+        let (rows, hasher) = (&mut self.rows, &self.hasher);
+        let hash = hasher.hash_one((n as u16, &**key));
+        let same = |at: &u32| {
+            let row = &rows[*at as usize];
+            usize::from(row.view) == n && row.key.text() == key
+        };
+        if let Some(at) = self.places.find(hash, same) {
+            return *at;
+        }
+        let at = rows.len() as u32;
+        rows.push(Row {
+            view: n as u16,
+            key: Key::of_text(key),
+            now: [0; 3],
+            said: [0; 3],
+            counted: 0,
+        });
+        let hash_of = |at: &u32| {
+            let row = &rows[*at as usize];
+            hasher.hash_one((row.view, row.key.text()))
+        };
+        self.places.insert_unique(hash, at, hash_of);
+        at
+    }
+
+    fn count(&mut self, row: u32, place: usize) {
+        let own = &mut self.rows[row as usize];
+        if own.now == own.said {
+            self.changed.push(row);
+        }
+        own.now[place] += 1;
+    }
+
+    fn fields(&self) -> Fields<'_> {
+        let entry = self.entry.as_ref();
+        let reason = entry.map_or(&self.first_reason, |page| &page.reason);
+        Fields {
+            country: self.sender.as_ref().map_or("", |(_, country)| country),
+            agent: self.agent,
+            started: self.visit.first.time,
+            entry: entry.map_or("", |page| &page.id).into(),
+            exit: self.exit.as_ref().map_or("", |page| &page.id).into(),
+            source: reason.as_deref().unwrap_or("direct"),
+            ended: None,
+        }
+    }
+
+    /// The measurement that has caused this one, if it is there.
+    fn cause_of(&mut self, at: u32) -> Option<u32> {
+        let holder = self
+            .holders
+            .get_mut(self.links[at as usize].cause as usize)?;
+        if *holder == NONE {
+            *holder = MISSED;
+        }
+        (*holder < MISSED).then_some(*holder)
+    }
+
+    /// Counts a click for what it was on, and for what that lay in; a cart for all that led to it. Of an
+    /// order finds out what it has come from.
+    fn count_led(&mut self, led: Led, of: &OfVisits) {
+        self.counts += 1;
+        let most = match led.to {
+            To::Click => NESTED,
+            To::Cart | To::Order => of.longest.saturating_sub(1),
+        };
+        let mut at = led.at;
+        for _ in 0..most {
+            let was_shown = self.links[at as usize].is_shown;
+            let Some(cause) = self.cause_of(at) else {
+                return;
+            };
+            at = cause;
+            let link = &self.links[at as usize];
+            let place = match led.to {
+                To::Click if !link.is_shown => return,
+                To::Click => 1,
+                To::Cart => 2,
+                To::Order => {
+                    if link.is_shown && !was_shown && link.cause != NONE {
+                        self.beside.push(link.cause);
+                    }
+                    continue;
+                }
+            };
+            let chains = of.chains.len();
+            for n in 0..chains {
+                let row = self.of[at as usize * chains + n];
+                if row != NONE && self.rows[row as usize].counted != self.counts {
+                    self.rows[row as usize].counted = self.counts;
+                    self.count(row, place);
+                }
+            }
+        }
+    }
+
+    /// Takes in what its orders add to chains and credits: what there is in `all`, which is said of all of
+    /// its measurements, and not in what it says itself.
+    pub fn take_orders(&mut self, all: Rows) {
+        let mut rest = all;
+        for (place, sums) in self.said() {
+            rest.entry(place).or_default().plus_equals(&sums.negated());
+        }
+        rest.retain(|_, sums| !sums.is_zero());
+        self.of_orders = rest;
+    }
+
+    /// Gives what has changed since it was last asked: the view's number, the key, whether the browser is
+    /// counted, and how much is added.
+    pub fn tell(&mut self, of: &OfVisits, mut give: impl FnMut(usize, &str, bool, Sums)) {
+        for led in std::mem::take(&mut self.led) {
+            self.count_led(led, of);
+        }
+        for at in self.changed.drain(..) {
+            let row = &mut self.rows[at as usize];
+            let mut sums = Sums::default();
+            for (n, sum) in sums.0[..3].iter_mut().enumerate() {
+                *sum = i64::from(row.now[n]) - i64::from(row.said[n]);
+            }
+            row.said = row.now;
+            give(usize::from(row.view), row.key.text(), false, sums);
+        }
+        let lines = self.lines(of);
+        if lines == self.lines {
+            return;
+        }
+        let before = std::mem::replace(&mut self.lines, lines);
+        let mut before = before.into_iter();
+        for line in &self.lines {
+            let old = before.next();
+            if old.as_ref() == Some(line) {
+                continue;
+            }
+            if let Some(((n, key, browser), sums)) = old {
+                give(usize::from(n), key.text(), browser, sums.negated());
+            }
+            let ((n, key, browser), sums) = line;
+            give(usize::from(*n), key.text(), *browser, *sums);
+        }
+        for ((n, key, browser), sums) in before {
+            give(usize::from(n), key.text(), browser, sums.negated());
+        }
+    }
+
+    /// What it adds beside the rows of chains.
+    fn lines(&self, of: &OfVisits) -> Vec<Line> {
+        let fields = self.fields();
+        let mut text = String::new();
+        let mut lines = Vec::with_capacity(of.short.len() + 4);
+        let mut funnels = self.funnels.iter();
+        for n in &of.short {
+            let view = &of.views[*n];
+            let taken = !view.people || self.agent == Agent::Person;
+            if let Of::Funnel(steps) = &view.of {
+                let reached = funnels.next().map_or(0, Vec::len);
+                for (at, step) in steps.iter().enumerate().take(reached).filter(|_| taken) {
+                    let step = &step_name(at, step);
+                    let own = Own {
+                        step,
+                        ..Own::default()
+                    };
+                    fields.write_key(view, &own, &mut text);
+                    lines.push(((*n as u16, Key::of_text(&text), false), Sums::one(0, 1)));
+                }
+            } else if taken {
+                fields.write_key(view, &Own::default(), &mut text);
+                let key = Key::of_text(&text);
+                let mut sums = Sums::default();
+                for (at, value) in view.values.iter().enumerate() {
+                    match value {
+                        Value::Count(None) => sums.0[at] = 1,
+                        Value::Measurements => sums.0[at] = i64::from(self.visit.count),
+                        Value::Orders => sums.0[at] = self.orders,
+                        Value::Revenue | Value::Sum(_) => sums.0[at] = self.revenue,
+                        Value::Browsers => {
+                            lines.push(((*n as u16, key.clone(), true), Sums::one(at, 1)));
+                        }
+                        _ => {}
+                    }
+                }
+                for ((view, at, _), count) in of.effects.iter().zip(&self.effects) {
+                    if view == n {
+                        sums.0[*at] = *count;
+                    }
+                }
+                lines.push(((*n as u16, key, false), sums));
+            }
+        }
+        lines
+    }
+
+    /// All that was said of it.
+    pub fn said(&self) -> Rows {
+        let started = self.visit.first.time;
+        let mut said = self.of_orders.clone();
+        let mut add = |place, sums: Sums| said.entry(place).or_default().plus_equals(&sums);
+        for ((n, key, browser), sums) in &self.lines {
+            add((*n, key.clone(), *browser, started), *sums);
+        }
+        for row in &self.rows {
+            let mut sums = [0; SUMS];
+            for (sum, said) in sums.iter_mut().zip(row.said) {
+                *sum = i64::from(said);
+            }
+            if !Sums(sums).is_zero() {
+                add((row.view, row.key.clone(), false, started), Sums(sums));
+            }
+        }
+        said
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::super::contributions::rows;
+    use super::super::story::{Story, stories_of};
+    use super::*;
+    use crate::attribution::Settings;
+    use crate::fact::Id;
+    use crate::views::Step;
+    use crate::visit::visit_id;
+
+    fn views() -> Rc<[View]> {
+        let view = |of: &Of, key: &[Field], values: &[Value]| View {
+            of: of.clone(),
+            key: key.to_vec(),
+            values: values.to_vec(),
+            ..View::default()
+        };
+        let step = |effect: &str, entity: &str| Step {
+            effect: effect.into(),
+            entity: entity.into(),
+        };
+        let steps = vec![
+            step("shown", "page"),
+            step("clicked", ""),
+            step("added_to_cart", ""),
+        ];
+        let clicks = [
+            Value::Count(Some("clicked".into())),
+            Value::Measurements,
+            Value::Orders,
+        ];
+        let count = [Value::Count(None), Value::Browsers];
+        [
+            view(&Of::Visits, &[Field::Country, Field::Minute], &count),
+            view(
+                &Of::Visits,
+                &[Field::Entry, Field::Exit, Field::EndReason],
+                &clicks,
+            ),
+            view(&Of::Visits, &[Field::Source, Field::Agent], &count),
+            view(&Of::Funnel(steps.clone()), &[Field::Step], &count),
+            View {
+                people: true,
+                ..view(&Of::Funnel(steps), &[Field::Step, Field::Country], &count)
+            },
+            View {
+                people: true,
+                entities: vec!["banner".into()],
+                ..view(&Of::Chains, &[Field::EntityId], &count)
+            },
+            view(&Of::Chains, &[Field::Reason], &count),
+            view(&Of::Chains, &[Field::Variant, Field::Country], &count),
+            view(&Of::Measurements, &[Field::Entity], &count),
+            view(&Of::Credits, &[Field::Touch], &count),
+        ]
+        .into()
+    }
+
+    /// Measurements as they arrive, most of them one behind the other.
+    fn facts() -> impl Strategy<Value = Vec<Fact<'static>>> {
+        let effect = prop_oneof![
+            6 => Just("shown"), 3 => Just("clicked"), 1 => Just("added_to_cart"),
+        ];
+        let effect =
+            (effect, 0_u32..60).prop_map(|(effect, n)| if n == 0 { "ordered" } else { effect });
+        let entity = prop_oneof![Just("page"), Just("banner"), Just("product"), Just("order")];
+        let reason = prop_oneof![
+            Just(None),
+            Just(Some("campaign:a")),
+            Just(Some("recommendation:b"))
+        ];
+        let one = (
+            effect,
+            entity,
+            reason,
+            proptest::option::weighted(0.8, 1_u64..20),
+            prop_oneof![30 => 1_u64..5, 1 => Just(60_u64)],
+            prop_oneof![8 => Just(0_u64), 1 => 1_u64..12],
+            proptest::option::of(0_u8..2),
+        );
+        (
+            vec(one, 1..60),
+            prop_oneof![Just(Agent::Person), Just(Agent::Robot)],
+        )
+            .prop_map(|(all, agent)| {
+                let mut time = 1_000;
+                let all = all.into_iter().enumerate();
+                let fact = |(n, (effect, entity, reason, back, gap, early, word)): (
+                    usize,
+                    (_, _, _, Option<u64>, u64, u64, Option<u8>),
+                )| {
+                    time += gap;
+                    Fact {
+                        at: Position {
+                            time: (time - early.min(time)) as i64,
+                            event: [0, if early == 11 { 1 } else { n as u64 }],
+                        },
+                        effect,
+                        entity: if effect == "ordered" { "order" } else { entity },
+                        entity_id: Some(Id::Number(n as i64 % 3)),
+                        reason,
+                        cause: back.map(|back| [0, (n as u64 + 2).saturating_sub(back)]),
+                        value: Some(n as i64 * 10),
+                        variant: word.map(|word| ["a", "b"][usize::from(word)]),
+                        country: (n > 0).then_some(if n < 50 { "NL" } else { "BE" }),
+                        agent,
+                        ..Fact::default()
+                    }
+                };
+                all.map(fact).collect()
+            })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+        #[test]
+        fn a_visit_that_grows_says_what_all_of_its_measurements_say(
+            arrived in facts(), asks in vec(any::<bool>(), 60),
+        ) {
+            let (views, settings) = (views(), Settings::default());
+            let rules = Rules { inactivity: 50, ..Rules::default() };
+            let of = OfVisits::new(views.clone(), &settings);
+            let mut growing = None;
+            let mut said: Rows = BTreeMap::new();
+            let mut orders = Vec::new();
+            for n in 1..=arrived.len() {
+                let last = &arrived[n - 1];
+                growing = match growing {
+                    None if n == 1 => Growing::begin(visit_id(b"b", last.at), last, &of),
+                    growing => growing.and_then(|mut own: Growing| {
+                        own.add(last, &of, &rules).then_some(own)
+                    }),
+                };
+                if !asks[n - 1] {
+                    continue;
+                }
+                let mut facts = arrived[..n].to_vec();
+                facts.sort_by_key(|fact| fact.at);
+                let visits = stories_of(b"b", &facts, &rules);
+                let (visit, facts) = visits[visits.len() - 1];
+                let story = Story::new(visit, facts, facts[0].agent, None);
+                let attributed = attribution::orders(facts, &[], &settings);
+                let mut expected = rows(&views, &story, &attributed, &settings);
+                expected.retain(|_, sums| !sums.is_zero());
+                if let Some(own) = &mut growing {
+                    prop_assert_eq!(own.visit(), visit);
+                    own.tell(&of, |n, key, browser, sums| {
+                        let place = (n as u16, Key::of_text(key), browser, visit.first.time);
+                        said.entry(place).or_default().plus_equals(&sums);
+                    });
+                    said.retain(|_, sums| !sums.is_zero());
+                    prop_assert_eq!(&said, &expected);
+                    prop_assert_eq!(&orders, &attributed.orders);
+                } else {
+                    // From all at once.
+                    growing = Growing::of(visit, facts, &of);
+                    if let Some(own) = &mut growing {
+                        own.tell(&of, |_, _, _, _| ());
+                        own.take_orders(expected.clone());
+                    }
+                    said.clone_from(&expected);
+                    orders = attributed.orders;
+                }
+                if let Some(own) = &growing {
+                    let mut own = own.said();
+                    own.retain(|_, sums| !sums.is_zero());
+                    prop_assert_eq!(&own, &expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_followed_is_refused() {
+        let of = OfVisits::new(views(), &Settings::default());
+        let rules = Rules::default();
+        let fact = |time: i64, effect: &'static str, cause: Option<u64>| Fact {
+            at: Position {
+                time,
+                event: [0, time as u64],
+            },
+            effect,
+            entity: if effect == "ordered" {
+                "order"
+            } else {
+                "banner"
+            },
+            cause: cause.map(|id| [0, id]),
+            ..Fact::default()
+        };
+        let begun = || Growing::begin([0, 1], &fact(5, "shown", None), &of).unwrap();
+        assert!(begun().add(&fact(6, "shown", None), &of, &rules));
+        assert!(!begun().add(&fact(4, "shown", None), &of, &rules));
+        assert!(!begun().add(&fact(6, "ordered", None), &of, &rules));
+        assert!(!begun().add(&fact(5 + 31 * 60_000, "shown", None), &of, &rules));
+        assert!(Growing::begin([0, 1], &fact(5, "ordered", None), &of).is_none());
+        let twice = Fact {
+            at: Position {
+                time: 6,
+                event: [0, 5],
+            },
+            ..fact(6, "shown", None)
+        };
+        assert!(!begun().add(&twice, &of, &rules));
+        // Its cause comes late: in time, and when it was missed.
+        let mut growing = begun();
+        assert!(growing.add(&fact(9, "clicked", Some(8)), &of, &rules));
+        assert!(growing.add(&fact(8, "shown", Some(7)), &of, &rules));
+        growing.tell(&of, |_, _, _, _| ());
+        assert!(growing.add(&fact(10, "shown", Some(9)), &of, &rules));
+        assert!(!growing.add(&fact(7, "shown", None), &of, &rules));
+        // A step of a funnel before another that was reached.
+        let mut growing = begun();
+        let page = |time| Fact {
+            entity: "page",
+            ..fact(time, "shown", None)
+        };
+        assert!(growing.add(&page(20), &of, &rules));
+        assert!(growing.add(&page(30), &of, &rules));
+        assert!(!growing.add(&page(10), &of, &rules));
+    }
+}

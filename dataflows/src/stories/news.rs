@@ -1,0 +1,245 @@
+//! News: what is added to views, summed up by row until it is told, at the end of a period.
+
+use std::hash::BuildHasher;
+use std::rc::Rc;
+
+use differential_dataflow::difference::{IsZero, Semigroup};
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::complete::Key as BrowserKey;
+use crate::views::{Key, Place, Sums, Value, View};
+use crate::visit::Tick;
+
+/// So many entries of a row are summed up anew at the least.
+const FEW: usize = 64;
+
+/// What is added to views. One look-up an addition; keeps a row of a view once, and of a view that
+/// counts browsers each browser of it.
+pub struct News {
+    views: Rc<[View]>,
+    hasher: DefaultHashBuilder,
+    rows: HashTable<Row>,
+}
+
+/// From when until when something counts.
+type Span = (Tick, Tick);
+
+/// What is added to a row.
+struct Row {
+    view: u16,
+    key: Key,
+    sums: Vec<(Span, Sums)>,
+    browsers: Vec<(BrowserKey, Span, i64)>,
+    /// How many entries of browsers there were when they were summed up last.
+    summed: usize,
+}
+
+impl Row {
+    fn add(&mut self, span: Span, sums: Sums) {
+        // The latest are the likeliest.
+        match self.sums.iter_mut().rev().find(|(own, _)| *own == span) {
+            Some((_, own)) => own.plus_equals(&sums),
+            None => self.sums.push((span, sums)),
+        }
+    }
+
+    fn add_browser(&mut self, browser: BrowserKey, span: Span, times: i64) {
+        self.browsers.push((browser, span, times));
+        if self.browsers.len() > FEW.max(2 * self.summed) {
+            self.sum_up();
+        }
+    }
+
+    /// Sums up the entries of each browser.
+    fn sum_up(&mut self) {
+        self.browsers.sort_unstable();
+        self.browsers.dedup_by(|later, first| {
+            let same = (later.0, later.1) == (first.0, first.1);
+            if same {
+                first.2 += later.2;
+            }
+            same
+        });
+        self.browsers.retain(|(.., times)| *times != 0);
+        self.summed = self.browsers.len();
+    }
+
+    /// What is added, in the form of contributions. `place` is that of browsers among the sums.
+    fn places(&self, place: usize) -> impl Iterator<Item = (Place, Sums)> {
+        let of = |browser, (enters, leaves)| Place {
+            view: self.view,
+            key: self.key.clone(),
+            browser,
+            enters,
+            leaves,
+        };
+        let sums = self.sums.iter().filter(|(_, sums)| !sums.is_zero());
+        let sums = sums.map(move |(span, sums)| (of([0; 2], *span), *sums));
+        let browsers = self.browsers.iter();
+        let browsers = browsers
+            .map(move |(browser, span, times)| (of(*browser, *span), Sums::one(place, *times)));
+        sums.chain(browsers)
+    }
+}
+
+impl News {
+    /// None yet, of these views.
+    pub fn new(views: Rc<[View]>) -> News {
+        News {
+            views,
+            hasher: DefaultHashBuilder::default(),
+            rows: HashTable::new(),
+        }
+    }
+
+    /// How many rows something is added to.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Adds to a row of the view of this number something that is of this `time` and was found `at`;
+    /// or to the number of its browsers, if one is given.
+    pub fn add(
+        &mut self,
+        n: usize,
+        (at, time): (Tick, i64),
+        key: &str,
+        browser: Option<BrowserKey>,
+        sums: Sums,
+    ) {
+        let views = self.views.clone();
+        let view = &views[n];
+        let span = view.counts(view.window, at, time);
+        let usual = view.usual().zip(view.against).filter(|_| browser.is_none());
+        let usual = usual.and_then(|(usual, against)| {
+            let is_count = |value: &Value| matches!(value, Value::Count(_));
+            let count = sums.0[view.values.iter().position(is_count)?];
+            let span = view.counts(against, at, time)?;
+            (count != 0).then(|| (span, Sums::one(usual, count)))
+        });
+        if span.is_none() && usual.is_none() {
+            return;
+        }
+        let row = self.row(n as u16, key);
+        if let Some((span, sums)) = usual {
+            row.add(span, sums);
+        }
+        match (span, browser) {
+            (Some(span), None) => row.add(span, sums),
+            (Some(span), Some(browser)) => row.add_browser(browser, span, sums.0.iter().sum()),
+            (None, _) => {}
+        }
+    }
+
+    /// Adds what was kept.
+    pub fn restore(&mut self, place: &Place, sums: Sums) {
+        let row = self.row(place.view, place.key.text());
+        let span = (place.enters, place.leaves);
+        if place.browser == [0; 2] {
+            row.add(span, sums);
+        } else {
+            row.add_browser(place.browser, span, sums.0.iter().sum());
+        }
+    }
+
+    fn row(&mut self, view: u16, key: &str) -> &mut Row {
+        let hasher = &self.hasher;
+        let hash = hasher.hash_one((view, key));
+        let same = |row: &Row| row.view == view && row.key.text() == key;
+        let entry = self.rows.entry(hash, same, |row| {
+            hasher.hash_one((row.view, row.key.text()))
+        });
+        let new = || Row {
+            view,
+            key: Key::of_text(key),
+            sums: Vec::new(),
+            browsers: Vec::new(),
+            summed: 0,
+        };
+        entry.or_insert_with(new).into_mut()
+    }
+
+    /// All that is added.
+    pub fn places(&self) -> impl Iterator<Item = (Place, Sums)> {
+        let places = |row: &Row| self.views[usize::from(row.view)].browsers();
+        self.rows
+            .iter()
+            .flat_map(move |row| row.places(places(row)))
+    }
+
+    /// Gives all that is added; nothing is left.
+    pub fn take(&mut self, mut give: impl FnMut(Place, Sums)) {
+        let views = self.views.clone();
+        for mut row in self.rows.drain() {
+            row.sum_up();
+            let place = views[usize::from(row.view)].browsers();
+            row.places(place)
+                .for_each(|(place, sums)| give(place, sums));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn views() -> Rc<[View]> {
+        let counts = View {
+            values: vec![Value::Count(None), Value::Usual, Value::Browsers],
+            window: 2_000,
+            step: 1_000,
+            against: Some(5_000),
+            ..View::default()
+        };
+        let others = View {
+            values: vec![Value::Count(None)],
+            against: None,
+            ..counts.clone()
+        };
+        [counts, others].into()
+    }
+
+    proptest! {
+        #[test]
+        fn news_are_the_sums_of_what_was_added_by_place(
+            added in prop::collection::vec((0..2_usize, 0..3_u8, 0..4_u64, 0..9_000_i64, -2..3_i64), 0..400),
+        ) {
+            let views = views();
+            let mut news = News::new(views.clone());
+            let mut expected: HashMap<Place, Sums> = HashMap::new();
+            for (n, key, browser, time, amount) in added {
+                let text = key.to_string();
+                let browser = (n == 0 && browser > 0).then_some([browser, 0]);
+                let sums = Sums::one(if browser.is_some() { 2 } else { 0 }, amount);
+                news.add(n, (8_000, time), &text, browser, sums);
+                let mut put = |window, sums: Sums| {
+                    if let Some((enters, leaves)) = views[n].counts(window, 8_000, time) {
+                        let key = Key::of_text(&text);
+                        let browser = browser.unwrap_or_default();
+                        let place = Place { view: n as u16, key, browser, enters, leaves };
+                        expected.entry(place).or_default().plus_equals(&sums);
+                    }
+                };
+                put(2_000, sums);
+                if n == 0 && browser.is_none() {
+                    put(5_000, Sums::one(1, amount));
+                }
+            }
+            expected.retain(|_, sums| !sums.is_zero());
+            let mut again = News::new(views);
+            news.places().for_each(|(place, sums)| again.restore(&place, sums));
+            for mut news in [news, again] {
+                let mut given: HashMap<Place, Sums> = HashMap::new();
+                news.take(|place, sums| {
+                    assert!(given.insert(place, sums).is_none());
+                });
+                prop_assert_eq!(&given, &expected);
+                prop_assert_eq!(news.len(), 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The form in which stories are kept in snapshots.
+
+use serde::{Deserialize, Serialize};
+
+use super::question::Shown;
+use super::watching::{Browser, Seal};
+use crate::complete::Key as BrowserKey;
+use crate::views::{Place, Sums};
+use crate::visit::Tick;
+
+/// Their version.
+pub const FORMAT: u32 = 2;
+
+/// What is kept of a shard.
+#[derive(Default, Serialize)]
+pub struct Keeping<'a> {
+    pub due: Tick,
+    pub browsers: Vec<(&'a BrowserKey, &'a Browser)>,
+    pub news: Vec<(Place, Sums)>,
+    pub ended: KeepingEnded<'a>,
+}
+
+#[derive(Default, Serialize)]
+pub struct KeepingEnded<'a> {
+    pub visits: Vec<(&'a Seal, &'a (u8, Shown))>,
+    pub kept: Tick,
+}
+
+/// The same, restored.
+#[derive(Deserialize)]
+pub struct Kept {
+    pub due: Tick,
+    pub browsers: Vec<(BrowserKey, Browser)>,
+    pub news: Vec<(Place, Sums)>,
+    pub ended: KeptEnded,
+}
+
+#[derive(Deserialize)]
+pub struct KeptEnded {
+    pub visits: Vec<(Seal, (u8, Shown))>,
+    pub kept: Tick,
+}
