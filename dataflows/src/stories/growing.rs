@@ -3,7 +3,7 @@
 //!
 //! Nearly all that is said of a visit are sums over its measurements, in whatever order they come. What
 //! is not, or is rare, is not followed here: a measurement that begins the visit anew or another one,
-//! an order, IDs that come twice, a step of a funnel that comes late, a cause that comes after what it
+//! an order, a step of a funnel that comes late, a cause that comes after what it
 //! caused was counted, something beside what an order has come from. Then [`Growing::add`] refuses, and
 //! the visit is told of from all that is kept of it. So this is a cache, of visits that grow right now;
 //! nothing but time is lost with it.
@@ -21,7 +21,7 @@ use crate::views::{Field, Key, Of, SUMS, Sums, Value, View};
 use crate::visit::{Position, Rules, Visit};
 
 const NONE: u32 = u32::MAX;
-/// Of an ID that was looked for: whoever comes with it comes too late.
+/// Of an ID that was looked for and not found: whoever comes with it comes too late.
 const MISSED: u32 = u32::MAX - 1;
 
 /// The views of visits, by what they ask of a visit that grows.
@@ -103,6 +103,7 @@ impl Page {
 /// A measurement, as far as causes go.
 #[derive(Debug)]
 struct Link {
+    time: i64,
     /// The number of its cause's ID.
     cause: u32,
     is_shown: bool,
@@ -136,7 +137,7 @@ struct Row {
 /// What a visit adds to views, as a row says it: the view, the key, whether its browser is counted.
 type Line = ((u16, Key, bool), Sums);
 
-/// A visit that grows, of at most some thousand measurements: some 40 bytes each, and its rows.
+/// A visit that grows, of at most some thousand measurements: some 50 bytes each, and its rows.
 pub struct Growing {
     visit: Visit,
     agent: Agent,
@@ -351,13 +352,20 @@ impl Growing {
     fn take_cause(&mut self, fact: &Fact<'_>, of: &OfVisits) -> bool {
         let place = self.links.len() as u32;
         let own = self.number(fact.at.event) as usize;
-        if self.holders[own] != NONE {
-            return false;
+        match self.holders[own] {
+            NONE => self.holders[own] = place,
+            MISSED => return false,
+            // The first that has an ID is meant by it.
+            holder if fact.at.time < self.links[holder as usize].time => return false,
+            _ => {}
         }
-        self.holders[own] = place;
         let cause = fact.cause.map_or(NONE, |id| self.number(id));
         let is_shown = fact.effect == SHOWN;
-        self.links.push(Link { cause, is_shown });
+        self.links.push(Link {
+            time: fact.at.time,
+            cause,
+            is_shown,
+        });
         let mut key = String::new();
         for n in &of.chains {
             let view = &of.views[*n];
@@ -812,14 +820,18 @@ mod tests {
         assert!(!begun().add(&fact(6, "ordered", None), &of, &rules));
         assert!(!begun().add(&fact(5 + 31 * 60_000, "shown", None), &of, &rules));
         assert!(Growing::begin([0, 1], &fact(5, "ordered", None), &of).is_none());
-        let twice = Fact {
+        // An ID that comes twice is that of the first.
+        let twice = |time| Fact {
             at: Position {
-                time: 6,
-                event: [0, 5],
+                time,
+                event: [0, 7],
             },
-            ..fact(6, "shown", None)
+            ..fact(time, "shown", None)
         };
-        assert!(!begun().add(&twice, &of, &rules));
+        let mut growing = begun();
+        assert!(growing.add(&twice(9), &of, &rules));
+        assert!(growing.add(&twice(10), &of, &rules));
+        assert!(!growing.add(&twice(8), &of, &rules));
         // Its cause comes late: in time, and when it was missed.
         let mut growing = begun();
         assert!(growing.add(&fact(9, "clicked", Some(8)), &of, &rules));
