@@ -13,10 +13,10 @@ mod window;
 
 use std::rc::Rc;
 
+use differential_dataflow::VecCollection;
 use differential_dataflow::difference::IsZero;
-use differential_dataflow::{AsCollection, VecCollection};
+use differential_dataflow::operators::CountTotal;
 use timely::dataflow::StreamVec;
-use timely::dataflow::operators::vec::Map;
 
 use crate::cut::Cut;
 use crate::durable::Durable;
@@ -84,44 +84,13 @@ pub fn views<'s>(
     best(views, rows, partitions)
 }
 
-/// Rows of sums: browsers are counted but once a row.
+/// Rows of sums, which go and come as their sums change.
 fn rows<'s>(
     views: Rc<[View]>,
     counted: VecCollection<'s, u64, Counted, Sums>,
 ) -> VecCollection<'s, u64, (u16, Row), isize> {
-    let browsers = counted
-        .clone()
-        .inner
-        .flat_map(|((view, key, browser), tick, sums)| {
-            let times: i64 = sums.0.iter().sum();
-            (browser != [0; 2]).then_some(((view, key, browser), tick, times as isize))
-        });
-    let place: Vec<usize> = views
-        .iter()
-        .map(|view| {
-            view.values
-                .iter()
-                .position(|v| *v == Value::Browsers)
-                .unwrap_or(0)
-        })
-        .collect();
-    let browsers =
-        browsers
-            .as_collection()
-            .distinct()
-            .inner
-            .map(move |((view, key, _), tick, n)| {
-                let one = Sums::one(place[usize::from(view)], n as i64);
-                ((view, key), tick, one)
-            });
-    let sums = counted
-        .inner
-        .flat_map(|((view, key, browser), tick, sums)| {
-            (browser == [0; 2]).then_some(((view, key), tick, sums))
-        });
-    let all = sums.as_collection().concat(browsers.as_collection());
     // A row of nothing but zeros is none: of a usual that comes to less than one, for example.
-    all.count().flat_map(move |((view, key), sums)| {
+    counted.count_total().flat_map(move |((view, key), sums)| {
         let sums = views[usize::from(view)].shown(sums);
         (!sums.is_zero()).then_some((view, (key, sums)))
     })
