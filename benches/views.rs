@@ -16,7 +16,7 @@ use std::time::Instant;
 use differential_dataflow::AsCollection;
 use timely::dataflow::operators::generic::operator::empty;
 use timely::dataflow::operators::vec::Map;
-use timely::dataflow::operators::{Input, Inspect, Probe, probe};
+use timely::dataflow::operators::{Concat, Input, Inspect, Probe, probe};
 use timely::dataflow::{Scope, StreamVec};
 use visitflow_dataflows::durable::{Durable, Keeps, Nothing};
 use visitflow_dataflows::views::{
