@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use differential_dataflow::VecCollection;
+use differential_dataflow::consolidation::consolidate;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
@@ -77,15 +78,12 @@ impl Best {
     /// Takes the rows that come and go at a tick; gives how what is chosen changes.
     pub fn advance(
         &mut self,
-        changes: impl IntoIterator<Item = Update>,
+        mut changes: Vec<Update>,
         mut give: impl FnMut(u16, Row, i8),
     ) {
-        let mut net: BTreeMap<(u16, Row), isize> = BTreeMap::new();
-        for (row, diff) in changes {
-            *net.entry(row).or_default() += diff;
-        }
+        consolidate(&mut changes);
         let mut touched: BTreeSet<(u16, Box<str>)> = BTreeSet::new();
-        for ((view, (key, sums)), diff) in net.into_iter().filter(|(_, diff)| *diff != 0) {
+        for ((view, (key, sums)), diff) in changes {
             let spec = &self.views[usize::from(view)];
             if spec.top.is_none() {
                 give(view, (key, sums), if diff > 0 { 1 } else { -1 });

@@ -47,8 +47,8 @@ pub type Counted = (u16, Key);
 #[derive(Debug, Default)]
 pub struct Window {
     rows: Rows,
-    /// By when they enter and when they leave.
-    entering: BTreeMap<(Tick, Tick), Amounts>,
+    /// By when they enter, when they were found, and when they leave.
+    entering: BTreeMap<(Tick, Tick, Tick), Amounts>,
     leaving: BTreeMap<Tick, Amounts>,
     /// How often browsers are in rows now: always the sums of what is to leave.
     browsers: HashMap<At, i64>,
@@ -131,6 +131,7 @@ struct Rows {
 #[derive(Debug)]
 struct Kept {
     row: Option<Counted>,
+    /// How many amounts there are of it.
     amounts: usize,
     /// What the tick at hand adds, if anything.
     change: Option<Sums>,
@@ -160,6 +161,11 @@ impl Rows {
         };
         self.numbers.insert(row, number);
         number
+    }
+
+    fn row(&self, number: u32) -> &Counted {
+        let row = &self.kept[number as usize].row;
+        row.as_ref().expect("something is left of this row")
     }
 
     fn change(&mut self, at: &At, amount: i64, changed: &mut Vec<u32>) {
@@ -193,12 +199,13 @@ impl Rows {
 impl Window {
     /// Adds to a place. If that is a browser's, it is how often it was there, in whose sum it counts
     /// once. What has a sum of nothing is no entry.
-    pub fn add(&mut self, place: Place, sums: Sums) {
+    pub fn add(&mut self, contribution: Contribution) {
+        let Contribution { at, place, sums } = contribution;
         if sums.is_zero() {
             return;
         }
         let row = self.rows.hold((place.view, place.key));
-        let amounts = self.entering.entry((place.enters, place.leaves));
+        let amounts = self.entering.entry((place.enters, at, place.leaves));
         let amounts = amounts.or_default();
         for (value, amount) in (0_u8..).zip(sums.0) {
             if amount != 0 {
@@ -238,7 +245,7 @@ impl Window {
     #[must_use]
     pub fn next_entering(&self) -> Tick {
         let entering = self.entering.keys().next();
-        entering.map_or(u64::MAX, |(enters, _)| *enters)
+        entering.map_or(u64::MAX, |(enters, ..)| *enters)
     }
 
     /// What changes at the next tick: rows and what is added to them.
@@ -250,7 +257,7 @@ impl Window {
             self.rows.release(at.row);
         }
         while let Some(first) = self.entering.first_entry() {
-            let (enters, leaves) = *first.key();
+            let (enters, _, leaves) = *first.key();
             if enters != tick {
                 break;
             }
@@ -265,12 +272,9 @@ impl Window {
             }
         }
         for number in changed {
-            let kept = &mut self.rows.kept[number as usize];
-            let change = kept.change.take().unwrap_or_default();
-            if !change.is_zero()
-                && let Some(row) = &kept.row
-            {
-                give(tick, row.clone(), change);
+            let change = self.rows.kept[number as usize].change.take();
+            if let Some(change) = change.filter(|change| !change.is_zero()) {
+                give(tick, self.rows.row(number).clone(), change);
             }
             self.rows.forget_unused(number);
         }
@@ -329,38 +333,38 @@ impl Window {
             .collect()
     }
 
-    /// All of it, by shard of the rows: what enters (not leaving yet), and what leaves.
-    fn saved(&mut self) -> BTreeMap<u8, Saved<'_>> {
+    /// What was found until a tick, by shard of the rows: what enters (not leaving yet), and what
+    /// leaves.
+    fn saved<'a>(&'a mut self, until: Tick) -> BTreeMap<u8, Saved<'a>> {
         let all = self.entering.values_mut().chain(self.leaving.values_mut());
         all.for_each(|amounts| amounts.sum(&mut self.rows));
-        let mut shards: BTreeMap<u8, Saved<'_>> = BTreeMap::new();
-        // By number of a row its shard, and its place there.
-        let mut places = Vec::with_capacity(self.rows.kept.len());
-        for kept in &self.rows.kept {
-            places.push(kept.row.as_ref().map_or((0, 0), |row| {
-                let number = shard_of(row.0, row.1.bytes());
-                let rows = &mut shards.entry(number).or_default().rows;
-                rows.push(row);
-                (number, (rows.len() - 1) as u32)
-            }));
-        }
-        let parted = |amounts: &Amounts| {
-            let mut parted: BTreeMap<u8, Vec<(At, i64)>> = BTreeMap::new();
+        let mut shards: BTreeMap<u8, Saved<'a>> = BTreeMap::new();
+        // Of each row its shard, and its place there.
+        let mut places = vec![None; self.rows.kept.len()];
+        let rows = &self.rows;
+        let mut part = |amounts: &Amounts, shards: &mut BTreeMap<u8, Saved<'a>>| {
+            let mut parts: BTreeMap<u8, Vec<(At, i64)>> = BTreeMap::new();
             for (at, amount) in &amounts.all {
-                let (shard, row) = places[at.row as usize];
-                let at = At { row, ..*at };
-                parted.entry(shard).or_default().push((at, *amount));
+                let (shard, row) = *places[at.row as usize].get_or_insert_with(|| {
+                    let row = rows.row(at.row);
+                    let shard = shard_of(row.0, row.1.bytes());
+                    let rows = &mut shards.entry(shard).or_default().rows;
+                    rows.push(row);
+                    (shard, (rows.len() - 1) as u32)
+                });
+                let part = parts.entry(shard).or_default();
+                part.push((At { row, ..*at }, *amount));
             }
-            parted
+            parts
         };
-        for (between, amounts) in &self.entering {
-            for (shard, amounts) in parted(amounts) {
+        for (ticks, amounts) in self.entering.iter().filter(|((_, at, _), _)| *at <= until) {
+            for (shard, amounts) in part(amounts, &mut shards) {
                 let shard = shards.entry(shard).or_default();
-                shard.entering.push((*between, amounts));
+                shard.entering.push((*ticks, amounts));
             }
         }
         for (leaves, amounts) in &self.leaving {
-            for (shard, amounts) in parted(amounts) {
+            for (shard, amounts) in part(amounts, &mut shards) {
                 let shard = shards.entry(shard).or_default();
                 shard.leaving.push((*leaves, amounts));
             }
@@ -375,8 +379,8 @@ impl Window {
             row: numbers[at.row as usize],
             ..at
         };
-        for (between, amounts) in restored.entering {
-            let entering = self.entering.entry(between).or_default();
+        for (ticks, amounts) in restored.entering {
+            let entering = self.entering.entry(ticks).or_default();
             for (at, amount) in amounts {
                 entering.push(own(at), amount, &mut self.rows);
             }
@@ -398,14 +402,14 @@ impl Window {
 #[derive(Default, serde::Serialize)]
 struct Saved<'a> {
     rows: Vec<&'a Counted>,
-    entering: Vec<((Tick, Tick), Vec<(At, i64)>)>,
+    entering: Vec<((Tick, Tick, Tick), Vec<(At, i64)>)>,
     leaving: Vec<(Tick, Vec<(At, i64)>)>,
 }
 
 #[derive(serde::Deserialize)]
 struct Restored {
     rows: Vec<Counted>,
-    entering: Vec<((Tick, Tick), Vec<(At, i64)>)>,
+    entering: Vec<((Tick, Tick, Tick), Vec<(At, i64)>)>,
     leaving: Vec<(Tick, Vec<(At, i64)>)>,
 }
 
@@ -449,13 +453,11 @@ pub fn window<'s>(
     builder.build(move |caps| {
         let mut cap = caps.into_iter().next();
         let mut cuts = Cuts::default();
-        let mut found: BTreeMap<Tick, Vec<Contribution>> = BTreeMap::new();
         let mut begun = false;
         move |frontiers| {
+            // What is found until a tick enters behind it: all of it is here when that is due.
             input.for_each(|_, contributions| {
-                for contribution in contributions.drain(..) {
-                    found.entry(contribution.at).or_default().push(contribution);
-                }
+                contributions.drain(..).for_each(|added| state.add(added));
             });
             heard.for_each(|_, heard| heard.drain(..).for_each(|cut| cuts.add(cut)));
             let Some(held) = cap.as_mut() else { return };
@@ -471,13 +473,6 @@ pub fn window<'s>(
             loop {
                 let cut = cuts.first().filter(|cut| *cut <= until);
                 let limit = cut.unwrap_or(until);
-                // What was found in the step that ends at a tick is an effect before it.
-                while found.first_key_value().is_some_and(|(at, _)| *at <= limit) {
-                    for Contribution { place, sums, .. } in found.pop_first().unwrap_or_default().1
-                    {
-                        state.add(place, sums);
-                    }
-                }
                 let last = limit == u64::MAX;
                 while state.next() <= limit && (!last || state.next_entering() < u64::MAX) {
                     let mut changes = Vec::new();
@@ -488,7 +483,10 @@ pub fn window<'s>(
                     }
                 }
                 match cut.and_then(|cut| cuts.next(cut)) {
-                    Some(cut) if cut.snapshot => durable.save(cut.tick, FORMAT, state.saved()),
+                    // What was found in the step that ends at a tick is an effect before it.
+                    Some(cut) if cut.snapshot => {
+                        durable.save(cut.tick, FORMAT, state.saved(cut.tick));
+                    }
                     Some(_) => {}
                     None => break,
                 }
@@ -533,7 +531,11 @@ mod tests {
             enters,
             leaves: enters + stays,
         };
-        window.add(place, Sums::one(usize::from(value), amount));
+        window.add(Contribution {
+            at: enters - 1,
+            place,
+            sums: Sums::one(usize::from(value), amount),
+        });
     }
 
     /// What a key's sums are at a tick: the amounts that count then, and the browsers that are there
@@ -557,11 +559,11 @@ mod tests {
         sums
     }
 
-    /// What is kept of these windows, given to so many others by shard.
-    fn restarted(windows: &mut [Window], workers: usize) -> Vec<Window> {
+    /// What is kept of these windows as of a tick, given to so many others by shard.
+    fn restarted(windows: &mut [Window], until: Tick, workers: usize) -> Vec<Window> {
         let mut restored: Vec<Window> = (0..workers).map(|_| Window::default()).collect();
         for window in windows {
-            for (shard, saved) in window.saved() {
+            for (shard, saved) in window.saved(until) {
                 let bytes = postcard::to_allocvec(&saved).unwrap();
                 let saved = postcard::from_bytes(&bytes).unwrap();
                 restored[usize::from(shard) % workers].restore(saved);
@@ -584,7 +586,12 @@ mod tests {
             let mut shown: HashMap<Key, Sums> = HashMap::new();
             for tick in 0..60 {
                 if tick == restart {
-                    windows = restarted(&mut windows, workers);
+                    windows = restarted(&mut windows, tick, workers);
+                    let later = all.iter().filter(|(_, _, _, enters, ..)| *enters > tick + 1);
+                    later.for_each(|one| {
+                        let shard = shard_of(0, key(one.0).bytes());
+                        add(&mut windows[usize::from(shard) % workers], *one);
+                    });
                 }
                 for window in &mut windows {
                     while window.next() <= tick {
