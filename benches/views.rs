@@ -161,7 +161,8 @@ struct Run {
     rows: u64,
 }
 
-type Way = for<'s> fn(Scope<'s, u64>, StreamVec<'s, u64, Contribution>) -> StreamVec<'s, u64, Changed>;
+type Way =
+    for<'s> fn(Scope<'s, u64>, StreamVec<'s, u64, Contribution>) -> StreamVec<'s, u64, Changed>;
 
 fn run(steps: &Arc<Vec<Vec<Contribution>>>, way: Way) -> Run {
     let steps = steps.clone();
@@ -176,10 +177,17 @@ fn run(steps: &Arc<Vec<Vec<Contribution>>>, way: Way) -> Run {
             let rows = rows.clone();
             let hasher = BuildHasherDefault::<DefaultHasher>::default();
             way(scope, contributions)
-                .inspect(move |Changed { view, tick, row, diff }| {
-                    let hash = hasher.hash_one((view, tick, row));
-                    rows.set(rows.get().wrapping_add(hash.wrapping_mul(*diff as u64)));
-                })
+                .inspect(
+                    move |Changed {
+                              view,
+                              tick,
+                              row,
+                              diff,
+                          }| {
+                        let hash = hasher.hash_one((view, tick, row));
+                        rows.set(rows.get().wrapping_add(hash.wrapping_mul(*diff as u64)));
+                    },
+                )
                 .probe_with(&probe);
             input
         });
@@ -221,13 +229,14 @@ fn naive<'s>(
             .into_iter()
             .filter(|(_, time, _)| *time <= HOURS * HOUR)
     });
-    let browsers = counted.clone().flat_map(|((view, key, browser), time, sums)| {
-        (browser != [0; 2]).then_some(((view, key, browser), time, sums.0[1] as isize))
-    });
+    let browsers = counted
+        .clone()
+        .flat_map(|((view, key, browser), time, sums)| {
+            (browser != [0; 2]).then_some(((view, key, browser), time, sums.0[1] as isize))
+        });
     let browsers = browsers.as_collection().distinct().inner;
-    let browsers = browsers.map(|((view, key, _), time, one)| {
-        ((view, key), time, Sums::one(1, one as i64))
-    });
+    let browsers =
+        browsers.map(|((view, key, _), time, one)| ((view, key), time, Sums::one(1, one as i64)));
     let counts = counted.flat_map(|((view, key, browser), time, sums)| {
         (browser == [0; 2]).then_some(((view, key), time, sums))
     });

@@ -76,11 +76,7 @@ impl Best {
     }
 
     /// Takes the rows that come and go at a tick; gives how what is chosen changes.
-    pub fn advance(
-        &mut self,
-        mut changes: Vec<Update>,
-        mut give: impl FnMut(u16, Row, i8),
-    ) {
+    pub fn advance(&mut self, mut changes: Vec<Update>, mut give: impl FnMut(u16, Row, i8)) {
         consolidate(&mut changes);
         let mut touched: BTreeSet<(u16, Box<str>)> = BTreeSet::new();
         for ((view, (key, sums)), diff) in changes {

@@ -16,7 +16,11 @@ use std::rc::Rc;
 use differential_dataflow::VecCollection;
 use differential_dataflow::difference::IsZero;
 use differential_dataflow::operators::CountTotal;
+use differential_dataflow::operators::arrange::arrangement::arrange_core;
+use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
+use differential_dataflow::trace::implementations::{KeyBatcher, KeySpine};
 use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
 
 use crate::cut::Cut;
 use crate::durable::Durable;
@@ -89,9 +93,15 @@ fn rows<'s>(
     views: Rc<[View]>,
     counted: VecCollection<'s, u64, Counted, Sums>,
 ) -> VecCollection<'s, u64, (u16, Row), isize> {
+    // All that is said of a row comes from the worker that has its window, and stays there.
+    type Batcher = KeyBatcher<Counted, u64, Sums>;
+    let changes = counted.map(|row| (row, ())).inner;
+    let sums: Arranged<'s, TraceAgent<KeySpine<Counted, u64, Sums>>> =
+        arrange_core(changes, Pipeline, "Sums", Batcher::new);
     // A row of nothing but zeros is none: of a usual that comes to less than one, for example.
-    counted.count_total().flat_map(move |((view, key), sums)| {
-        let sums = views[usize::from(view)].shown(sums);
-        (!sums.is_zero()).then_some((view, (key, sums)))
-    })
+    sums.count_total_core()
+        .flat_map(move |((view, key), sums)| {
+            let sums = views[usize::from(view)].shown(sums);
+            (!sums.is_zero()).then_some((view, (key, sums)))
+        })
 }

@@ -7,6 +7,7 @@
 //! measurement with a thousand keys.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 
 use differential_dataflow::difference::IsZero;
 use differential_dataflow::{AsCollection, VecCollection};
@@ -18,7 +19,7 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use super::contribution::{Contribution, Place};
+use super::contribution::Contribution;
 use super::row::{Key, Sums};
 use crate::batch::worker_of;
 use crate::cut::{Cut, Cuts};
@@ -57,13 +58,21 @@ pub struct Window {
 /// Where an amount is added: to which row, to which of its sums, or to how often this browser is in
 /// it.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
 struct At {
     row: u32,
     value: u8,
     /// Zero for the sum itself.
     browser: [u64; 2],
+}
+
+impl Hash for At {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // A half of what is a hash already is enough.
+        state.write_u64(self.browser[0]);
+        state.write_u64(u64::from(self.row) << 8 | u64::from(self.value));
+    }
 }
 
 /// Amounts that enter, or leave, together.
@@ -508,6 +517,7 @@ pub fn window<'s>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::views::Place;
     use differential_dataflow::difference::Semigroup;
     use proptest::prelude::*;
 
