@@ -108,6 +108,9 @@ impl Amounts {
     }
 
     fn sum(&mut self, rows: &mut Rows) {
+        if self.all.len() == self.summed {
+            return;
+        }
         // What was summed before is a run, which this sort knows how to merge with others.
         self.all.sort_by_key(|(at, _)| *at);
         self.all.dedup_by(|(at, amount), (before, sum)| {
