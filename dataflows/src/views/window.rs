@@ -36,6 +36,9 @@ pub const STEP: u64 = 1_000;
 /// So many amounts may be in a list before those of a place are summed.
 const FEW: usize = 64;
 
+/// So many rows may have been there before those that are left get new numbers.
+const MANY: usize = 256;
+
 /// A row of a view: the view, by its place in the job, and the key.
 pub type Counted = (u16, Key);
 
@@ -48,12 +51,14 @@ pub type Counted = (u16, Key);
 #[derive(Debug, Default)]
 pub struct Window {
     rows: Rows,
-    /// By when they enter, when they were found, and when they leave.
-    entering: BTreeMap<(Tick, Tick, Tick), Amounts>,
+    entering: BTreeMap<Stay, Amounts>,
     leaving: BTreeMap<Tick, Amounts>,
     /// How often browsers are in rows now: always the sums of what is to leave.
     browsers: HashMap<At, i64>,
 }
+
+/// When amounts enter, when they were found, and when they leave.
+type Stay = (Tick, Tick, Tick);
 
 /// Where an amount is added: to which row, to which of its sums, or to how often this browser is in
 /// it.
@@ -190,6 +195,24 @@ impl Rows {
         *sum = sum.wrapping_add(amount);
     }
 
+    /// The new number of each old one.
+    fn renumber(&mut self) -> Vec<u32> {
+        let mut next = 0;
+        let new = self.kept.iter().map(|kept| {
+            let number = next;
+            next += u32::from(kept.row.is_some());
+            number
+        });
+        let new: Vec<u32> = new.collect();
+        self.kept.retain(|kept| kept.row.is_some());
+        self.kept.shrink_to_fit();
+        self.free = Vec::new();
+        let numbers = self.numbers.values_mut();
+        numbers.for_each(|number| *number = new[*number as usize]);
+        self.numbers.shrink_to_fit();
+        new
+    }
+
     /// There is an amount less.
     fn release(&mut self, number: u32) {
         self.kept[number as usize].amounts -= 1;
@@ -293,6 +316,24 @@ impl Window {
         if self.browsers.len() < self.browsers.capacity() / 8 {
             self.browsers.shrink_to(2 * self.browsers.len());
         }
+        if self.rows.kept.len() > MANY && self.rows.numbers.len() < self.rows.kept.len() / 8 {
+            self.renumber();
+        }
+    }
+
+    /// Gives the rows numbers without gaps, in the same order: of keys that are gone nothing is left.
+    fn renumber(&mut self) {
+        let new = self.rows.renumber();
+        let all = self.entering.values_mut().chain(self.leaving.values_mut());
+        for (at, _) in all.flat_map(|amounts| &mut amounts.all) {
+            at.row = new[at.row as usize];
+        }
+        let browsers = std::mem::take(&mut self.browsers).into_iter();
+        let renumbered = browsers.map(|(at, times)| {
+            let row = new[at.row as usize];
+            (At { row, ..at }, times)
+        });
+        self.browsers = renumbered.collect();
     }
 
     /// Adds to what counts now.
@@ -369,10 +410,10 @@ impl Window {
             }
             parts
         };
-        for (ticks, amounts) in self.entering.iter().filter(|((_, at, _), _)| *at <= until) {
+        for (stay, amounts) in self.entering.iter().filter(|((_, at, _), _)| *at <= until) {
             for (shard, amounts) in part(amounts, &mut shards) {
                 let shard = shards.entry(shard).or_default();
-                shard.entering.push((*ticks, amounts));
+                shard.entering.push((*stay, amounts));
             }
         }
         for (leaves, amounts) in &self.leaving {
@@ -391,8 +432,8 @@ impl Window {
             row: numbers[at.row as usize],
             ..at
         };
-        for (ticks, amounts) in restored.entering {
-            let entering = self.entering.entry(ticks).or_default();
+        for (stay, amounts) in restored.entering {
+            let entering = self.entering.entry(stay).or_default();
             for (at, amount) in amounts {
                 entering.push(own(at), amount, &mut self.rows);
             }
@@ -414,14 +455,14 @@ impl Window {
 #[derive(Default, serde::Serialize)]
 struct Saved<'a> {
     rows: Vec<&'a Counted>,
-    entering: Vec<((Tick, Tick, Tick), Vec<(At, i64)>)>,
+    entering: Vec<(Stay, Vec<(At, i64)>)>,
     leaving: Vec<(Tick, Vec<(At, i64)>)>,
 }
 
 #[derive(serde::Deserialize)]
 struct Restored {
     rows: Vec<Counted>,
-    entering: Vec<((Tick, Tick, Tick), Vec<(At, i64)>)>,
+    entering: Vec<(Stay, Vec<(At, i64)>)>,
     leaving: Vec<(Tick, Vec<(At, i64)>)>,
 }
 
@@ -647,14 +688,43 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_which_nothing_is_left_gives_its_place_to_another() {
+    fn of_rows_of_which_nothing_is_left_nothing_is_kept() {
         let mut window = Window::default();
-        for n in 0..100 {
-            add(&mut window, (n, 1, 0, 10 + u64::from(n), 1, 1));
-            while window.next() < 10 + u64::from(n) {
-                window.advance(|_, _, _| ());
+        let mut shown: BTreeMap<Key, i64> = BTreeMap::new();
+        let mut place = |n: u64, browser, leaves, at: u64| {
+            let place = Place {
+                view: 0,
+                key: Key::of([n.to_string().as_str()]),
+                browser: [0, browser],
+                enters: at + 1,
+                leaves,
+            };
+            let sums = Sums::one(0, 1);
+            window.add(Contribution { at, place, sums });
+            while window.next() <= at {
+                window.advance(|_, (_, key), sums| *shown.entry(key).or_default() += sums.0[0]);
             }
+            window.rows.kept.len()
+        };
+        // One after another takes one place after another.
+        for n in 0..1_000 {
+            assert!(place(n, n % 2, n + 2, n) < 4);
         }
-        assert!(window.rows.kept.len() < 4, "{:?}", window.rows);
+        // A flood, which leaves but for every hundredth.
+        for n in 0..10_000 {
+            let leaves = if n % 100 == 0 { 9_000 } else { 3_000 };
+            place(n, 1 + n % 2, leaves, 2_000);
+        }
+        assert!(place(10_000, 0, 9_000, 2_500) > 10_000);
+        assert!(place(10_000, 0, 9_000, 3_500) < 200);
+        shown.retain(|_, count| *count != 0);
+        // The last has just been added, the one before is there.
+        assert_eq!(shown.len(), 101);
+        assert!(shown.values().all(|count| *count == 1));
+        while window.next() < u64::MAX {
+            window.advance(|_, (_, key), sums| *shown.entry(key).or_default() += sums.0[0]);
+        }
+        shown.retain(|_, count| *count != 0);
+        assert_eq!((shown.len(), window.len()), (0, 0));
     }
 }
