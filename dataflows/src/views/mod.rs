@@ -2,8 +2,8 @@
 //!
 //! A [`View`] says what is summed. What adds to it, a measurement or a visit, does so by
 //! [`Contribution`]s; [`window`] keeps those that count now; [`views`] makes rows of their sums and
-//! chooses the best. Work follows from what changes, memory from the keys in the window: neither
-//! grows with what is measured.
+//! chooses the best. Work follows from what changes, memory from the keys and browsers in the window:
+//! neither grows with what is measured.
 
 mod best;
 mod contribution;
