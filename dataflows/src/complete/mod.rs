@@ -169,7 +169,9 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
                         watch.stepped(limit, &mut kept, &mut said)?;
                         waiting.stepped(limit);
                         if !said.is_empty() {
-                            says.activate().session(&*saying).give_container(&mut said);
+                            says.activate()
+                                .session(&*saying)
+                                .give_iterator(said.drain(..));
                         }
                         continue;
                     }
@@ -180,7 +182,9 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
                             watch.asked(question, &mut kept, &mut said)?;
                         }
                         if !said.is_empty() {
-                            says.activate().session(&*saying).give_container(&mut said);
+                            says.activate()
+                                .session(&*saying)
+                                .give_iterator(said.drain(..));
                         }
                         continue;
                     }
@@ -196,7 +200,9 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
                 if until == u64::MAX {
                     watch.ended(&mut kept, &mut said)?;
                     if !said.is_empty() {
-                        says.activate().session(&*saying).give_container(&mut said);
+                        says.activate()
+                            .session(&*saying)
+                            .give_iterator(said.drain(..));
                     }
                 }
                 kept.spill()?;

@@ -41,7 +41,7 @@ pub fn parted<'s>(said: StreamVec<'s, u64, Said>) -> Parted<'s> {
         drop(caps);
         move |_| {
             input.for_each(|cap, said| {
-                let (mut to_views, mut orders) = (vec![], vec![]);
+                let (mut to_views, mut orders) = (Vec::with_capacity(said.len()), vec![]);
                 let (mut answered, mut of_customers) = (vec![], vec![]);
                 for said in said.drain(..) {
                     match said {

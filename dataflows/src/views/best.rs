@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use differential_dataflow::VecCollection;
+use differential_dataflow::consolidation::consolidate;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
@@ -75,43 +76,40 @@ impl Best {
     }
 
     /// Takes the rows that come and go at a tick; gives how what is chosen changes.
-    pub fn advance(
-        &mut self,
-        changes: impl IntoIterator<Item = Update>,
-        mut give: impl FnMut(u16, Row, i8),
-    ) {
-        let mut net: BTreeMap<(u16, Row), isize> = BTreeMap::new();
-        for (row, diff) in changes {
-            *net.entry(row).or_default() += diff;
-        }
-        let mut touched: BTreeSet<(u16, Box<str>)> = BTreeSet::new();
-        for ((view, (key, sums)), diff) in net.into_iter().filter(|(_, diff)| *diff != 0) {
-            let spec = &self.views[usize::from(view)];
-            if spec.top.is_none() {
-                give(view, (key, sums), if diff > 0 { 1 } else { -1 });
-                continue;
-            }
-            let group: Box<str> = if spec.by_first { key.first() } else { "" }.into();
-            let placed = (std::cmp::Reverse(spec.score(&sums)), key, sums);
-            let rows = &mut self.groups.entry((view, group.clone())).or_default().rows;
-            if diff > 0 {
-                rows.insert(placed);
-            } else {
-                rows.remove(&placed);
-            }
-            touched.insert((view, group));
-        }
-        for place in touched {
-            let Some(group) = self.groups.get_mut(&place) else {
+    pub fn advance(&mut self, mut changes: Vec<Update>, mut give: impl FnMut(u16, Row, i8)) {
+        consolidate(&mut changes);
+        let views = self.views.clone();
+        // By view and key as they are now, those of a group stand together.
+        for changes in changes.chunk_by(|a, b| group_of(&views, a) == group_of(&views, b)) {
+            let (view, first) = group_of(&views, &changes[0]);
+            let spec = &views[usize::from(view)];
+            let Some(most) = spec.top else {
+                for ((view, row), diff) in changes {
+                    give(*view, row.clone(), if *diff > 0 { 1 } else { -1 });
+                }
                 continue;
             };
-            let most = self.views[usize::from(place.0)].top.unwrap_or(usize::MAX);
+            let place = (view, Box::from(first));
+            let group = self.groups.entry(place.clone()).or_default();
+            let mut touched = group.chosen.len() < most;
+            for ((_, (key, sums)), diff) in changes {
+                let placed = (std::cmp::Reverse(spec.score(sums)), key.clone(), *sums);
+                touched |= group.chosen.last().is_some_and(|last| placed <= *last);
+                if *diff > 0 {
+                    group.rows.insert(placed);
+                } else {
+                    group.rows.remove(&placed);
+                }
+            }
+            if !touched {
+                continue;
+            }
             let chosen: BTreeSet<Placed> = group.rows.iter().take(most).cloned().collect();
             for (_, key, sums) in group.chosen.difference(&chosen) {
-                give(place.0, (key.clone(), *sums), -1);
+                give(view, (key.clone(), *sums), -1);
             }
             for (_, key, sums) in chosen.difference(&group.chosen) {
-                give(place.0, (key.clone(), *sums), 1);
+                give(view, (key.clone(), *sums), 1);
             }
             group.chosen = chosen;
             if group.rows.is_empty() {
@@ -119,6 +117,12 @@ impl Best {
             }
         }
     }
+}
+
+/// The view and the group that a row is of.
+fn group_of<'a>(views: &[View], ((view, (key, _)), _): &'a Update) -> (u16, &'a str) {
+    let by_first = views[usize::from(*view)].by_first;
+    (*view, if by_first { key.first() } else { "" })
 }
 
 /// The best rows of each view, or all where it asks for no best, and how they change.

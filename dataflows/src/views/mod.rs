@@ -2,8 +2,8 @@
 //!
 //! A [`View`] says what is summed. What adds to it, a measurement or a visit, does so by
 //! [`Contribution`]s; [`window`] keeps those that count now; [`views`] makes rows of their sums and
-//! chooses the best. Work follows from what changes, memory from the keys in the window: neither
-//! grows with what is measured.
+//! chooses the best. Work follows from what changes, memory from the keys and browsers in the window:
+//! neither grows with what is measured.
 
 mod best;
 mod contribution;
@@ -13,10 +13,14 @@ mod window;
 
 use std::rc::Rc;
 
+use differential_dataflow::VecCollection;
 use differential_dataflow::difference::IsZero;
-use differential_dataflow::{AsCollection, VecCollection};
+use differential_dataflow::operators::CountTotal;
+use differential_dataflow::operators::arrange::arrangement::arrange_core;
+use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
+use differential_dataflow::trace::implementations::{KeyBatcher, KeySpine};
 use timely::dataflow::StreamVec;
-use timely::dataflow::operators::vec::Map;
+use timely::dataflow::channels::pact::Pipeline;
 
 use crate::cut::Cut;
 use crate::durable::Durable;
@@ -84,45 +88,20 @@ pub fn views<'s>(
     best(views, rows, partitions)
 }
 
-/// Rows of sums: browsers are counted but once a row.
+/// Rows of sums, which go and come as their sums change.
 fn rows<'s>(
     views: Rc<[View]>,
     counted: VecCollection<'s, u64, Counted, Sums>,
 ) -> VecCollection<'s, u64, (u16, Row), isize> {
-    let browsers = counted
-        .clone()
-        .inner
-        .flat_map(|((view, key, browser), tick, sums)| {
-            let times: i64 = sums.0.iter().sum();
-            (browser != [0; 2]).then_some(((view, key, browser), tick, times as isize))
-        });
-    let place: Vec<usize> = views
-        .iter()
-        .map(|view| {
-            view.values
-                .iter()
-                .position(|v| *v == Value::Browsers)
-                .unwrap_or(0)
-        })
-        .collect();
-    let browsers =
-        browsers
-            .as_collection()
-            .distinct()
-            .inner
-            .map(move |((view, key, _), tick, n)| {
-                let one = Sums::one(place[usize::from(view)], n as i64);
-                ((view, key), tick, one)
-            });
-    let sums = counted
-        .inner
-        .flat_map(|((view, key, browser), tick, sums)| {
-            (browser == [0; 2]).then_some(((view, key), tick, sums))
-        });
-    let all = sums.as_collection().concat(browsers.as_collection());
+    // All that is said of a row comes from the worker that has its window, and stays there.
+    type Batcher = KeyBatcher<Counted, u64, Sums>;
+    let changes = counted.map(|row| (row, ())).inner;
+    let sums: Arranged<'s, TraceAgent<KeySpine<Counted, u64, Sums>>> =
+        arrange_core(changes, Pipeline, "Sums", Batcher::new);
     // A row of nothing but zeros is none: of a usual that comes to less than one, for example.
-    all.count().flat_map(move |((view, key), sums)| {
-        let sums = views[usize::from(view)].shown(sums);
-        (!sums.is_zero()).then_some((view, (key, sums)))
-    })
+    sums.count_total_core()
+        .flat_map(move |((view, key), sums)| {
+            let sums = views[usize::from(view)].shown(sums);
+            (!sums.is_zero()).then_some((view, (key, sums)))
+        })
 }

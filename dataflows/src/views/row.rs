@@ -1,9 +1,10 @@
 //! What a view is made of: keys, and for each key a few sums of whole numbers.
 
 use std::fmt;
+use std::sync::Arc;
 
 use differential_dataflow::difference::{IsZero, Monoid, Semigroup};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// How many sums a view has at most.
 pub const SUMS: usize = 6;
@@ -11,7 +12,7 @@ pub const SUMS: usize = 6;
 /// What stands between two fields of a key. No field has it: it is cut out of them.
 const BETWEEN: char = '\u{1f}';
 
-/// The fields of a row's key, as texts, in the order of the view's.
+/// The fields of a row's key, as texts, in the order of the view's. A clone shares them.
 ///
 /// ```
 /// use visitflow_dataflows::views::Key;
@@ -19,8 +20,9 @@ const BETWEEN: char = '\u{1f}';
 /// assert_eq!(key.fields().collect::<Vec<_>>(), ["banner", "spring-3"]);
 /// assert_eq!(key.to_string(), "banner spring-3");
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Key(Box<str>);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(from = "Box<str>")]
+pub struct Key(Arc<str>);
 
 impl Key {
     /// Of these fields.
@@ -70,6 +72,24 @@ impl Key {
     #[must_use]
     pub fn first(&self) -> &str {
         self.fields().next().unwrap_or_default()
+    }
+}
+
+impl Default for Key {
+    fn default() -> Key {
+        Key::of([])
+    }
+}
+
+impl From<Box<str>> for Key {
+    fn from(fields: Box<str>) -> Key {
+        Key(fields.into())
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
     }
 }
 

@@ -1,23 +1,26 @@
 //! The window of all views: what counts now, and when it ceases to. [`Window`] is the plain state,
 //! [`window`] the operator around it.
 //!
-//! Contributions are summed before they become differences of a differential collection, and what
-//! leaves a window is told when it leaves. If differential were given the retraction an hour ahead,
-//! it would look through all that is pending whenever the frontier moves: 9 times the cost, in a
-//! measurement with a thousand keys.
+//! Contributions are summed, and browsers counted but once a row, before they become differences of a
+//! differential collection, and what leaves a window is told when it leaves. If differential were given
+//! the retraction an hour ahead, it would look through all that is pending whenever the frontier moves,
+//! and if it had to count browsers, it would sort and merge each of them: 6 to 8 times the cost
+//! (`cargo bench --bench views`).
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 
-use differential_dataflow::difference::{IsZero, Semigroup};
+use differential_dataflow::difference::IsZero;
 use differential_dataflow::{AsCollection, VecCollection};
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use super::contribution::{Contribution, Place};
+use super::contribution::Contribution;
 use super::row::{Key, Sums};
 use crate::batch::worker_of;
 use crate::cut::{Cut, Cuts};
@@ -26,42 +29,239 @@ use crate::visit::Tick;
 use crate::visits::complete_until;
 
 /// The form in which a window is kept.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Views change at multiples of this, in ms.
 pub const STEP: u64 = 1_000;
 
-/// A row of a view, or of those by which its browsers are counted.
-pub type Counted = (u16, Key, [u64; 2]);
+/// So many amounts may be in a list before those of a place are summed.
+const FEW: usize = 64;
 
-/// What counts in the windows of all views, on one worker. Keeps an entry for each row and step of
-/// the window in which something was added to it: nothing grows with what is measured, but for keys.
+/// So many rows may have been there before those that are left get new numbers.
+const MANY: usize = 256;
+
+/// A row of a view: the view, by its place in the job, and the key.
+pub type Counted = (u16, Key);
+
+/// What counts in the windows of all views, on one worker: sums of rows, and how often a browser was
+/// in a row, which counts there once as long as that is more than nothing.
+///
+/// Keeps an amount (32 bytes) for each sum of a row, and each browser in a row, and step of the window
+/// in which something was added to it, at most twice as many before they are summed, and each browser
+/// in a row once more: nothing grows with what is measured, but for keys and browsers.
 #[derive(Debug, Default)]
 pub struct Window {
-    entering: BTreeMap<Tick, HashMap<(Counted, Tick), Sums>>,
-    leaving: BTreeMap<Tick, HashMap<Counted, Sums>>,
+    rows: Rows,
+    entering: BTreeMap<Stay, Amounts>,
+    leaving: BTreeMap<Tick, Amounts>,
+    /// How often browsers are in rows now: always the sums of what is to leave.
+    browsers: HashMap<At, i64>,
+}
+
+/// When amounts enter, when they were found, and when they leave.
+type Stay = (Tick, Tick, Tick);
+
+/// Where an amount is added: to which row, to which of its sums, or to how often this browser is in
+/// it.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+struct At {
+    row: u32,
+    value: u8,
+    /// Zero for the sum itself.
+    browser: [u64; 2],
+}
+
+impl Hash for At {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // A half of what is a hash already is enough.
+        state.write_u64(self.browser[0]);
+        state.write_u64(u64::from(self.row) << 8 | u64::from(self.value));
+    }
+}
+
+/// Amounts that enter, or leave, together.
+#[derive(Debug, Default)]
+struct Amounts {
+    all: Vec<(At, i64)>,
+    /// How many there were when those of each place were last summed.
+    summed: usize,
+}
+
+impl Amounts {
+    /// Adds an amount. Sorting now and then costs less than looking for its place each time, and what
+    /// cancels, or comes again and again, takes no memory for long.
+    fn push(&mut self, at: At, amount: i64, rows: &mut Rows) {
+        rows.kept[at.row as usize].amounts += 1;
+        self.all.push((at, amount));
+        self.sum_if_many(rows);
+    }
+
+    fn append(&mut self, mut others: Amounts, rows: &mut Rows) {
+        if self.all.is_empty() {
+            *self = others;
+        } else {
+            self.all.append(&mut others.all);
+            self.sum_if_many(rows);
+        }
+    }
+
+    fn sum_if_many(&mut self, rows: &mut Rows) {
+        if self.all.len() > FEW.max(2 * self.summed) {
+            self.sum(rows);
+        }
+    }
+
+    fn sum(&mut self, rows: &mut Rows) {
+        if self.all.len() == self.summed {
+            return;
+        }
+        // What was summed before is a run, which this sort knows how to merge with others.
+        self.all.sort_by_key(|(at, _)| *at);
+        self.all.dedup_by(|(at, amount), (before, sum)| {
+            let same = at == before;
+            if same {
+                *sum = sum.wrapping_add(*amount);
+                rows.release(at.row);
+            }
+            same
+        });
+        self.all.retain(|(at, amount)| {
+            if *amount == 0 {
+                rows.release(at.row);
+            }
+            *amount != 0
+        });
+        self.summed = self.all.len();
+        self.all.shrink_to(FEW.max(2 * self.summed));
+    }
+}
+
+/// The rows of which there are amounts, by numbers, which are given anew when nothing of a row is left.
+#[derive(Debug, Default)]
+struct Rows {
+    numbers: HashMap<Counted, u32>,
+    kept: Vec<Kept>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    row: Option<Counted>,
+    /// How many amounts there are of it.
+    amounts: usize,
+    /// What the tick at hand adds, if anything.
+    change: Option<Sums>,
+}
+
+impl Rows {
+    /// The number of a row. Until it is released it stays, as if it were another amount.
+    fn hold(&mut self, row: Counted) -> u32 {
+        if let Some(number) = self.numbers.get(&row) {
+            self.kept[*number as usize].amounts += 1;
+            return *number;
+        }
+        let kept = Kept {
+            row: Some(row.clone()),
+            amounts: 1,
+            change: None,
+        };
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.kept[number as usize] = kept;
+                number
+            }
+            None => {
+                self.kept.push(kept);
+                (self.kept.len() - 1) as u32
+            }
+        };
+        self.numbers.insert(row, number);
+        number
+    }
+
+    fn row(&self, number: u32) -> &Counted {
+        let row = &self.kept[number as usize].row;
+        row.as_ref().expect("something is left of this row")
+    }
+
+    fn change(&mut self, at: &At, amount: i64, changed: &mut Vec<u32>) {
+        let change = &mut self.kept[at.row as usize].change;
+        let change = change.get_or_insert_with(|| {
+            changed.push(at.row);
+            Sums::default()
+        });
+        let sum = &mut change.0[usize::from(at.value)];
+        *sum = sum.wrapping_add(amount);
+    }
+
+    /// The new number of each old one.
+    fn renumber(&mut self) -> Vec<u32> {
+        let mut next = 0;
+        let new = self.kept.iter().map(|kept| {
+            let number = next;
+            next += u32::from(kept.row.is_some());
+            number
+        });
+        let new: Vec<u32> = new.collect();
+        self.kept.retain(|kept| kept.row.is_some());
+        self.kept.shrink_to_fit();
+        self.free = Vec::new();
+        let numbers = self.numbers.values_mut();
+        numbers.for_each(|number| *number = new[*number as usize]);
+        self.numbers.shrink_to_fit();
+        new
+    }
+
+    /// There is an amount less.
+    fn release(&mut self, number: u32) {
+        self.kept[number as usize].amounts -= 1;
+        self.forget_unused(number);
+    }
+
+    fn forget_unused(&mut self, number: u32) {
+        let kept = &mut self.kept[number as usize];
+        if kept.amounts == 0
+            && kept.change.is_none()
+            && let Some(row) = kept.row.take()
+        {
+            self.numbers.remove(&row);
+            self.free.push(number);
+        }
+    }
 }
 
 impl Window {
-    /// Adds to a place. What has a sum of nothing is no entry.
-    pub fn add(&mut self, place: Place, sums: Sums) {
-        let Place {
-            view,
-            key,
-            browser,
-            enters,
-            leaves,
-        } = place;
-        let step = self.entering.entry(enters).or_default();
-        let entry = step.entry(((view, key, browser), leaves)).or_default();
-        entry.plus_equals(&sums);
+    /// Adds to a place. If that is a browser's, it is how often it was there, in whose sum it counts
+    /// once. What has a sum of nothing is no entry.
+    pub fn add(&mut self, contribution: Contribution) {
+        let Contribution { at, place, sums } = contribution;
+        if sums.is_zero() {
+            return;
+        }
+        let row = self.rows.hold((place.view, place.key));
+        let amounts = self.entering.entry((place.enters, at, place.leaves));
+        let amounts = amounts.or_default();
+        for (value, amount) in (0_u8..).zip(sums.0) {
+            if amount != 0 {
+                let at = At {
+                    row,
+                    value,
+                    browser: place.browser,
+                };
+                amounts.push(at, amount, &mut self.rows);
+            }
+        }
+        self.rows.release(row);
     }
 
-    /// How many entries are kept: rows that are to enter, and rows that are to leave, step by step.
+    /// How many entries are kept: rows, amounts that are to enter or to leave, and browsers in rows.
     #[must_use]
     pub fn len(&self) -> usize {
-        let entering: usize = self.entering.values().map(HashMap::len).sum();
-        entering + self.leaving.values().map(HashMap::len).sum::<usize>()
+        let all = self.entering.values().chain(self.leaving.values());
+        let amounts: usize = all.map(|amounts| amounts.all.len()).sum();
+        amounts + self.rows.numbers.len() + self.browsers.len()
     }
 
     /// Whether nothing is kept.
@@ -73,91 +273,198 @@ impl Window {
     /// The next tick at which something changes.
     #[must_use]
     pub fn next(&self) -> Tick {
-        self.next_entering().min(first(&self.leaving))
+        let leaving = self.leaving.keys().next().copied();
+        self.next_entering().min(leaving.unwrap_or(u64::MAX))
     }
 
     /// The next tick at which something enters.
     #[must_use]
     pub fn next_entering(&self) -> Tick {
-        first(&self.entering)
+        let entering = self.entering.keys().next();
+        entering.map_or(u64::MAX, |(enters, ..)| *enters)
     }
 
     /// What changes at the next tick: rows and what is added to them.
     pub fn advance(&mut self, mut give: impl FnMut(Tick, Counted, Sums)) {
         let tick = self.next();
-        let mut changes: HashMap<Counted, Sums> = HashMap::new();
-        if let Some(left) = self.leaving.remove(&tick) {
-            changes.extend(left.into_iter().map(|(row, sums)| (row, sums.negated())));
+        let mut changed = Vec::new();
+        for (at, amount) in self.leaving.remove(&tick).unwrap_or_default().all {
+            self.count(at, amount.wrapping_neg(), &mut changed);
+            self.rows.release(at.row);
         }
-        for ((row, leaves), sums) in self.entering.remove(&tick).unwrap_or_default() {
-            if sums.is_zero() {
-                continue;
+        while let Some(first) = self.entering.first_entry() {
+            let (enters, _, leaves) = *first.key();
+            if enters != tick {
+                break;
             }
-            changes.entry(row.clone()).or_default().plus_equals(&sums);
-            let later = self.leaving.entry(leaves).or_default();
-            later.entry(row).or_default().plus_equals(&sums);
+            let mut entered = first.remove();
+            entered.sum(&mut self.rows);
+            for (at, amount) in &entered.all {
+                self.count(*at, *amount, &mut changed);
+            }
+            if !entered.all.is_empty() {
+                let later = self.leaving.entry(leaves).or_default();
+                later.append(entered, &mut self.rows);
+            }
         }
-        for (row, sums) in changes {
-            if !sums.is_zero() {
-                give(tick, row, sums);
+        for number in changed {
+            let change = self.rows.kept[number as usize].change.take();
+            if let Some(change) = change.filter(|change| !change.is_zero()) {
+                give(tick, self.rows.row(number).clone(), change);
             }
+            self.rows.forget_unused(number);
+        }
+        if self.browsers.len() < self.browsers.capacity() / 8 {
+            self.browsers.shrink_to(2 * self.browsers.len());
+        }
+        if self.rows.kept.len() > MANY && self.rows.numbers.len() < self.rows.kept.len() / 8 {
+            self.renumber();
+        }
+    }
+
+    /// Gives the rows numbers without gaps, in the same order: of keys that are gone nothing is left.
+    fn renumber(&mut self) {
+        let new = self.rows.renumber();
+        let all = self.entering.values_mut().chain(self.leaving.values_mut());
+        for (at, _) in all.flat_map(|amounts| &mut amounts.all) {
+            at.row = new[at.row as usize];
+        }
+        let browsers = std::mem::take(&mut self.browsers).into_iter();
+        let renumbered = browsers.map(|(at, times)| {
+            let row = new[at.row as usize];
+            (At { row, ..at }, times)
+        });
+        self.browsers = renumbered.collect();
+    }
+
+    /// Adds to what counts now.
+    fn count(&mut self, at: At, amount: i64, changed: &mut Vec<u32>) {
+        if at.browser == [0; 2] {
+            self.rows.change(&at, amount, changed);
+            return;
+        }
+        let (before, after) = match self.browsers.entry(at) {
+            Entry::Occupied(mut times) => {
+                let before = *times.get();
+                let after = before.wrapping_add(amount);
+                if after == 0 {
+                    times.remove();
+                } else {
+                    times.insert(after);
+                }
+                (before, after)
+            }
+            Entry::Vacant(times) => {
+                if amount != 0 {
+                    times.insert(amount);
+                }
+                (0, amount)
+            }
+        };
+        let once = i64::from(after > 0) - i64::from(before > 0);
+        if once != 0 {
+            self.rows.change(&at, once, changed);
         }
     }
 
     /// What counts now.
     #[must_use]
     pub fn contents(&self) -> HashMap<Counted, Sums> {
-        let mut all: HashMap<Counted, Sums> = HashMap::new();
-        for (row, sums) in self.leaving.values().flatten() {
-            all.entry(row.clone()).or_default().plus_equals(sums);
-        }
-        all.retain(|_, sums| !sums.is_zero());
-        all
+        let mut all = vec![Sums::default(); self.rows.kept.len()];
+        let mut add = |at: &At, amount: i64| {
+            let sum = &mut all[at.row as usize].0[usize::from(at.value)];
+            *sum = sum.wrapping_add(amount);
+        };
+        let leaving = self.leaving.values().flat_map(|amounts| &amounts.all);
+        leaving
+            .filter(|(at, _)| at.browser == [0; 2])
+            .for_each(|(at, amount)| add(at, *amount));
+        let browsers = self.browsers.iter().filter(|(_, times)| **times > 0);
+        browsers.for_each(|(at, _)| add(at, 1));
+        let rows = self.rows.kept.iter().zip(all);
+        let rows = rows.filter(|(_, sums)| !sums.is_zero());
+        rows.filter_map(|(kept, sums)| Some((kept.row.clone()?, sums)))
+            .collect()
     }
 
-    /// All of it, by shard of the rows: what enters (not leaving yet), and what leaves.
-    fn saved(&self) -> BTreeMap<u8, Saved<'_>> {
-        let mut shards: BTreeMap<u8, Saved<'_>> = BTreeMap::new();
-        for (enters, step) in &self.entering {
-            for ((row, leaves), sums) in step {
-                let shard = shards.entry(shard_of(row.0, row.1.bytes())).or_default();
-                shard.entering.push((*enters, *leaves, row, *sums));
+    /// What was found until a tick, by shard of the rows: what enters (not leaving yet), and what
+    /// leaves.
+    fn saved<'a>(&'a mut self, until: Tick) -> BTreeMap<u8, Saved<'a>> {
+        let all = self.entering.values_mut().chain(self.leaving.values_mut());
+        all.for_each(|amounts| amounts.sum(&mut self.rows));
+        let mut shards: BTreeMap<u8, Saved<'a>> = BTreeMap::new();
+        // Of each row its shard, and its place there.
+        let mut places = vec![None; self.rows.kept.len()];
+        let rows = &self.rows;
+        let mut part = |amounts: &Amounts, shards: &mut BTreeMap<u8, Saved<'a>>| {
+            let mut parts: BTreeMap<u8, Vec<(At, i64)>> = BTreeMap::new();
+            for (at, amount) in &amounts.all {
+                let (shard, row) = *places[at.row as usize].get_or_insert_with(|| {
+                    let row = rows.row(at.row);
+                    let shard = shard_of(row.0, row.1.bytes());
+                    let rows = &mut shards.entry(shard).or_default().rows;
+                    rows.push(row);
+                    (shard, (rows.len() - 1) as u32)
+                });
+                let part = parts.entry(shard).or_default();
+                part.push((At { row, ..*at }, *amount));
+            }
+            parts
+        };
+        for (stay, amounts) in self.entering.iter().filter(|((_, at, _), _)| *at <= until) {
+            for (shard, amounts) in part(amounts, &mut shards) {
+                let shard = shards.entry(shard).or_default();
+                shard.entering.push((*stay, amounts));
             }
         }
-        for (leaves, step) in &self.leaving {
-            for (row, sums) in step {
-                let shard = shards.entry(shard_of(row.0, row.1.bytes())).or_default();
-                shard.leaving.push((*leaves, row, *sums));
+        for (leaves, amounts) in &self.leaving {
+            for (shard, amounts) in part(amounts, &mut shards) {
+                let shard = shards.entry(shard).or_default();
+                shard.leaving.push((*leaves, amounts));
             }
         }
         shards
     }
 
     fn restore(&mut self, restored: Restored) {
-        for (enters, leaves, row, sums) in restored.entering {
-            let step = self.entering.entry(enters).or_default();
-            step.insert((row, leaves), sums);
+        let rows = restored.rows.into_iter();
+        let numbers: Vec<u32> = rows.map(|row| self.rows.hold(row)).collect();
+        let own = |at: At| At {
+            row: numbers[at.row as usize],
+            ..at
+        };
+        for (stay, amounts) in restored.entering {
+            let entering = self.entering.entry(stay).or_default();
+            for (at, amount) in amounts {
+                entering.push(own(at), amount, &mut self.rows);
+            }
         }
-        for (leaves, row, sums) in restored.leaving {
-            self.leaving.entry(leaves).or_default().insert(row, sums);
+        for (leaves, amounts) in restored.leaving {
+            let leaving = self.leaving.entry(leaves).or_default();
+            for (at, amount) in amounts {
+                leaving.push(own(at), amount, &mut self.rows);
+                if at.browser != [0; 2] {
+                    *self.browsers.entry(own(at)).or_default() += amount;
+                }
+            }
         }
+        self.browsers.retain(|_, times| *times != 0);
+        numbers.into_iter().for_each(|row| self.rows.release(row));
     }
-}
-
-fn first<T>(steps: &BTreeMap<Tick, T>) -> Tick {
-    steps.keys().next().copied().unwrap_or(u64::MAX)
 }
 
 #[derive(Default, serde::Serialize)]
 struct Saved<'a> {
-    entering: Vec<(Tick, Tick, &'a Counted, Sums)>,
-    leaving: Vec<(Tick, &'a Counted, Sums)>,
+    rows: Vec<&'a Counted>,
+    entering: Vec<(Stay, Vec<(At, i64)>)>,
+    leaving: Vec<(Tick, Vec<(At, i64)>)>,
 }
 
 #[derive(serde::Deserialize)]
 struct Restored {
-    entering: Vec<(Tick, Tick, Counted, Sums)>,
-    leaving: Vec<(Tick, Counted, Sums)>,
+    rows: Vec<Counted>,
+    entering: Vec<(Stay, Vec<(At, i64)>)>,
+    leaving: Vec<(Tick, Vec<(At, i64)>)>,
 }
 
 /// The shard of a row: FNV-1a of its view and key, so that it is the same in every program.
@@ -200,13 +507,11 @@ pub fn window<'s>(
     builder.build(move |caps| {
         let mut cap = caps.into_iter().next();
         let mut cuts = Cuts::default();
-        let mut found: BTreeMap<Tick, Vec<Contribution>> = BTreeMap::new();
         let mut begun = false;
         move |frontiers| {
+            // What is found until a tick enters behind it: all of it is here when that is due.
             input.for_each(|_, contributions| {
-                for contribution in contributions.drain(..) {
-                    found.entry(contribution.at).or_default().push(contribution);
-                }
+                contributions.drain(..).for_each(|added| state.add(added));
             });
             heard.for_each(|_, heard| heard.drain(..).for_each(|cut| cuts.add(cut)));
             let Some(held) = cap.as_mut() else { return };
@@ -222,13 +527,6 @@ pub fn window<'s>(
             loop {
                 let cut = cuts.first().filter(|cut| *cut <= until);
                 let limit = cut.unwrap_or(until);
-                // What was found in the step that ends at a tick is an effect before it.
-                while found.first_key_value().is_some_and(|(at, _)| *at <= limit) {
-                    for Contribution { place, sums, .. } in found.pop_first().unwrap_or_default().1
-                    {
-                        state.add(place, sums);
-                    }
-                }
                 let last = limit == u64::MAX;
                 while state.next() <= limit && (!last || state.next_entering() < u64::MAX) {
                     let mut changes = Vec::new();
@@ -239,7 +537,10 @@ pub fn window<'s>(
                     }
                 }
                 match cut.and_then(|cut| cuts.next(cut)) {
-                    Some(cut) if cut.snapshot => durable.save(cut.tick, FORMAT, state.saved()),
+                    // What was found in the step that ends at a tick is an effect before it.
+                    Some(cut) if cut.snapshot => {
+                        durable.save(cut.tick, FORMAT, state.saved(cut.tick));
+                    }
                     Some(_) => {}
                     None => break,
                 }
@@ -261,47 +562,170 @@ pub fn window<'s>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::views::Place;
+    use differential_dataflow::difference::Semigroup;
     use proptest::prelude::*;
 
-    fn place(key: u8, enters: u64, leaves: u64) -> Place {
-        Place {
+    /// Something that is added: to which key, whose it is (nobody's, if 0), to which value, when it
+    /// enters, how long it stays, and how much it is.
+    type Added = (u8, u8, u8, u64, u64, i64);
+
+    fn added() -> impl Strategy<Value = Added> {
+        (0_u8..4, 0_u8..4, 0_u8..2, 1_u64..30, 1_u64..20, -2_i64..3)
+    }
+
+    fn key(key: u8) -> Key {
+        Key::of([key.to_string().as_str()])
+    }
+
+    fn add(window: &mut Window, (n, browser, value, enters, stays, amount): Added) {
+        let place = Place {
             view: 0,
-            key: Key::of([key.to_string().as_str()]),
-            browser: [0; 2],
+            key: key(n),
+            browser: [0, u64::from(browser)],
             enters,
-            leaves,
+            leaves: enters + stays,
+        };
+        window.add(Contribution {
+            at: enters - 1,
+            place,
+            sums: Sums::one(usize::from(value), amount),
+        });
+    }
+
+    /// What a key's sums are at a tick: the amounts that count then, and the browsers that are there
+    /// more than not at all.
+    fn sums(added: &[Added], n: u8, tick: Tick) -> Sums {
+        let mut sums = Sums::default();
+        let mut browsers: BTreeMap<(u8, u8), i64> = BTreeMap::new();
+        let counts = added.iter().filter(|(key, _, _, enters, stays, _)| {
+            *key == n && *enters <= tick && tick < enters + stays
+        });
+        for (_, browser, value, .., amount) in counts {
+            if *browser == 0 {
+                sums.0[usize::from(*value)] += amount;
+            } else {
+                *browsers.entry((*value, *browser)).or_default() += amount;
+            }
         }
+        for ((value, _), _) in browsers.iter().filter(|(_, times)| **times > 0) {
+            sums.0[usize::from(*value)] += 1;
+        }
+        sums
+    }
+
+    /// What is kept of these windows as of a tick, given to so many others by shard.
+    fn restarted(windows: &mut [Window], until: Tick, workers: usize) -> Vec<Window> {
+        let mut restored: Vec<Window> = (0..workers).map(|_| Window::default()).collect();
+        for window in windows {
+            for (shard, saved) in window.saved(until) {
+                let bytes = postcard::to_allocvec(&saved).unwrap();
+                let saved = postcard::from_bytes(&bytes).unwrap();
+                restored[usize::from(shard) % workers].restore(saved);
+            }
+        }
+        restored
     }
 
     proptest! {
         #[test]
         fn a_window_holds_what_has_entered_and_not_left(
-            added in proptest::collection::vec((0_u8..4, 1_u64..30, 1_u64..20, -2_i64..3), 0..60),
+            all in proptest::collection::vec(added(), 0..300),
+            again in 1_usize..40,
+            restart in 1_u64..40,
+            workers in 1_usize..4,
+        ) {
+            let mut windows = vec![Window::default()];
+            let all: Vec<Added> = all.iter().flat_map(|one| vec![*one; again]).collect();
+            all.iter().for_each(|one| add(&mut windows[0], *one));
+            let mut shown: HashMap<Key, Sums> = HashMap::new();
+            for tick in 0..60 {
+                if tick == restart {
+                    windows = restarted(&mut windows, tick, workers);
+                    let later = all.iter().filter(|(_, _, _, enters, ..)| *enters > tick + 1);
+                    later.for_each(|one| {
+                        let shard = shard_of(0, key(one.0).bytes());
+                        add(&mut windows[usize::from(shard) % workers], *one);
+                    });
+                }
+                for window in &mut windows {
+                    while window.next() <= tick {
+                        window.advance(|_, (_, key), sums| {
+                            shown.entry(key).or_default().plus_equals(&sums);
+                        });
+                    }
+                }
+                for n in 0..4 {
+                    let expected = sums(&all, n, tick);
+                    prop_assert_eq!(shown.get(&key(n)).copied().unwrap_or_default(), expected);
+                    let contents = windows.iter().flat_map(Window::contents);
+                    let mut own = contents.filter(|((_, own), _)| *own == key(n));
+                    prop_assert_eq!(own.next().map_or(Sums::default(), |(_, sums)| sums), expected);
+                }
+            }
+            for window in &windows {
+                prop_assert_eq!((window.next(), window.len()), (u64::MAX, 0));
+            }
+        }
+
+        #[test]
+        fn what_is_added_again_or_taken_back_takes_no_memory(
+            all in proptest::collection::vec(added(), 1..20),
+            taken_back in any::<bool>(),
         ) {
             let mut window = Window::default();
-            for (key, enters, stays, amount) in &added {
-                window.add(place(*key, *enters, enters + stays), Sums::one(0, *amount));
-            }
-            let mut shown: HashMap<String, i64> = HashMap::new();
-            for tick in 0..60 {
-                while window.next() <= tick {
-                    window.advance(|_, (_, key, _), sums| {
-                        *shown.entry(key.to_string()).or_default() += sums.0[0];
-                    });
-                }
-                for key in 0..4 {
-                    let counts = added.iter().filter(|(k, enters, stays, _)| {
-                        *k == key && *enters <= tick && tick < enters + stays
-                    });
-                    let sum: i64 = counts.map(|(.., amount)| amount).sum();
-                    prop_assert_eq!(shown.get(&key.to_string()).copied().unwrap_or(0), sum);
-                    // What is saved comes back.
-                    let contents = window.contents();
-                    let row = (0, Key::of([key.to_string().as_str()]), [0; 2]);
-                    prop_assert_eq!(contents.get(&row).map_or(0, |sums| sums.0[0]), sum);
+            for _ in 0..1_000 {
+                for one in &all {
+                    add(&mut window, *one);
+                    if taken_back {
+                        add(&mut window, (one.0, one.1, one.2, one.3, one.4, -one.5));
+                    }
                 }
             }
-            prop_assert_eq!((window.next(), window.len()), (u64::MAX, 0));
+            let room: usize = window.entering.values().map(|amounts| amounts.all.capacity()).sum();
+            prop_assert!(room <= window.entering.len() * 2 * FEW);
+            prop_assert!(window.rows.kept.len() <= 4);
         }
+    }
+
+    #[test]
+    fn of_rows_of_which_nothing_is_left_nothing_is_kept() {
+        let mut window = Window::default();
+        let mut shown: BTreeMap<Key, i64> = BTreeMap::new();
+        let mut place = |n: u64, browser, leaves, at: u64| {
+            let place = Place {
+                view: 0,
+                key: Key::of([n.to_string().as_str()]),
+                browser: [0, browser],
+                enters: at + 1,
+                leaves,
+            };
+            let sums = Sums::one(0, 1);
+            window.add(Contribution { at, place, sums });
+            while window.next() <= at {
+                window.advance(|_, (_, key), sums| *shown.entry(key).or_default() += sums.0[0]);
+            }
+            window.rows.kept.len()
+        };
+        // One after another takes one place after another.
+        for n in 0..1_000 {
+            assert!(place(n, n % 2, n + 2, n) < 4);
+        }
+        // A flood, which leaves but for every hundredth.
+        for n in 0..10_000 {
+            let leaves = if n % 100 == 0 { 9_000 } else { 3_000 };
+            place(n, 1 + n % 2, leaves, 2_000);
+        }
+        assert!(place(10_000, 0, 9_000, 2_500) > 10_000);
+        assert!(place(10_000, 0, 9_000, 3_500) < 200);
+        shown.retain(|_, count| *count != 0);
+        // The last has just been added, the one before is there.
+        assert_eq!(shown.len(), 101);
+        assert!(shown.values().all(|count| *count == 1));
+        while window.next() < u64::MAX {
+            window.advance(|_, (_, key), sums| *shown.entry(key).or_default() += sums.0[0]);
+        }
+        shown.retain(|_, count| *count != 0);
+        assert_eq!((shown.len(), window.len()), (0, 0));
     }
 }
