@@ -2,10 +2,10 @@
 //! when it is revised, and told a last time when it is sealed. Views of visits, orders with what led
 //! to them, and answers about open visits come from here.
 //!
-//! A story is a function of the *set* of a visit's measurements. A browser that has measured anything
-//! in a step is told of at the step's end, from all that is kept of it: so what was said before, and
-//! where measurements have moved to since, need not be followed. The new story is held against the
-//! old one, and what differs is taken back and said anew.
+//! A story is a function of the *set* of a visit's measurements. A visit that grows as visits do is
+//! followed a measurement at a time. Wherever that does not do, a browser that has measured anything is
+//! told of from all that is kept of it: so where measurements have moved to need not be followed. The
+//! new story is held against the old one, and what differs is taken back and said anew.
 //!
 //! ```
 //! use std::{cell::Cell, convert::Infallible, rc::Rc, sync::Arc};
