@@ -1,7 +1,7 @@
 //! The state of open visits as plain rows, by shard: what a snapshot holds and a start restores.
 //!
-//! A worker only copies ([`Copied`]: some tens of ms for a million visits); what belongs together is
-//! put together on another thread ([`Copied::shards`]).
+//! A worker only copies ([`Copied`]), a part at a time; what belongs together is put together on
+//! another thread ([`Copied::shards`]).
 
 use bytemuck::{Pod, Zeroable};
 
@@ -92,7 +92,7 @@ pub struct ShardRows {
     pub ids: Vec<u8>,
 }
 
-/// A copy of a worker's state, as it lies.
+/// A copy of a worker's state, as it lay at one moment.
 #[derive(Debug, Default)]
 pub struct Copied {
     /// Without tails.

@@ -5,7 +5,7 @@
 //! since a link into what has left is seen to be one. 40 bytes a measurement of the last
 //! `max_delay`; adding and leaving touch no other memory.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use crate::visit::Position;
 
@@ -31,6 +31,25 @@ pub struct Key {
 pub struct Tail {
     keys: VecDeque<Key>,
     base: Seq,
+    copying: Option<Copying>,
+}
+
+/// A copy that has been begun: of the keys from one place on and before another, as they were then.
+#[derive(Debug)]
+struct Copying {
+    base: Seq,
+    until: Seq,
+    /// The first of them.
+    keys: Vec<Key>,
+    /// Of the others those that have been linked anew since, as they were.
+    changed: HashMap<Seq, Key>,
+}
+
+impl Copying {
+    /// The place of the first that is not copied.
+    fn next(&self) -> Seq {
+        self.base + self.keys.len() as u64
+    }
 }
 
 impl Tail {
@@ -56,15 +75,24 @@ impl Tail {
 
     /// The same, to be linked anew.
     pub fn get_mut(&mut self, seq: Seq) -> Option<&mut Key> {
-        self.keys
-            .get_mut(usize::try_from(seq.wrapping_sub(self.base)).ok()?)
+        let key = self
+            .keys
+            .get_mut(usize::try_from(seq.wrapping_sub(self.base)).ok()?)?;
+        if let Some(copying) = &mut self.copying
+            && (copying.next()..copying.until).contains(&seq)
+        {
+            copying.changed.entry(seq).or_insert(*key);
+        }
+        Some(key)
     }
 
     /// Lets go of what lies before the horizon, as far as it stands at the front. A measurement
-    /// from ahead of its time holds up those that came after it, for `max_ahead` at most.
+    /// from ahead of its time holds up those that came after it, for `max_ahead` at most; so does one
+    /// that has yet to be copied.
     #[inline]
     pub fn settle(&mut self, horizon: i64) {
-        while self.keys.front().is_some_and(|key| key.at.time < horizon) {
+        let end = self.copying.as_ref().map_or(Seq::MAX, Copying::next);
+        while self.base < end && self.keys.front().is_some_and(|key| key.at.time < horizon) {
             self.keys.pop_front();
             self.base += 1;
         }
@@ -74,17 +102,97 @@ impl Tail {
         }
     }
 
-    /// A copy of all keys, and the place of the first.
-    pub fn copy(&self) -> (Seq, Vec<Key>) {
-        let (front, back) = self.keys.as_slices();
-        let mut keys = Vec::with_capacity(self.keys.len());
-        keys.extend_from_slice(front);
-        keys.extend_from_slice(back);
-        (self.base, keys)
+    /// Begins a copy of all keys as they are now, which [`Tail::copy`] then makes.
+    pub fn begin_copy(&mut self) {
+        self.copying = Some(Copying {
+            base: self.base,
+            until: self.next(),
+            keys: Vec::with_capacity(self.keys.len()),
+            changed: HashMap::new(),
+        });
+    }
+
+    /// Goes on with the copy until it has copied about `bytes` more, of which it takes off what it
+    /// has; at its end the place of the first key, and all keys. None if no copy is under way.
+    pub fn copy(&mut self, bytes: &mut usize) -> Option<(Seq, Vec<Key>)> {
+        let copying = self.copying.as_mut()?;
+        // What has yet to be copied has not left.
+        let (next, end) = (copying.next() - self.base, copying.until - self.base);
+        let (next, end) = (next as usize, end as usize);
+        let end = end.min(next + bytes.div_ceil(size_of::<Key>()));
+        copying.keys.extend(self.keys.range(next..end));
+        *bytes = bytes.saturating_sub((end - next) * size_of::<Key>());
+        if copying.next() < copying.until {
+            return None;
+        }
+        let Copying {
+            base,
+            mut keys,
+            changed,
+            ..
+        } = self.copying.take()?;
+        for (seq, key) in changed {
+            keys[(seq - base) as usize] = key;
+        }
+        Some((base, keys))
     }
 
     /// How many are in it.
     pub fn len(&self) -> usize {
         self.keys.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_copy_is_of_the_moment_at_which_it_was_begun(
+            // How many keys are added, how far the horizon moves, which are linked anew, and what
+            // is copied.
+            changes in prop::collection::vec(
+                (0..8_u64, 0..6_i64, prop::collection::vec(0..40_u64, 0..4), 0..300_usize, prop::bool::weighted(0.2)),
+                1..60,
+            ),
+        ) {
+            let mut tail = Tail::default();
+            let (mut horizon, mut number) = (0, 0);
+            let mut begun: Option<(Seq, Vec<[u64; 2]>)> = None;
+            let words = |key: &Key| [key.at.event[1], key.link];
+            for (added, passed, linked, mut bytes, begin) in changes {
+                for _ in 0..added {
+                    number += 1;
+                    let at = Position { time: horizon + (number % 9) as i64, event: [0, number] };
+                    tail.push(Key { at, link: NONE, before: 0 });
+                }
+                horizon += passed;
+                tail.settle(horizon);
+                let base = tail.base;
+                for back in linked {
+                    if let Some(key) = tail.get_mut(base + back) {
+                        number += 1;
+                        key.link = number;
+                    }
+                }
+                if begin {
+                    tail.begin_copy();
+                    begun = Some((tail.base, tail.keys.iter().map(words).collect()));
+                }
+                if let Some((base, keys)) = tail.copy(&mut bytes) {
+                    prop_assert_eq!(begun.take(), Some((base, keys.iter().map(words).collect())));
+                }
+            }
+            let mut rest = usize::MAX;
+            tail.settle(i64::MAX);
+            if let Some((base, keys)) = tail.copy(&mut rest) {
+                prop_assert_eq!(begun.take(), Some((base, keys.iter().map(words).collect())));
+            }
+            tail.settle(i64::MAX);
+            prop_assert_eq!((begun, tail.len()), (None, 0));
+        }
     }
 }
