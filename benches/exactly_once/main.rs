@@ -35,6 +35,7 @@ use visitflow::log::{Producer, Topic, WriterOptions};
 use visitflow::run::{self, Options, Summary, grouped};
 use visitflow::wall;
 use visitflow_dataflows::batch::{BatchBuilder, Head};
+use visitflow_dataflows::complete::saved::Collected;
 use visitflow_dataflows::complete::{Measurements, Payloads};
 use visitflow_dataflows::step::Steps;
 use visitflow_dataflows::visit::{Position, Rules, browser_key};
@@ -276,7 +277,7 @@ impl Payloads for Nowhere {
 
 /// What is copied at once, as the fragments do.
 const VISITS_AT_ONCE: usize = 256 << 10;
-const MEASUREMENTS_AT_ONCE: usize = 1 << 20;
+const MEASUREMENTS_AT_ONCE: usize = 512 << 10;
 
 /// Measurements of so many browsers in turn, ten each ms, and what is kept of them.
 struct Live {
@@ -367,20 +368,20 @@ fn snapshot() {
                 None => during.add(live.step()),
             }
         };
-        let (mut saving, mut rows) = (None, None);
-        while rows.is_none() {
+        let (mut saving, mut collected) = (None, None);
+        while collected.is_none() {
             let began = Instant::now();
             let some = live.kept.save_some(&mut saving, MEASUREMENTS_AT_ONCE);
-            rows = some.expect("no store that fails");
+            collected = some.expect("no store that fails");
             measurements.add(began.elapsed());
         }
         let began = Instant::now();
-        let shards = copied.shards();
+        let shards = (copied.shards(), collected.map(Collected::shards));
         println!(
             "{round:>5}  {visits:>16}  {during:>26}  {otherwise:>26}  {measurements:>16}  {:>9.0} ms",
             began.elapsed().as_secs_f64() * 1e3
         );
-        drop((rows, shards));
+        drop(shards);
     }
 }
 

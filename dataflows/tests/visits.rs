@@ -401,11 +401,11 @@ impl BothWays {
 
     fn restart(&mut self) {
         let whole = self.stored.save().unwrap();
-        let (mut saving, mut rows) = (None, None);
-        while rows.is_none() {
-            rows = self.stored.save_some(&mut saving, 60).unwrap();
+        let (mut saving, mut collected) = (None, None);
+        while collected.is_none() {
+            collected = self.stored.save_some(&mut saving, 60).unwrap();
         }
-        let rows = rows.unwrap();
+        let rows = collected.unwrap().shards();
         assert_eq!(rows, whole, "the same in parts");
         self.stored = Measurements::restore(self.memory.clone(), 20, &rows);
         let (_, again) = self.stored.again(0, usize::MAX).unwrap();

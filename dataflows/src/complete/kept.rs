@@ -15,7 +15,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::saved::{ChunkRow, KeptRow, SealedRow, ShardRows};
+use super::saved::{ChunkRow, Collected, KeptRow, Part, SealedRow, ShardRows};
 use super::whole::{Complete, Looked, append, copied, in_order, places};
 use crate::batch::Record;
 use crate::visit::{Position, Tick, bytes_of_words};
@@ -190,27 +190,13 @@ impl<C> Browsers<C> {
 }
 
 /// A snapshot's rows while they are collected; see [`Measurements::save_some`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Saving {
     /// The part of the browsers to go on with,
     part: usize,
     /// and behind the last the sealed visit.
     sealed: usize,
-    shards: Vec<ShardRows>,
-}
-
-impl Default for Saving {
-    fn default() -> Saving {
-        let empty = |shard| ShardRows {
-            shard,
-            ..ShardRows::default()
-        };
-        Saving {
-            part: 0,
-            sealed: 0,
-            shards: (0..=255).map(empty).collect(),
-        }
-    }
+    collected: Collected,
 }
 
 /// The measurements of open visits, by browser: 40 bytes and their own, each.
@@ -684,10 +670,10 @@ impl<P: Payloads> Measurements<P> {
     /// # Errors
     /// What the store meets.
     pub fn save(&mut self) -> Result<Vec<ShardRows>, P::Error> {
-        let mut saving = Some(Saving::default());
+        let mut saving = None;
         loop {
-            if let Some(rows) = self.save_some(&mut saving, usize::MAX)? {
-                return Ok(rows);
+            if let Some(collected) = self.save_some(&mut saving, usize::MAX)? {
+                return Ok(collected.shards());
             }
         }
     }
@@ -702,57 +688,55 @@ impl<P: Payloads> Measurements<P> {
         &mut self,
         saving: &mut Option<Saving>,
         bytes: usize,
-    ) -> Result<Option<Vec<ShardRows>>, P::Error> {
+    ) -> Result<Option<Collected>, P::Error> {
         let Saving {
             part,
             sealed,
-            shards,
+            collected,
         } = saving.get_or_insert_default();
         let row = |stored: &Stored<P::Chunk>| ChunkRow {
             chunk: stored.chunk.into(),
             first: stored.first,
         };
-        // As much of them as may be goes to the store together.
+        let mut rows = Part::default();
         let mut gone = 0;
-        let parts = *part
-            ..*part
-                + reach(&self.browsers.0[*part..], bytes, &mut gone, |part| {
-                    let kept = part.values();
-                    kept.map(Kept::cost).sum::<usize>() + size_of::<KeptRow>()
-                });
+
+        // As much of them as may be goes to the store together.
+        let count = reach(&self.browsers.0[*part..], bytes, &mut gone, |part| {
+            part.values().map(Kept::cost).sum::<usize>() + size_of::<KeptRow>()
+        });
+        let parts = *part..*part + count;
         self.flush(parts.clone())?;
         for (key, kept) in self.browsers.0[parts.clone()].iter().flatten() {
-            let rows = &mut shards[usize::from(kept.shard)];
-            rows.kept.push(KeptRow {
+            let own = KeptRow {
                 key: *key,
                 chunks: kept.stored.len() as u64,
-            });
+            };
+            rows.kept.push((kept.shard, own));
             rows.chunks.extend(kept.stored.iter().map(row));
         }
         *part = parts.end;
-        if *part < PARTS {
+
+        if *part == PARTS {
+            let rest = self.sealed.range(*sealed..);
+            let range = *sealed..*sealed + reach(rest, bytes, &mut gone, Sealed::cost);
+            self.flush_sealed(range.clone())?;
+            for sealed in self.sealed.range(range.clone()) {
+                let own = SealedRow {
+                    chunks: sealed.stored.len() as u32,
+                    ..sealed.row
+                };
+                rows.sealed.push((sealed.shard, own));
+                rows.chunks.extend(sealed.stored.iter().map(row));
+                rows.ids.extend_from_slice(&sealed.browser_id);
+            }
+            *sealed = range.end;
+        }
+        collected.parts.push(rows);
+        if *part < PARTS || *sealed < self.sealed.len() {
             return Ok(None);
         }
-        let rest = self.sealed.range(*sealed..);
-        let range = *sealed..*sealed + reach(rest, bytes, &mut gone, |sealed| sealed.cost());
-        self.flush_sealed(range.clone())?;
-        for sealed in self.sealed.range(range.clone()) {
-            let rows = &mut shards[usize::from(sealed.shard)];
-            rows.sealed.push(SealedRow {
-                chunks: sealed.stored.len() as u32,
-                ..sealed.row
-            });
-            rows.chunks.extend(sealed.stored.iter().map(row));
-            rows.ids.extend_from_slice(&sealed.browser_id);
-        }
-        *sealed = range.end;
-        if *sealed < self.sealed.len() {
-            return Ok(None);
-        }
-        let mut shards = std::mem::take(shards);
-        *saving = None;
-        shards.retain(|rows| !rows.kept.is_empty() || !rows.sealed.is_empty());
-        Ok(Some(shards))
+        Ok(saving.take().map(|saving| saving.collected))
     }
 }
 

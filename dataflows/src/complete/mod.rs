@@ -19,14 +19,14 @@ use crate::cut::{Cut, Cuts};
 use crate::visit::Tick;
 use crate::visits::{Change, Lifecycle, Visits, complete_until};
 pub use kept::{Chunks, Key, KeyHasher, Measurements, NoStore, Payloads, Saving};
-use saved::ShardRows;
+use saved::Collected;
 pub use watch::{Nobody, Watch};
 pub use whole::{Complete, Kept, Looked};
 
 /// So many bytes of visits are given out at once.
 const ENOUGH: usize = 32 << 20;
 /// So many bytes are collected for a snapshot before others have the thread again.
-const PART: usize = 1 << 20;
+const PART: usize = 512 << 10;
 /// So many visits are looked for in the store at once.
 const TOGETHER: usize = 4_096;
 
@@ -37,7 +37,7 @@ pub trait Surroundings<P: Payloads> {
     /// The store has met an error; nothing more is given out.
     fn failed(&mut self, error: P::Error);
     /// The state as of a snapshot's tick, all of it in the store.
-    fn save(&mut self, at: Tick, rows: Vec<ShardRows>, store: &mut P);
+    fn save(&mut self, at: Tick, rows: Collected, store: &mut P);
     /// The last tick whose sealed visits tables hold for sure.
     fn committed(&self) -> Tick;
 }

@@ -251,8 +251,8 @@ impl Open {
     /// it is of, and the copy.
     pub fn copy_some(&mut self, mut bytes: usize) -> Option<(Tick, Copied)> {
         let Copying { next, copied, .. } = self.copying.as_mut()?;
-        if let Some((base, tail)) = self.tail.copy(&mut bytes) {
-            (copied.base, copied.tail) = (base, tail);
+        if let Some(tail) = self.tail.copy(&mut bytes) {
+            copied.tail = tail;
         }
         while bytes > 0
             && let Some(browsers) = self.shards.get_mut(next.0)
@@ -260,7 +260,7 @@ impl Open {
             match browsers.copy(next.1, &mut bytes) {
                 Some(slot) => next.1 = slot,
                 None => {
-                    copied.shards.push(browsers.take_copy(next.0 as u8));
+                    copied.lists.extend(browsers.take_copy(next.0 as u8));
                     *next = (next.0 + 1, 0);
                 }
             }

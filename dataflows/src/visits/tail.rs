@@ -34,21 +34,33 @@ pub struct Tail {
     copying: Option<Copying>,
 }
 
-/// A copy that has been begun: of the keys from one place on and before another, as they were then.
+/// A copy that has been begun: of the keys before a place, as they were then.
 #[derive(Debug)]
 struct Copying {
-    base: Seq,
     until: Seq,
-    /// The first of them.
-    keys: Vec<Key>,
-    /// Of the others those that have been linked anew since, as they were.
+    /// The first that is not copied.
+    next: Seq,
+    copied: CopiedTail,
+    /// Of those that are not copied the ones that have been linked anew since, as they were.
     changed: HashMap<Seq, Key>,
 }
 
-impl Copying {
-    /// The place of the first that is not copied.
-    fn next(&self) -> Seq {
-        self.base + self.keys.len() as u64
+/// So many keys of a copy are in one list.
+const TOGETHER: usize = if cfg!(test) { 5 } else { 4_096 };
+
+/// A copy of the keys of a ring, as they were at one moment.
+#[derive(Debug, Default)]
+pub struct CopiedTail {
+    base: Seq,
+    /// As long as [`TOGETHER`], all but the last: so no memory is asked for at once that is long.
+    lists: Vec<Vec<Key>>,
+}
+
+impl CopiedTail {
+    /// The key at a place, if it was in the ring.
+    pub fn get(&self, seq: Seq) -> Option<&Key> {
+        let n = usize::try_from(seq.wrapping_sub(self.base)).ok()?;
+        self.lists.get(n / TOGETHER)?.get(n % TOGETHER)
     }
 }
 
@@ -79,7 +91,7 @@ impl Tail {
             .keys
             .get_mut(usize::try_from(seq.wrapping_sub(self.base)).ok()?)?;
         if let Some(copying) = &mut self.copying
-            && (copying.next()..copying.until).contains(&seq)
+            && (copying.next..copying.until).contains(&seq)
         {
             copying.changed.entry(seq).or_insert(*key);
         }
@@ -91,7 +103,10 @@ impl Tail {
     /// that has yet to be copied.
     #[inline]
     pub fn settle(&mut self, horizon: i64) {
-        let end = self.copying.as_ref().map_or(Seq::MAX, Copying::next);
+        let end = self
+            .copying
+            .as_ref()
+            .map_or(Seq::MAX, |copying| copying.next);
         while self.base < end && self.keys.front().is_some_and(|key| key.at.time < horizon) {
             self.keys.pop_front();
             self.base += 1;
@@ -105,36 +120,48 @@ impl Tail {
     /// Begins a copy of all keys as they are now, which [`Tail::copy`] then makes.
     pub fn begin_copy(&mut self) {
         self.copying = Some(Copying {
-            base: self.base,
             until: self.next(),
-            keys: Vec::with_capacity(self.keys.len()),
+            next: self.base,
+            copied: CopiedTail {
+                base: self.base,
+                lists: Vec::new(),
+            },
             changed: HashMap::new(),
         });
     }
 
     /// Goes on with the copy until it has copied about `bytes` more, of which it takes off what it
-    /// has; at its end the place of the first key, and all keys. None if no copy is under way.
-    pub fn copy(&mut self, bytes: &mut usize) -> Option<(Seq, Vec<Key>)> {
+    /// has; the copy, when it is whole. None if none is under way.
+    pub fn copy(&mut self, bytes: &mut usize) -> Option<CopiedTail> {
         let copying = self.copying.as_mut()?;
-        // What has yet to be copied has not left.
-        let (next, end) = (copying.next() - self.base, copying.until - self.base);
-        let (next, end) = (next as usize, end as usize);
-        let end = end.min(next + bytes.div_ceil(size_of::<Key>()));
-        copying.keys.extend(self.keys.range(next..end));
-        *bytes = bytes.saturating_sub((end - next) * size_of::<Key>());
-        if copying.next() < copying.until {
+        while *bytes > 0 && copying.next < copying.until {
+            let lists = &mut copying.copied.lists;
+            if lists.last().is_none_or(|list| list.len() == TOGETHER) {
+                lists.push(Vec::with_capacity(TOGETHER));
+            }
+            let list = lists.last_mut()?;
+            let rest = (copying.until - copying.next) as usize;
+            let some = bytes.div_ceil(size_of::<Key>());
+            let some = some.min(TOGETHER - list.len()).min(rest);
+            // What has yet to be copied has not left.
+            let begin = (copying.next - self.base) as usize;
+            list.extend(self.keys.range(begin..begin + some));
+            copying.next += some as u64;
+            *bytes = bytes.saturating_sub(some * size_of::<Key>());
+        }
+        if copying.next < copying.until {
             return None;
         }
         let Copying {
-            base,
-            mut keys,
+            mut copied,
             changed,
             ..
         } = self.copying.take()?;
         for (seq, key) in changed {
-            keys[(seq - base) as usize] = key;
+            let n = (seq - copied.base) as usize;
+            copied.lists[n / TOGETHER][n % TOGETHER] = key;
         }
-        Some((base, keys))
+        Some(copied)
     }
 
     /// How many are in it.
@@ -163,6 +190,10 @@ mod tests {
             let (mut horizon, mut number) = (0, 0);
             let mut begun: Option<(Seq, Vec<[u64; 2]>)> = None;
             let words = |key: &Key| [key.at.event[1], key.link];
+            let all = |copied: &CopiedTail| {
+                let keys = (copied.base..).map_while(|seq| copied.get(seq));
+                (copied.base, keys.map(words).collect::<Vec<_>>())
+            };
             for (added, passed, linked, mut bytes, begin) in changes {
                 for _ in 0..added {
                     number += 1;
@@ -182,14 +213,14 @@ mod tests {
                     tail.begin_copy();
                     begun = Some((tail.base, tail.keys.iter().map(words).collect()));
                 }
-                if let Some((base, keys)) = tail.copy(&mut bytes) {
-                    prop_assert_eq!(begun.take(), Some((base, keys.iter().map(words).collect())));
+                if let Some(copied) = tail.copy(&mut bytes) {
+                    prop_assert_eq!(begun.take(), Some(all(&copied)));
                 }
             }
             let mut rest = usize::MAX;
             tail.settle(i64::MAX);
-            if let Some((base, keys)) = tail.copy(&mut rest) {
-                prop_assert_eq!(begun.take(), Some((base, keys.iter().map(words).collect())));
+            if let Some(copied) = tail.copy(&mut rest) {
+                prop_assert_eq!(begun.take(), Some(all(&copied)));
             }
             tail.settle(i64::MAX);
             prop_assert_eq!((begun, tail.len()), (None, 0));
