@@ -85,7 +85,7 @@ pub fn visits<'s>(
     mut save: impl FnMut(Tick, Copied) + 'static,
 ) -> Visits<'s> {
     let scope = accepted.scope();
-    let mut builder = OperatorBuilder::new("Visits".to_owned(), scope.clone());
+    let mut builder = OperatorBuilder::new("Visits".to_owned(), scope);
     let mut input = builder.new_input(accepted, Pipeline);
     let mut heard = builder.new_input(cuts, Pipeline);
     let (tagged, tagged_stream) = builder.new_output();
