@@ -3,7 +3,7 @@
 //! `cargo bench --bench exactly_once -- WHAT…`, without a word all but the last three, of
 //! - `price`: the whole job with state (journal, snapshots) against the same job without;
 //! - `memory`: open visits of ten times `state.memory` against the same in memory;
-//! - `snapshot`: how long a worker stands still for a snapshot of 500,000 open visits;
+//! - `snapshot`: how long a worker stands still at once for a snapshot of 500,000 open visits;
 //! - `start`: from the start of a job with 1,000,000 open visits to its first new tag;
 //! - `kafka`: from Kafka to Kafka and tables, in measurements a second;
 //! - `latency`: from the scheduled time of sending to the committed tag, at 20,000 a second;
@@ -35,6 +35,7 @@ use visitflow::log::{Producer, Topic, WriterOptions};
 use visitflow::run::{self, Options, Summary, grouped};
 use visitflow::wall;
 use visitflow_dataflows::batch::{BatchBuilder, Head};
+use visitflow_dataflows::complete::saved::Collected;
 use visitflow_dataflows::complete::{Measurements, Payloads};
 use visitflow_dataflows::step::Steps;
 use visitflow_dataflows::visit::{Position, Rules, browser_key};
@@ -274,18 +275,26 @@ impl Payloads for Nowhere {
     }
 }
 
-fn snapshot() {
-    let browsers = 500_000_u64;
-    let rules = Rules::default();
-    let mut open = Open::new(rules);
-    let mut kept = Measurements::new(Some(Nowhere(0)), usize::MAX);
-    let mut steps = Steps::default();
-    // Three measurements of each, the last two minutes' in the tail.
-    for number in 0..3 * browsers {
+/// What is copied at once, as the fragments do.
+const VISITS_AT_ONCE: usize = 256 << 10;
+const MEASUREMENTS_AT_ONCE: usize = 512 << 10;
+
+/// Measurements of so many browsers in turn, ten each ms, and what is kept of them.
+struct Live {
+    browsers: u64,
+    number: u64,
+    open: Open,
+    kept: Measurements<Nowhere>,
+    steps: Steps,
+}
+
+impl Live {
+    /// Takes a step of the next thousand; how long that took the visits.
+    fn step(&mut self) -> Duration {
         let mut batch = BatchBuilder::default();
-        for number in (number * 1_000..(number + 1) * 1_000).take_while(|n| *n < 3 * browsers) {
-            let id = format!("browser-{:016x}", number % browsers);
-            let time = 1_767_225_600_000 + (number / 10) as i64;
+        for number in self.number..self.number + 1_000 {
+            let id = format!("browser-{:016x}", number % self.browsers);
+            let time = BEGIN + (number / 10) as i64;
             let head = Head {
                 browser: browser_key(id.as_bytes()),
                 at: Position {
@@ -298,57 +307,102 @@ fn snapshot() {
             };
             batch.push(head, id.as_bytes(), &[7; 300], |_| ());
         }
-        if batch.is_empty() {
-            break;
-        }
-        steps.push(batch.take());
-        let mut step = steps.complete(u64::MAX);
+        self.number += 1_000;
+        self.steps.push(batch.take());
+        let mut step = self.steps.complete(u64::MAX);
         let mut said = Said::default();
-        open.advance(&mut step, &mut said);
-        step.in_order().for_each(|record| kept.add(record));
+        let began = Instant::now();
+        self.open.advance(&mut step, &mut said);
+        let took = began.elapsed();
+        step.in_order().for_each(|record| self.kept.add(record));
+        took
+    }
+
+    fn tick(&self) -> u64 {
+        BEGIN as u64 + self.number / 10 + 5_000
+    }
+}
+
+fn snapshot() {
+    let browsers = 500_000_u64;
+    let mut live = Live {
+        browsers,
+        number: 0,
+        open: Open::new(Rules::default()),
+        kept: Measurements::new(Some(Nowhere(0)), usize::MAX),
+        steps: Steps::default(),
+    };
+    // Three measurements of each, the last two minutes' in the tail.
+    while live.number < 3 * browsers {
+        live.step();
     }
     println!(
-        "{} open visits, {} measurements in the tail",
-        grouped(open.visits() as u64),
-        grouped(open.tail() as u64)
+        "{} open visits, {} measurements in the tail; each longest time at once, and in all",
+        grouped(live.open.visits() as u64),
+        grouped(live.open.tail() as u64)
+    );
+    println!(
+        "{:>5}  {:>16}  {:>26}  {:>26}  {:>16}  {:>12}",
+        "round",
+        "visits",
+        "step of 1,000 meanwhile",
+        "step of 1,000 otherwise",
+        "measurements",
+        "other thread"
     );
     for round in 0..5 {
+        let [mut visits, mut during, mut otherwise, mut measurements] = [Times::default(); 4];
+        for _ in 0..100 {
+            otherwise.add(live.step());
+        }
+        // As the operators do: tags go on between two parts.
         let began = Instant::now();
-        let copied = open.copy(1_767_225_700_000);
-        let visits = began.elapsed();
-        // As the operator does: tags go on between two parts.
-        let (mut saving, mut rows, mut part) = (None, None, Duration::ZERO);
-        let mut measurements = Duration::ZERO;
-        while rows.is_none() {
+        live.open.begin_copy(live.tick());
+        visits.add(began.elapsed());
+        let copied = loop {
             let began = Instant::now();
-            rows = kept.save_some(&mut saving).expect("no store that fails");
-            part = part.max(began.elapsed());
-            measurements += began.elapsed();
+            let copied = live.open.copy_some(VISITS_AT_ONCE);
+            visits.add(began.elapsed());
+            match copied {
+                Some((_, copied)) => break copied,
+                None => during.add(live.step()),
+            }
+        };
+        let (mut saving, mut collected) = (None, None);
+        while collected.is_none() {
+            let began = Instant::now();
+            let some = live.kept.save_some(&mut saving, MEASUREMENTS_AT_ONCE);
+            collected = some.expect("no store that fails");
+            measurements.add(began.elapsed());
         }
         let began = Instant::now();
-        let shards = copied.shards();
-        let beside = began.elapsed();
+        let shards = (copied.shards(), collected.map(Collected::shards));
         println!(
-            "round {round}: the worker stands still {:.1} ms for visits and {:.1} ms for \
-             measurements, at most {:.1} ms at once; the thread beside it needs {:.0} ms",
-            visits.as_secs_f64() * 1e3,
-            measurements.as_secs_f64() * 1e3,
-            part.as_secs_f64() * 1e3,
-            beside.as_secs_f64() * 1e3
+            "{round:>5}  {visits:>16}  {during:>26}  {otherwise:>26}  {measurements:>16}  {:>9.0} ms",
+            began.elapsed().as_secs_f64() * 1e3
         );
-        drop((rows, shards));
-        // Something new of each, as between two snapshots.
-        let mut batch = BatchBuilder::default();
-        for number in 0..browsers / 10 {
-            let id = format!("browser-{:016x}", number * 7 % browsers);
-            let head = Head {
-                browser: browser_key(id.as_bytes()),
-                shard: Shard::of(id.as_bytes()).0,
-                ..Head::default()
-            };
-            batch.push(head, id.as_bytes(), &[7; 300], |_| ());
-        }
-        batch.take().records().for_each(|record| kept.add(record));
+        drop(shards);
+    }
+}
+
+/// The longest of several times, and their sum.
+#[derive(Clone, Copy, Default)]
+struct Times {
+    longest: Duration,
+    all: Duration,
+}
+
+impl Times {
+    fn add(&mut self, took: Duration) {
+        self.longest = self.longest.max(took);
+        self.all += took;
+    }
+}
+
+impl std::fmt::Display for Times {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [longest, all] = [self.longest, self.all].map(|time| time.as_secs_f64() * 1e3);
+        f.pad(&format!("{longest:.1} of {all:.0} ms"))
     }
 }
 

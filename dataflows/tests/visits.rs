@@ -7,11 +7,14 @@ use std::convert::Infallible;
 use std::rc::Rc;
 
 use proptest::prelude::*;
+use timely::dataflow::operators::{Input, Probe, probe};
 use visitflow_dataflows::batch::{Batch, BatchBuilder, Head};
 use visitflow_dataflows::complete::{Complete, Measurements, NoStore, Payloads};
+use visitflow_dataflows::cut::Cut;
 use visitflow_dataflows::step::Steps;
 use visitflow_dataflows::visit::{EndReason, Position, Rules, Tick, browser_key, visit_id};
-use visitflow_dataflows::visits::{Change, Lifecycle, Open, Said};
+use visitflow_dataflows::visits::saved::{Copied, ShardRows};
+use visitflow_dataflows::visits::{Change, Lifecycle, Open, Said, visits};
 
 const RULES: Rules = Rules {
     inactivity: 3_000,
@@ -397,7 +400,13 @@ impl BothWays {
     }
 
     fn restart(&mut self) {
-        let rows = self.stored.save().unwrap();
+        let whole = self.stored.save().unwrap();
+        let (mut saving, mut collected) = (None, None);
+        while collected.is_none() {
+            collected = self.stored.save_some(&mut saving, 60).unwrap();
+        }
+        let rows = collected.unwrap().shards();
+        assert_eq!(rows, whole, "the same in parts");
         self.stored = Measurements::restore(self.memory.clone(), 20, &rows);
         let (_, again) = self.stored.again(0, usize::MAX).unwrap();
         let mut again: Vec<_> = again
@@ -523,8 +532,122 @@ fn run(arrivals: &[Arrival], step: u64, mut restart: impl FnMut() -> bool) -> (S
     (story, consumer)
 }
 
+/// Takes the arrivals on top of what is open; after each step, `between` may do something to the
+/// state as of the tick that it is given.
+fn tell(
+    mut open: Open,
+    arrivals: &[Arrival],
+    step: u64,
+    mut between: impl FnMut(&mut Open, Tick),
+) -> Story {
+    let mut story = Story::default();
+    let mut rest = arrivals;
+    loop {
+        let frontier = rest
+            .first()
+            .map_or(u64::MAX, |a| (a.tick / step + 1) * step);
+        let n = rest.iter().take_while(|a| a.tick < frontier).count();
+        let mut steps = Steps::default();
+        steps.push(batch(&rest[..n]));
+        rest = &rest[n..];
+        let mut complete = steps.complete(frontier);
+        let mut said = Said::default();
+        open.advance(&mut complete, &mut said);
+        while open.seal_before(frontier, &mut said) {}
+        let (batches, _) = complete.into_batches(&mut said.repeated);
+        story.repeated += said.repeated.len();
+        for record in batches.iter().flat_map(Batch::records) {
+            let (head, browser) = (record.head, browser_of(record.browser_id));
+            let tag = (head.tick, browser, head.at, head.visit, record.body[0]);
+            story.tagged.insert(tag);
+        }
+        for said in said.lifecycle {
+            if let Change::Ended {
+                visit,
+                started,
+                last_seen,
+                measurements,
+                reason,
+            } = said.change
+            {
+                story.ended.insert((
+                    said.tick,
+                    browser_of(&said.browser_id),
+                    visit,
+                    started,
+                    last_seen,
+                    measurements,
+                    reason,
+                ));
+            }
+        }
+        between(&mut open, frontier);
+        if frontier == u64::MAX {
+            return story;
+        }
+    }
+}
+
+/// Rows in an order of their own: that in which browsers are copied says nothing.
+fn in_order(rows: Vec<ShardRows>) -> BTreeMap<[u64; 2], Vec<u8>> {
+    let mut browsers = BTreeMap::new();
+    for rows in &rows {
+        let (mut older, mut tail) = (&rows.older[..], &rows.tail[..]);
+        for row in &rows.browsers {
+            let (own_older, own_tail);
+            (own_older, older) = older.split_at(row.older as usize);
+            (own_tail, tail) = tail.split_at(row.tail as usize);
+            let id = &rows.ids[row.id_start as usize..][..row.id_length as usize];
+            let all = (rows.shard, row.visit, own_older, own_tail, id);
+            assert_eq!(browsers.insert(row.key, format!("{all:?}").into()), None);
+        }
+    }
+    browsers
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn a_copy_made_in_parts_while_ticks_go_on_is_of_the_tick_at_which_it_was_begun(
+        arrivals in arrivals(),
+        step in prop_oneof![Just(100), Just(1_000), Just(3_700)],
+        // What is done after each step: parts of so many bytes, and whether a copy is begun.
+        plan in prop::collection::vec((prop::collection::vec(1..300_usize, 0..4), prop::bool::weighted(0.3)), 1..20),
+    ) {
+        let (expected, _) = reference(&arrivals);
+        let mut plan = plan.into_iter().cycle();
+        let (mut begun, mut copies) = (vec![], vec![]);
+        let story = tell(Open::new(RULES), &arrivals, step, |open, frontier| {
+            let (parts, begin) = plan.next().unwrap();
+            let parts = parts.into_iter().chain((frontier == u64::MAX).then_some(usize::MAX));
+            parts.for_each(|bytes| copies.extend(open.copy_some(bytes)));
+            if begin && !open.is_copying() && frontier < u64::MAX {
+                // As it is now: at once.
+                let now = open.copy(frontier);
+                begun.push((frontier, in_order(now.shards())));
+                open.begin_copy(frontier);
+            }
+        });
+        prop_assert_eq!(&story, &expected, "a copy changes nothing");
+        prop_assert_eq!(copies.len(), begun.len());
+        for ((at, copied), (begun_at, begun)) in copies.into_iter().zip(begun) {
+            prop_assert_eq!(at, begun_at);
+            let rows = copied.shards();
+            let open = Open::restore(RULES, &rows);
+            prop_assert_eq!(in_order(rows), begun);
+            let later = &arrivals[arrivals.partition_point(|a| a.tick < at)..];
+            let story = tell(open, later, step, |_, _| ());
+            let tagged = expected.tagged.range((at, 0, Position::default(), [0; 2], 0)..);
+            let ended = expected.ended.iter().filter(|end| end.0 >= at);
+            let expected = Story {
+                repeated: later.len() - tagged.clone().count(),
+                tagged: tagged.cloned().collect(),
+                ended: ended.cloned().collect(),
+            };
+            prop_assert_eq!(story, expected, "it goes on as if nothing had been");
+        }
+    }
 
     #[test]
     fn tags_revisions_and_ends_are_those_of_whole_walks(arrivals in arrivals(), step in prop_oneof![Just(100), Just(1_000), Just(3_700), Just(36_000_000)]) {
@@ -557,4 +680,80 @@ proptest! {
         prop_assert_eq!(a, b);
         prop_assert_eq!(x.tags, y.tags);
     }
+}
+
+/// A measurement of each of very many browsers, at one tick.
+fn of_many(tick: Tick) -> Batch {
+    let mut builder = BatchBuilder::default();
+    for n in 0..20_000_u64 {
+        let id = format!("browser-{n}");
+        let head = Head {
+            browser: browser_key(id.as_bytes()),
+            at: Position {
+                time: tick as i64,
+                event: [0, n],
+            },
+            tick,
+            shard: (n % 256) as u8,
+            ..Head::default()
+        };
+        builder.push(head, id.as_bytes(), b"", |_| ());
+    }
+    builder.take()
+}
+
+#[test]
+fn ticks_go_on_while_a_snapshot_is_copied_and_it_is_of_its_cut() {
+    // What a copy at once holds, by its tick.
+    let mut expected = BTreeMap::new();
+    let mut open = Open::new(RULES);
+    for tick in (10_000..10_500).step_by(100) {
+        let mut steps = Steps::default();
+        steps.push(of_many(tick));
+        open.advance(&mut steps.complete(tick + 1), &mut Said::default());
+        expected.insert(tick + 100, in_order(open.copy(tick + 100).shards()));
+    }
+
+    timely::execute_directly(move |worker| {
+        let saved = Rc::new(RefCell::new(vec![]));
+        let done = probe::Handle::new();
+        let (mut input, mut cuts) = worker.dataflow::<u64, _, _>(|scope| {
+            let (input, accepted) = scope.new_input::<Batch>();
+            let (to_cut, cuts) = scope.new_input::<Vec<Cut>>();
+            let saves = saved.clone();
+            let save = move |at, copied: Copied| saves.borrow_mut().push((at, copied.shards()));
+            let said = visits(accepted, cuts, Open::new(RULES), save);
+            said.tagged.probe_with(&done);
+            said.lifecycle.probe_with(&done);
+            (input, to_cut)
+        });
+        let cut = |tick| Cut {
+            tick,
+            snapshot: true,
+            ..Cut::default()
+        };
+        let mut at = 10_000;
+        input.advance_to(at);
+        cuts.advance_to(at);
+        let mut seen = vec![];
+        // Cuts come while the one before is copied; and at last the input ends.
+        for wanted in [&[10_100][..], &[], &[10_300, 10_400], &[], &[10_500]] {
+            cuts.send_batch(&mut wanted.iter().map(|tick| cut(*tick)).collect());
+            input.send_batch(&mut of_many(at));
+            at += 100;
+            input.advance_to(at);
+            cuts.advance_to(at);
+            while done.less_than(&at) {
+                worker.step();
+            }
+            seen.push(saved.borrow().len());
+        }
+        assert_eq!(seen[0], 0, "tags do not wait for a snapshot");
+        drop((input, cuts));
+        while worker.step() {}
+        let saved = saved.take().into_iter();
+        let saved: BTreeMap<_, _> = saved.map(|(at, rows)| (at, in_order(rows))).collect();
+        expected.remove(&10_200);
+        assert!(saved == expected, "not as of the cuts");
+    });
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use visitflow_dataflows::complete::saved::ShardRows;
+use visitflow_dataflows::complete::saved::{Collected, ShardRows};
 use visitflow_dataflows::complete::{Chunks, Key, NoStore, Payloads, Surroundings};
 use visitflow_dataflows::visit::Tick;
 
@@ -182,7 +182,7 @@ impl Surroundings<Store> for Around {
         self.failure.set(SinkError::Runs(error));
     }
 
-    fn save(&mut self, at: Tick, rows: Vec<ShardRows>, store: &mut Store) {
+    fn save(&mut self, at: Tick, rows: Collected, store: &mut Store) {
         match store.runs.seal() {
             Ok(ticket) => {
                 let segments: Vec<u64> = store.runs.segments().collect();
@@ -208,7 +208,7 @@ impl Surroundings<NoStore> for Around {
         match error {}
     }
 
-    fn save(&mut self, _: Tick, _: Vec<ShardRows>, store: &mut NoStore) {
+    fn save(&mut self, _: Tick, _: Collected, store: &mut NoStore) {
         match *store {}
     }
 

@@ -16,7 +16,7 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::probe;
 use timely::dataflow::operators::{Capability, generic::Operator};
-use visitflow_dataflows::complete::saved as kept;
+use visitflow_dataflows::complete::saved::Collected;
 use visitflow_dataflows::cut::Cut;
 use visitflow_dataflows::durable::Shards;
 use visitflow_dataflows::visit::Tick;
@@ -38,7 +38,7 @@ const LOOK: Duration = Duration::from_millis(5);
 #[derive(Default)]
 struct Gathered {
     visits: Option<Copied>,
-    kept: Option<(Vec<kept::ShardRows>, Ticket, Vec<u64>)>,
+    kept: Option<(Collected, Ticket, Vec<u64>)>,
     topics: Option<Vec<Position>>,
     named: BTreeMap<String, Shards>,
     shelf: Option<Syncing>,
@@ -102,7 +102,7 @@ impl Gathering {
     }
 
     /// Takes what is kept of measurements.
-    pub fn kept(&self, at: Tick, rows: Vec<kept::ShardRows>, ticket: Ticket, segments: Vec<u64>) {
+    pub fn kept(&self, at: Tick, rows: Collected, ticket: Ticket, segments: Vec<u64>) {
         let kept = (rows, ticket, segments);
         self.0.borrow_mut().add(at, |all| all.kept = Some(kept));
     }
@@ -181,7 +181,7 @@ struct PartWork {
     tick: Tick,
     worker: usize,
     visits: Copied,
-    kept: Vec<kept::ShardRows>,
+    kept: Collected,
     named: BTreeMap<String, Shards>,
     shelf: Option<Syncing>,
     ticket: Option<Ticket>,
@@ -316,7 +316,7 @@ fn write_part(disk: &Folder, incarnation: u64, part: PartWork) -> Result<Part, R
     let file = manifest::part_name(part.tick, incarnation, part.worker);
     let state = State {
         visits: part.visits.shards(),
-        kept: part.kept,
+        kept: part.kept.shards(),
         named: part.named,
     };
     crash::point("snapshot-part");

@@ -10,7 +10,7 @@ use visitflow_dataflows::complete::{Complete, Measurements, Payloads};
 use visitflow_dataflows::cut::Cuts;
 use visitflow_dataflows::step::Steps;
 use visitflow_dataflows::visit::Tick;
-use visitflow_dataflows::visits::saved::ShardRows;
+use visitflow_dataflows::visits::saved::{BrowserRow, ShardRows};
 use visitflow_dataflows::visits::{Change, Lifecycle, Open, Said};
 
 use crate::broker::{Message, OUTPUTS, What};
@@ -62,6 +62,9 @@ pub struct Visits {
     pub done: Tick,
 }
 
+/// So little is copied each time that ticks come in between.
+const PART: usize = size_of::<BrowserRow>();
+
 impl Visits {
     pub fn restore(rows: &[ShardRows]) -> Visits {
         Visits {
@@ -81,19 +84,28 @@ impl Visits {
     pub fn advance(&mut self, world: &World, until: Tick) -> Known {
         let mut known = Known::default();
         if until <= self.done {
+            self.copy(PART, &mut known);
             return known;
         }
         while let Some(cut) = self.cuts.next(until) {
             if cut.snapshot {
                 self.take(world, cut.tick, &mut known);
-                known
-                    .copies
-                    .push((cut.tick, self.open.copy(cut.tick).shards()));
+                self.copy(usize::MAX, &mut known);
+                self.open.begin_copy(cut.tick);
             }
         }
         self.take(world, until, &mut known);
         self.done = until;
+        let part = if until == u64::MAX { usize::MAX } else { PART };
+        self.copy(part, &mut known);
         known
+    }
+
+    /// Goes on with the copy for a snapshot, while ticks go on.
+    fn copy(&mut self, bytes: usize, known: &mut Known) {
+        let whole = self.open.copy_some(bytes);
+        let whole = whole.map(|(at, copied)| (at, copied.shards()));
+        known.copies.extend(whole);
     }
 
     fn take(&mut self, world: &World, until: Tick, known: &mut Known) {

@@ -12,9 +12,10 @@ use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::saved::{ChunkRow, KeptRow, SealedRow, ShardRows};
+use super::saved::{ChunkRow, Collected, KeptRow, Part, SealedRow, ShardRows};
 use super::whole::{Complete, Looked, append, copied, in_order, places};
 use crate::batch::Record;
 use crate::visit::{Position, Tick, bytes_of_words};
@@ -117,6 +118,12 @@ impl<C> Kept<C> {
             stored: Vec::new(),
         }
     }
+
+    /// What it costs a snapshot, in bytes.
+    fn cost(&self) -> usize {
+        let rows = size_of::<KeptRow>() + self.stored.len() * size_of::<ChunkRow>();
+        rows + self.fresh.len()
+    }
 }
 
 /// A sealed visit that no version of a table holds for sure.
@@ -130,20 +137,32 @@ struct Sealed<C> {
     stored: Vec<Stored<C>>,
 }
 
+impl<C> Sealed<C> {
+    /// What it costs a snapshot, in bytes.
+    fn cost(&self) -> usize {
+        let rows = size_of::<SealedRow>() + self.stored.len() * size_of::<ChunkRow>();
+        let fresh = self.fresh.as_ref().map_or(0, |bytes| bytes.len());
+        rows + self.browser_id.len() + fresh
+    }
+}
+
 /// A visit that is given out, and what stays of it.
 type Whole<C> = Option<(Complete, Sealed<C>)>;
 
 /// Browsers by the first bits of their keys, so that what is done to all of them can be done a part
 /// at a time, and others have the thread in between.
 #[derive(Debug)]
-struct Browsers<C>([HashMap<Key, Kept<C>, BuildHasherDefault<KeyHasher>>; PARTS]);
+struct Browsers<C>(Vec<HashMap<Key, Kept<C>, BuildHasherDefault<KeyHasher>>>);
 
-/// A power of two.
-const PARTS: usize = 32;
+/// A power of two. Of a million browsers each holds a thousand.
+const PARTS: usize = 1_024;
+/// So many of them go to the store together when memory is short: long groups are read again in
+/// fewer places.
+const SPILLED: usize = 32;
 
 impl<C> Default for Browsers<C> {
     fn default() -> Browsers<C> {
-        Browsers(std::array::from_fn(|_| HashMap::default()))
+        Browsers((0..PARTS).map(|_| HashMap::default()).collect())
     }
 }
 
@@ -171,30 +190,20 @@ impl<C> Browsers<C> {
 }
 
 /// A snapshot's rows while they are collected; see [`Measurements::save_some`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Saving {
+    /// The part of the browsers to go on with,
     part: usize,
-    shards: Vec<ShardRows>,
-}
-
-impl Default for Saving {
-    fn default() -> Saving {
-        let empty = |shard| ShardRows {
-            shard,
-            ..ShardRows::default()
-        };
-        Saving {
-            part: 0,
-            shards: (0..=255).map(empty).collect(),
-        }
-    }
+    /// and behind the last the sealed visit.
+    sealed: usize,
+    collected: Collected,
 }
 
 /// The measurements of open visits, by browser: 40 bytes and their own, each.
 #[derive(Debug)]
 pub struct Measurements<P: Payloads> {
     browsers: Browsers<P::Chunk>,
-    /// The part that goes to the store next.
+    /// The part that goes to the store next; behind the last, the sealed visits do.
     next: usize,
     /// In the order of seals.
     sealed: VecDeque<Sealed<P::Chunk>>,
@@ -333,66 +342,67 @@ impl<P: Payloads> Measurements<P> {
         if self.store.is_none() {
             return Ok(());
         }
-        for _ in 0..=PARTS {
+        for _ in 0..=PARTS / SPILLED {
             if self.fresh <= self.limit {
                 break;
             }
-            self.flush(self.next)?;
-            self.next = (self.next + 1) % (PARTS + 1);
+            if self.next < PARTS {
+                self.flush(self.next..self.next + SPILLED)?;
+                self.next += SPILLED;
+            } else {
+                self.flush_sealed(0..self.sealed.len())?;
+                self.next = 0;
+            }
         }
         self.thin()
     }
 
-    /// Brings a part of the browsers to the store, or behind the last the sealed visits.
-    fn flush(&mut self, part: usize) -> Result<(), P::Error> {
+    /// Brings these parts of the browsers to the store, as one group.
+    fn flush(&mut self, parts: Range<usize>) -> Result<(), P::Error> {
         let Some(store) = self.store.as_mut() else {
             return Ok(());
         };
-        let first = |bytes: &[u8]| {
-            let times = places(bytes);
-            let times = times.iter().map(|place| place.entry.at.time);
-            times.min().unwrap_or(i64::MAX)
-        };
         let mut group = Vec::new();
-        let mut firsts = Vec::new();
-        let mut taken = 0;
-        let mut of_sealed = Vec::new();
-        match self.browsers.0.get_mut(part) {
-            Some(browsers) => {
-                for (key, kept) in browsers.iter_mut().filter(|(_, k)| !k.fresh.is_empty()) {
-                    taken += kept.fresh.len();
-                    firsts.push(first(&kept.fresh));
-                    group.push((*key, std::mem::take(&mut kept.fresh)));
-                }
-            }
-            None => {
-                for (n, sealed) in self.sealed.iter_mut().enumerate() {
-                    if let Some(bytes) = sealed.fresh.take() {
-                        taken += bytes.len();
-                        firsts.push(first(&bytes));
-                        of_sealed.push(n);
-                        let bytes = Arc::try_unwrap(bytes).unwrap_or_else(|shared| shared.to_vec());
-                        group.push((sealed.row.browser, bytes));
-                    }
-                }
+        let mut of = Vec::new();
+        for kept in self.browsers.0[parts].iter_mut().flatten() {
+            let (key, kept) = kept;
+            if !kept.fresh.is_empty() {
+                self.fresh -= kept.fresh.len();
+                of.push((*key, first(&kept.fresh)));
+                group.push((*key, std::mem::take(&mut kept.fresh)));
             }
         }
-        self.fresh -= taken;
         if group.is_empty() {
             return Ok(());
         }
-        let keys: Vec<Key> = group.iter().map(|(key, _)| *key).collect();
-        let written = store.write(group)?.into_iter().zip(firsts);
-        for (n, (chunk, first)) in written.enumerate() {
-            let stored = Stored { chunk, first };
-            match of_sealed.get(n) {
-                Some(place) => self.sealed[*place].stored.push(stored),
-                None => {
-                    if let Some(kept) = self.browsers.get_mut(&keys[n]) {
-                        kept.stored.push(stored);
-                    }
-                }
+        for (chunk, (key, first)) in store.write(group)?.into_iter().zip(of) {
+            if let Some(kept) = self.browsers.get_mut(&key) {
+                kept.stored.push(Stored { chunk, first });
             }
+        }
+        Ok(())
+    }
+
+    /// Brings these of the sealed visits to the store, as one group.
+    fn flush_sealed(&mut self, range: Range<usize>) -> Result<(), P::Error> {
+        let Some(store) = self.store.as_mut() else {
+            return Ok(());
+        };
+        let mut group = Vec::new();
+        let mut of = Vec::new();
+        for (n, sealed) in self.sealed.range_mut(range.clone()).enumerate() {
+            if let Some(bytes) = sealed.fresh.take() {
+                self.fresh -= bytes.len();
+                of.push((range.start + n, first(&bytes)));
+                let bytes = Arc::try_unwrap(bytes).unwrap_or_else(|shared| shared.to_vec());
+                group.push((sealed.row.browser, bytes));
+            }
+        }
+        if group.is_empty() {
+            return Ok(());
+        }
+        for (chunk, (n, first)) in store.write(group)?.into_iter().zip(of) {
+            self.sealed[n].stored.push(Stored { chunk, first });
         }
         Ok(())
     }
@@ -660,55 +670,99 @@ impl<P: Payloads> Measurements<P> {
     /// # Errors
     /// What the store meets.
     pub fn save(&mut self) -> Result<Vec<ShardRows>, P::Error> {
-        let mut saving = Some(Saving::default());
+        let mut saving = None;
         loop {
-            if let Some(rows) = self.save_some(&mut saving)? {
-                return Ok(rows);
+            if let Some(collected) = self.save_some(&mut saving, usize::MAX)? {
+                return Ok(collected.shards());
             }
         }
     }
 
-    /// Collects rows of the next part of what is kept, about a thirtieth; all of them when it was the
-    /// last. Nothing else may be done to it in between.
+    /// Collects more rows of what is kept, until about `bytes` of rows and of measurements that are
+    /// not in the store have been gone over; all rows when these were the last. Nothing else may be
+    /// done to it in between.
     ///
     /// # Errors
     /// What the store meets.
     pub fn save_some(
         &mut self,
         saving: &mut Option<Saving>,
-    ) -> Result<Option<Vec<ShardRows>>, P::Error> {
-        let Saving { part, shards } = saving.get_or_insert_default();
-        self.flush(*part)?;
+        bytes: usize,
+    ) -> Result<Option<Collected>, P::Error> {
+        let Saving {
+            part,
+            sealed,
+            collected,
+        } = saving.get_or_insert_default();
         let row = |stored: &Stored<P::Chunk>| ChunkRow {
             chunk: stored.chunk.into(),
             first: stored.first,
         };
-        if let Some(browsers) = self.browsers.0.get(*part) {
-            for (key, kept) in browsers {
-                let rows = &mut shards[usize::from(kept.shard)];
-                rows.kept.push(KeptRow {
-                    key: *key,
-                    chunks: kept.stored.len() as u64,
-                });
-                rows.chunks.extend(kept.stored.iter().map(row));
+        let mut rows = Part::default();
+        let mut gone = 0;
+
+        // As much of them as may be goes to the store together.
+        let count = reach(&self.browsers.0[*part..], bytes, &mut gone, |part| {
+            part.values().map(Kept::cost).sum::<usize>() + size_of::<KeptRow>()
+        });
+        let parts = *part..*part + count;
+        self.flush(parts.clone())?;
+        for (key, kept) in self.browsers.0[parts.clone()].iter().flatten() {
+            let own = KeptRow {
+                key: *key,
+                chunks: kept.stored.len() as u64,
+            };
+            rows.kept.push((kept.shard, own));
+            rows.chunks.extend(kept.stored.iter().map(row));
+        }
+        *part = parts.end;
+
+        if *part == PARTS {
+            let rest = self.sealed.range(*sealed..);
+            let range = *sealed..*sealed + reach(rest, bytes, &mut gone, Sealed::cost);
+            self.flush_sealed(range.clone())?;
+            for sealed in self.sealed.range(range.clone()) {
+                let own = SealedRow {
+                    chunks: sealed.stored.len() as u32,
+                    ..sealed.row
+                };
+                rows.sealed.push((sealed.shard, own));
+                rows.chunks.extend(sealed.stored.iter().map(row));
+                rows.ids.extend_from_slice(&sealed.browser_id);
             }
-            *part += 1;
+            *sealed = range.end;
+        }
+        collected.parts.push(rows);
+        if *part < PARTS || *sealed < self.sealed.len() {
             return Ok(None);
         }
-        for sealed in &self.sealed {
-            let rows = &mut shards[usize::from(sealed.shard)];
-            rows.sealed.push(SealedRow {
-                chunks: sealed.stored.len() as u32,
-                ..sealed.row
-            });
-            rows.chunks.extend(sealed.stored.iter().map(row));
-            rows.ids.extend_from_slice(&sealed.browser_id);
-        }
-        let mut shards = std::mem::take(shards);
-        *saving = None;
-        shards.retain(|rows| !rows.kept.is_empty() || !rows.sealed.is_empty());
-        Ok(Some(shards))
+        Ok(saving.take().map(|saving| saving.collected))
     }
+}
+
+/// How many of these it takes until what they cost is `bytes` in all, with what is `gone` already.
+fn reach<T>(
+    these: impl IntoIterator<Item = T>,
+    bytes: usize,
+    gone: &mut usize,
+    cost: impl Fn(T) -> usize,
+) -> usize {
+    let mut count = 0;
+    let mut these = these.into_iter();
+    while *gone < bytes
+        && let Some(one) = these.next()
+    {
+        *gone += cost(one);
+        count += 1;
+    }
+    count
+}
+
+/// The time of the earliest measurement in these bytes.
+fn first(bytes: &[u8]) -> i64 {
+    let times = places(bytes);
+    let times = times.iter().map(|place| place.entry.at.time);
+    times.min().unwrap_or(i64::MAX)
 }
 
 fn last_seen(end: &Lifecycle) -> i64 {

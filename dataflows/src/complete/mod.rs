@@ -19,12 +19,14 @@ use crate::cut::{Cut, Cuts};
 use crate::visit::Tick;
 use crate::visits::{Change, Lifecycle, Visits, complete_until};
 pub use kept::{Chunks, Key, KeyHasher, Measurements, NoStore, Payloads, Saving};
-use saved::ShardRows;
+use saved::Collected;
 pub use watch::{Nobody, Watch};
 pub use whole::{Complete, Kept, Looked};
 
 /// So many bytes of visits are given out at once.
 const ENOUGH: usize = 32 << 20;
+/// So many bytes are collected for a snapshot before others have the thread again.
+const PART: usize = 512 << 10;
 /// So many visits are looked for in the store at once.
 const TOGETHER: usize = 4_096;
 
@@ -35,7 +37,7 @@ pub trait Surroundings<P: Payloads> {
     /// The store has met an error; nothing more is given out.
     fn failed(&mut self, error: P::Error);
     /// The state as of a snapshot's tick, all of it in the store.
-    fn save(&mut self, at: Tick, rows: Vec<ShardRows>, store: &mut P);
+    fn save(&mut self, at: Tick, rows: Collected, store: &mut P);
     /// The last tick whose sealed visits tables hold for sure.
     fn committed(&self) -> Tick;
 }
@@ -78,7 +80,8 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
         let mut said = Vec::new();
         let mut again = Some(0);
         let mut heard_bytes = 0;
-        // A snapshot that is being collected, a part each time, so that tags go on in between.
+        // A snapshot that is being collected, a part each time, so that tags go on in between: they do
+        // not come by here. What is said of open visits, and their ends, waits until it is whole.
         let mut saving = None;
         let mut saved_at = None;
         move |frontiers| {
@@ -122,7 +125,7 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
                 }
                 loop {
                     if let Some(tick) = saved_at {
-                        let Some(rows) = kept.save_some(&mut saving)? else {
+                        let Some(rows) = kept.save_some(&mut saving, PART)? else {
                             activator.activate();
                             return Ok(*held.time());
                         };

@@ -1,5 +1,8 @@
 //! What is kept of measurements as plain rows, by shard: what a snapshot holds and a start restores.
 //! Only where they lie in the store; their bytes are there.
+//!
+//! A worker only collects rows ([`Collected`]), a part at a time; they are dealt to their shards on
+//! another thread ([`Collected::shards`]).
 
 use bytemuck::{Pod, Zeroable};
 
@@ -66,6 +69,56 @@ pub struct ShardRows {
     pub chunks: Vec<ChunkRow>,
     /// The browsers' IDs of the sealed.
     pub ids: Vec<u8>,
+}
+
+/// What a worker keeps, as it was collected.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// Sealed visits come behind all browsers. Many short lists: none of them is long to grow.
+    pub(super) parts: Vec<Part>,
+}
+
+/// Some of it, each row with its shard; chunks and IDs as in [`ShardRows`].
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    pub kept: Vec<(u8, KeptRow)>,
+    pub sealed: Vec<(u8, SealedRow)>,
+    pub chunks: Vec<ChunkRow>,
+    pub ids: Vec<u8>,
+}
+
+impl Collected {
+    /// The rows of each shard that has any.
+    #[must_use]
+    pub fn shards(self) -> Vec<ShardRows> {
+        let empty = |shard| ShardRows {
+            shard,
+            ..ShardRows::default()
+        };
+        let mut shards: Vec<ShardRows> = (0..=255).map(empty).collect();
+        for part in self.parts {
+            let (mut chunks, mut ids) = (&part.chunks[..], &part.ids[..]);
+            for (shard, row) in part.kept {
+                let rows = &mut shards[usize::from(shard)];
+                let (own, others) = chunks.split_at(row.chunks as usize);
+                chunks = others;
+                rows.chunks.extend_from_slice(own);
+                rows.kept.push(row);
+            }
+            for (shard, row) in part.sealed {
+                let rows = &mut shards[usize::from(shard)];
+                let (own, others) = chunks.split_at(row.chunks as usize);
+                chunks = others;
+                rows.chunks.extend_from_slice(own);
+                let (id, others) = ids.split_at(row.id_length as usize);
+                ids = others;
+                rows.ids.extend_from_slice(id);
+                rows.sealed.push(row);
+            }
+        }
+        shards.retain(|rows| !rows.kept.is_empty() || !rows.sealed.is_empty());
+        shards
+    }
 }
 
 impl SealedRow {

@@ -13,7 +13,7 @@
 //! use timely::dataflow::operators::{Capture, Input, capture::Extract, vec::Map};
 //! use visitflow_dataflows::attribution;
 //! use visitflow_dataflows::batch::{Batch, BatchBuilder, Head};
-//! use visitflow_dataflows::complete::{NoStore, Surroundings, complete, saved::ShardRows};
+//! use visitflow_dataflows::complete::{NoStore, Surroundings, complete, saved::Collected};
 //! use visitflow_dataflows::durable::{Durable, Keeps, Nothing};
 //! use visitflow_dataflows::fact::Reading;
 //! use visitflow_dataflows::stories::{self, Settings, Stories, parted};
@@ -25,7 +25,7 @@
 //! impl Surroundings<NoStore> for Alone {
 //!     fn kept(&mut self, _: i64) {}
 //!     fn failed(&mut self, error: Infallible) { match error {} }
-//!     fn save(&mut self, _: u64, _: Vec<ShardRows>, _: &mut NoStore) {}
+//!     fn save(&mut self, _: u64, _: Collected, _: &mut NoStore) {}
 //!     fn committed(&self) -> u64 { u64::MAX }
 //! }
 //!

@@ -36,6 +36,8 @@ pub struct Browser {
     pub older: Option<Box<Vec<Visit>>>,
     /// Where in the shard's IDs its own is.
     pub id: IdPlace,
+    /// The number of the newest copy that has it, or that it came after; see [`Browsers::copy`].
+    pub copied: u64,
 }
 
 /// Where in a shard's [`Ids`] one lies.
@@ -56,7 +58,7 @@ impl Browser {
 }
 
 /// The IDs of a shard's browsers, one behind the other: they are only read when something is said of
-/// a visit, and so are copied at once for a snapshot.
+/// a visit, or when it is copied.
 #[derive(Debug, Default)]
 pub struct Ids {
     bytes: Vec<u8>,
@@ -89,7 +91,15 @@ pub struct Browsers {
     slots: Vec<Browser>,
     vacant: BinaryHeap<Reverse<u32>>,
     ids: Ids,
+    /// How many copies have been begun.
+    copies: u64,
+    /// What the newest of them has so far, until it is taken. Many short lists: of one that grows
+    /// long in each shard, all would be moved at about the same time.
+    copied: Vec<ShardRows>,
 }
+
+/// So many copies of browsers are in one list.
+const TOGETHER: usize = 64;
 
 /// IDs of browsers that have gone may take as much room as those of the others, and this.
 const SPARE_IDS: usize = 4 << 10;
@@ -102,6 +112,8 @@ impl Browsers {
             slots: Vec::new(),
             vacant: BinaryHeap::new(),
             ids: Ids::default(),
+            copies: 0,
+            copied: Vec::new(),
         }
     }
 
@@ -110,29 +122,81 @@ impl Browsers {
         self.ids.add(id)
     }
 
-    /// A copy of all browsers, without their tails.
-    pub fn copy(&self, shard: u8) -> ShardRows {
-        let mut rows = ShardRows {
-            shard,
-            browsers: Vec::with_capacity(self.slots.len()),
-            ids: self.ids.bytes.clone(),
-            ..ShardRows::default()
-        };
-        for browser in self.slots.iter().filter(|browser| browser.armed != VACANT) {
-            let older = browser.older.as_ref();
-            rows.browsers.push(BrowserRow {
-                key: browser.key,
-                visit: (&browser.visit).into(),
-                tail: browser.last,
-                id_start: browser.id.start,
-                id_length: browser.id.length,
-                older: older.map_or(0, |older| older.len() as u32),
-                spare: 0,
-            });
-            rows.older
-                .extend(older.iter().flat_map(|o| o.iter()).map(VisitRow::from));
+    /// Begins a copy of all browsers as they are now. It copies nothing yet: [`Browsers::copy`]
+    /// does, slot by slot, and each browser is copied before that when it is about to change. So a
+    /// change costs the copy of one browser at most, and what is copied is of this moment.
+    pub fn begin_copy(&mut self) {
+        self.copies += 1;
+        self.copied.clear();
+    }
+
+    /// Goes on with the copy at a slot until it has gone over `bytes` of rows, of which it takes off
+    /// what it has; the slot to go on with, `None` behind the last.
+    pub fn copy(&mut self, from: usize, bytes: &mut usize) -> Option<usize> {
+        for slot in from..self.slots.len() {
+            if *bytes == 0 {
+                return Some(slot);
+            }
+            let browser = &self.slots[slot];
+            let mut cost = size_of::<BrowserRow>();
+            if browser.armed != VACANT && browser.copied != self.copies {
+                cost += browser.id.length as usize;
+                let older = browser.older.as_ref();
+                cost += older.map_or(0, |older| older.len() * size_of::<VisitRow>());
+                self.copy_one(slot);
+            }
+            *bytes = bytes.saturating_sub(cost);
         }
-        rows
+        None
+    }
+
+    /// What is copied, without tails.
+    pub fn take_copy(&mut self, shard: u8) -> impl Iterator<Item = ShardRows> {
+        let copied = std::mem::take(&mut self.copied).into_iter();
+        copied.map(move |rows| ShardRows { shard, ..rows })
+    }
+
+    /// Copies the browser in a slot, which is not vacant and in no copy of that number yet.
+    #[cold]
+    fn copy_one(&mut self, slot: usize) {
+        if self
+            .copied
+            .last()
+            .is_none_or(|rows| rows.browsers.len() == TOGETHER)
+        {
+            self.copied.push(ShardRows {
+                browsers: Vec::with_capacity(TOGETHER),
+                ..ShardRows::default()
+            });
+        }
+        let Some(rows) = self.copied.last_mut() else {
+            return;
+        };
+        let browser = &mut self.slots[slot];
+        browser.copied = self.copies;
+        let id = self.ids.get(browser.id);
+        let older = browser.older.as_ref();
+        rows.browsers.push(BrowserRow {
+            key: browser.key,
+            visit: (&browser.visit).into(),
+            tail: browser.last,
+            id_start: rows.ids.len() as u32,
+            id_length: id.len() as u32,
+            older: older.map_or(0, |older| older.len() as u32),
+            spare: 0,
+        });
+        rows.ids.extend_from_slice(id);
+        rows.older
+            .extend(older.iter().flat_map(|o| o.iter()).map(VisitRow::from));
+    }
+
+    /// What may be changed is copied first, if a copy has been begun and does not have it. To be
+    /// called before a browser is given to anybody who may change it, and before it is removed.
+    #[inline]
+    fn before_change(&mut self, slot: usize) {
+        if self.slots[slot].copied != self.copies {
+            self.copy_one(slot);
+        }
     }
 
     /// Brings near where a guess at this key begins.
@@ -173,20 +237,27 @@ impl Browsers {
     /// good guess.
     #[inline]
     pub fn find(&mut self, key: [u64; 2], guess: u32) -> Option<(&mut Browser, &Ids)> {
-        let slot = self.slot(key, guess)?;
-        Some((&mut self.slots[slot as usize], &self.ids))
+        let slot = self.slot(key, guess)? as usize;
+        self.before_change(slot);
+        Some((&mut self.slots[slot], &self.ids))
     }
 
     /// The browser in a slot, if it is not vacant, and where its ID is found.
     #[inline]
     pub fn at(&mut self, slot: u32) -> Option<(&mut Browser, &Ids)> {
-        let browser = self.slots.get_mut(slot as usize)?;
-        (browser.armed != VACANT).then_some((browser, &self.ids))
+        let slot = slot as usize;
+        self.slots
+            .get(slot)
+            .filter(|browser| browser.armed != VACANT)?;
+        self.before_change(slot);
+        Some((&mut self.slots[slot], &self.ids))
     }
 
     /// Adds a browser that is not there; its slot.
-    pub fn add(&mut self, browser: Browser) -> u32 {
+    pub fn add(&mut self, mut browser: Browser) -> u32 {
         let key = browser.key;
+        // A copy that is under way is of a moment before it came.
+        browser.copied = self.copies;
         let slot = loop {
             match self.vacant.pop() {
                 // A slot that was given back and taken anew may be listed still.
@@ -214,6 +285,7 @@ impl Browsers {
 
     /// Removes the browser in a slot.
     pub fn remove(&mut self, slot: u32) {
+        self.before_change(slot as usize);
         let browser = &mut self.slots[slot as usize];
         browser.armed = VACANT;
         self.ids.live -= browser.id.length as usize;
@@ -251,6 +323,10 @@ impl Browsers {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
     use crate::visit::Position;
 
@@ -266,6 +342,7 @@ mod tests {
             armed: 1,
             older: None,
             id: IdPlace::default(),
+            copied: 0,
         }
     }
 
@@ -303,6 +380,111 @@ mod tests {
         for n in 19_500..20_000_u64 {
             let (browser, ids) = browsers.at(slots[n as usize % 500]).unwrap();
             assert_eq!(ids.get(browser.id), format!("browser-{n}").as_bytes());
+        }
+    }
+
+    /// Something done to a shard.
+    #[derive(Clone, Debug)]
+    enum Change {
+        /// Adds the browser, or gives it another measurement.
+        Take(u64),
+        /// Ends an older visit of it, or the last.
+        End(u64),
+        Begin,
+        Copy(usize),
+    }
+
+    fn change() -> impl Strategy<Value = Change> {
+        prop_oneof![
+            8 => (0..200_u64).prop_map(Change::Take),
+            3 => (0..200_u64).prop_map(Change::End),
+            1 => Just(Change::Begin),
+            2 => (1..3_000_usize).prop_map(Change::Copy),
+        ]
+    }
+
+    /// Visits that begin so, by browser; the newest last.
+    type Model = BTreeMap<[u64; 2], Vec<u32>>;
+
+    fn model(lists: impl Iterator<Item = ShardRows>) -> Model {
+        let mut model = Model::new();
+        for rows in lists {
+            let mut older = &rows.older[..];
+            for row in &rows.browsers {
+                let (own, rest) = older.split_at(row.older as usize);
+                older = rest;
+                let own = own.iter().chain([&row.visit]);
+                let counts = own.map(|visit| visit.count as u32).collect();
+                assert_eq!(model.insert(row.key, counts), None, "copied twice");
+                let id = &rows.ids[row.id_start as usize..][..row.id_length as usize];
+                assert_eq!(id, long_id(row.key[1]), "with its ID");
+            }
+            assert_eq!((older.len(), rows.shard), (0, 5));
+        }
+        model
+    }
+
+    /// So long that what has gone is soon let go of.
+    fn long_id(n: u64) -> Vec<u8> {
+        [b"browser", n.to_string().as_bytes(), &[b'.'; 500]].concat()
+    }
+
+    proptest! {
+        #[test]
+        fn a_copy_is_of_the_moment_at_which_it_was_begun(changes in prop::collection::vec(change(), 1..900)) {
+            let mut browsers = Browsers::new(Secret::random());
+            let (mut now, mut begun) = (Model::new(), None);
+            let mut next = 0;
+            for change in changes.into_iter().chain([Change::Copy(usize::MAX)]) {
+                match change {
+                    Change::Take(n) => match browsers.find([n % 7, n], NOWHERE) {
+                        Some((browser, _)) => {
+                            let visits = now.get_mut(&[n % 7, n]).unwrap();
+                            if browser.visit.count % 3 == 0 {
+                                browser.older.get_or_insert_default().push(browser.visit);
+                                visits.push(browser.visit.count);
+                            }
+                            browser.visit.count += 1;
+                            *visits.last_mut().unwrap() += 1;
+                        }
+                        None => {
+                            let id = browsers.add_id(&long_id(n));
+                            browsers.add(Browser { id, ..browser(n) });
+                            now.insert([n % 7, n], vec![1]);
+                        }
+                    },
+                    Change::End(n) => {
+                        let Some(slot) = browsers.slot([n % 7, n], NOWHERE) else {
+                            continue;
+                        };
+                        let visits = now.get_mut(&[n % 7, n]).unwrap();
+                        visits.remove(0);
+                        if visits.is_empty() {
+                            now.remove(&[n % 7, n]);
+                            browsers.remove(slot);
+                        } else {
+                            let (browser, _) = browsers.at(slot).unwrap();
+                            browser.older.as_mut().unwrap().remove(0);
+                        }
+                    }
+                    Change::Begin => {
+                        browsers.begin_copy();
+                        (begun, next) = (Some(now.clone()), 0);
+                    }
+                    Change::Copy(mut bytes) => {
+                        let Some(then) = &begun else {
+                            continue;
+                        };
+                        match browsers.copy(next, &mut bytes) {
+                            Some(slot) => next = slot,
+                            None => {
+                                prop_assert_eq!(&model(browsers.take_copy(5)), then);
+                                begun = None;
+                            }
+                        }
+                    }
+                }
+            }
         }
     }
 

@@ -28,6 +28,10 @@ use crate::visit::Tick;
 use saved::Copied;
 pub use state::{Change, Lifecycle, Open, Said};
 
+/// So much is copied for a snapshot before others have the thread again: memory that is new to the
+/// process costs some 2 µs a kilobyte, and a tag may have to wait for a dozen such parts on its way.
+const PART: usize = 256 << 10;
+
 /// What [`visits`] says.
 pub struct Visits<'s> {
     /// Each accepted measurement once, tagged with its visit, in order of ticks.
@@ -44,8 +48,10 @@ pub struct Visits<'s> {
 /// worker. Timestamps are steps: every record's tick lies at or after its message's timestamp, and
 /// before the frontier which completes it; what is said does not depend on how coarse they are.
 ///
-/// It begins with the visits that are `open`. At each of `cuts` that wants a snapshot, `save` is
-/// given a copy of the state as of that tick, before the frontier of any output passes it.
+/// It begins with the visits that are `open`. Of each of `cuts` that wants a snapshot, `save` is
+/// given a copy of the state as of that tick, in the order of cuts. The copy is made in parts while
+/// ticks go on, so that no tag waits for it: the frontier may have passed the tick by then, but it
+/// does not end before, and a copy is whole before the next is begun.
 ///
 /// Costs some 100 to 200 ns a measurement; see [`state`] for what it keeps.
 ///
@@ -78,7 +84,8 @@ pub fn visits<'s>(
     open: Open,
     mut save: impl FnMut(Tick, Copied) + 'static,
 ) -> Visits<'s> {
-    let mut builder = OperatorBuilder::new("Visits".to_owned(), accepted.scope());
+    let scope = accepted.scope();
+    let mut builder = OperatorBuilder::new("Visits".to_owned(), scope);
     let mut input = builder.new_input(accepted, Pipeline);
     let mut heard = builder.new_input(cuts, Pipeline);
     let (tagged, tagged_stream) = builder.new_output();
@@ -88,6 +95,7 @@ pub fn visits<'s>(
     let mut repeated = OutputBuilder::<_, CapacityContainerBuilder<Batch>>::from(repeated);
     let mut lifecycle =
         OutputBuilder::<_, CapacityContainerBuilder<Vec<Lifecycle>>>::from(lifecycle);
+    let activator = scope.activator_for(builder.operator_info().address);
     let gauge = Rc::new(Cell::new(open.visits()));
     let shown = gauge.clone();
     builder.build(move |mut caps| {
@@ -102,7 +110,16 @@ pub fn visits<'s>(
                 return;
             };
             let until = complete_until(frontiers);
+            let mut copy = |bytes: usize, state: &mut Open| {
+                if let Some((at, copied)) = state.copy_some(bytes) {
+                    save(at, copied);
+                }
+                if state.is_copying() {
+                    activator.activate();
+                }
+            };
             if until <= now {
+                copy(PART, &mut state);
                 return;
             }
             let mut advance = |to: Tick, state: &mut Open| {
@@ -136,11 +153,18 @@ pub fn visits<'s>(
             while let Some(cut) = cuts.next(until) {
                 if cut.snapshot {
                     advance(cut.tick, &mut state);
-                    save(cut.tick, state.copy(cut.tick));
+                    // Nobody waits for the last snapshot so long but in a replay.
+                    while state.is_copying() {
+                        copy(usize::MAX, &mut state);
+                    }
+                    state.begin_copy(cut.tick);
                 }
             }
             advance(until, &mut state);
             gauge.set(state.visits());
+            // At the end nothing is left that might have to wait.
+            let part = if until == u64::MAX { usize::MAX } else { PART };
+            copy(part, &mut state);
             if until == u64::MAX {
                 caps.clear();
             } else {

@@ -1,11 +1,11 @@
 //! The state of open visits as plain rows, by shard: what a snapshot holds and a start restores.
 //!
-//! A worker only copies ([`Copied`]: some tens of ms for a million visits); what belongs together is
-//! put together on another thread ([`Copied::shards`]).
+//! A worker only copies ([`Copied`]), a part at a time; what belongs together is put together on
+//! another thread ([`Copied::shards`]).
 
 use bytemuck::{Pod, Zeroable};
 
-use super::tail::{Key, Seq};
+use super::tail::CopiedTail;
 use crate::visit::{Position, Visit};
 
 /// The version of these rows; another one cannot be read.
@@ -92,13 +92,12 @@ pub struct ShardRows {
     pub ids: Vec<u8>,
 }
 
-/// A copy of a worker's state, as it lies.
+/// A copy of a worker's state, as it lay at one moment.
 #[derive(Debug, Default)]
 pub struct Copied {
-    /// Without tails.
-    pub(super) shards: Vec<ShardRows>,
-    pub(super) tail: Vec<Key>,
-    pub(super) base: Seq,
+    /// Without tails, one shard behind the other, each in as many lists as it came in.
+    pub(super) lists: Vec<ShardRows>,
+    pub(super) tail: CopiedTail,
     /// What lies before it in the tail cannot be preceded any more.
     pub(super) horizon: i64,
 }
@@ -107,29 +106,37 @@ impl Copied {
     /// The rows of each shard that has any. Follows each browser's tail: some 100 ns a measurement.
     #[must_use]
     pub fn shards(self) -> Vec<ShardRows> {
-        let Copied {
-            mut shards,
-            tail,
-            base,
-            horizon,
-        } = self;
-        let key = |seq: Seq| tail.get(usize::try_from(seq.wrapping_sub(base)).ok()?);
-        for shard in &mut shards {
-            for browser in &mut shard.browsers {
-                let begin = shard.tail.len();
+        let mut shards: Vec<ShardRows> = Vec::new();
+        for list in self.lists {
+            if shards.last().is_none_or(|rows| rows.shard != list.shard) {
+                shards.push(ShardRows {
+                    shard: list.shard,
+                    ..ShardRows::default()
+                });
+            }
+            let Some(rows) = shards.last_mut() else {
+                continue;
+            };
+            for mut browser in list.browsers {
+                browser.id_start += rows.ids.len() as u32;
+                let begin = rows.tail.len();
                 let mut seq = browser.tail;
-                while let Some(key) = key(seq).filter(|key| key.at.time >= horizon) {
-                    shard.tail.push(TailRow {
+                while let Some(key) = self.tail.get(seq)
+                    && key.at.time >= self.horizon
+                {
+                    rows.tail.push(TailRow {
                         at: key.at,
                         before: key.before,
                     });
                     seq = key.link;
                 }
-                shard.tail[begin..].reverse();
-                browser.tail = (shard.tail.len() - begin) as u64;
+                rows.tail[begin..].reverse();
+                browser.tail = (rows.tail.len() - begin) as u64;
+                rows.browsers.push(browser);
             }
+            rows.older.extend(list.older);
+            rows.ids.extend(list.ids);
         }
-        shards.retain(|shard| !shard.browsers.is_empty());
         shards
     }
 }

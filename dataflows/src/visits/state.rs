@@ -10,8 +10,13 @@
 //! The cost of that grows with the number of that browser's measurements behind the place, not
 //! with the visit, nor with anybody else's.
 //!
+//! A copy for a snapshot is begun at a tick and made in parts while ticks go on
+//! ([`Open::begin_copy`], [`Open::copy_some`]): what is about to change is copied before, so the copy
+//! is of the tick at which it was begun, and nobody waits for more than a part.
+//!
 //! Memory: some 200 bytes an open visit (state, index, ID, timer), 40 a measurement of the last
-//! `max_delay`; see `benches/visits.rs`.
+//! `max_delay`; see `benches/visits.rs`. From the beginning of a copy until it is written, 96 more a
+//! browser with its ID, and 40 a measurement.
 
 use std::collections::HashMap;
 
@@ -105,6 +110,7 @@ pub struct Open {
     tail: Tail,
     timers: Timers,
     visits: usize,
+    copying: Option<Copying>,
     // What follows belongs to the tick at hand, and is kept for its memory only.
     /// The place in the tail of the first that the tick has added,
     first_seq: Seq,
@@ -118,6 +124,15 @@ pub struct Open {
     revised: Vec<Lifecycle>,
     walk: Vec<Walked>,
     due: Vec<Timer>,
+}
+
+/// A copy that has been begun.
+#[derive(Debug)]
+struct Copying {
+    at: Tick,
+    /// The shard and the slot to go on with, once the tail is copied.
+    next: (usize, usize),
+    copied: Copied,
 }
 
 /// A step of a walk: a measurement, and what the walk says of it.
@@ -142,6 +157,7 @@ impl Open {
             tail: Tail::default(),
             timers: Timers::default(),
             visits: 0,
+            copying: None,
             first_seq: 0,
             places: Vec::new(),
             disordered: Vec::new(),
@@ -199,6 +215,7 @@ impl Open {
                     armed: 0,
                     older: (!own_older.is_empty()).then(|| Box::new(own_older)),
                     id: browsers.add_id(id),
+                    copied: 0,
                 };
                 let due = rules.seal_tick(browser.oldest().bound(&rules));
                 browser.armed = due;
@@ -209,16 +226,59 @@ impl Open {
         open
     }
 
-    /// A copy of all there is, for a snapshot of tick `at`: all ticks before it have been taken, and
-    /// all seals before it.
-    pub fn copy(&self, at: Tick) -> Copied {
-        let shards = self.shards.iter().enumerate();
-        let (base, tail) = self.tail.copy();
-        Copied {
-            shards: shards.map(|(n, shard)| shard.copy(n as u8)).collect(),
-            tail,
-            base,
-            horizon: self.rules.horizon(at),
+    /// Begins a copy of all there is, for a snapshot of tick `at`: all ticks before it have been
+    /// taken, and all seals before it. What is taken from now on is not in it. One that has been
+    /// begun and is not whole is given up.
+    pub fn begin_copy(&mut self, at: Tick) {
+        self.tail.begin_copy();
+        self.shards.iter_mut().for_each(Browsers::begin_copy);
+        self.copying = Some(Copying {
+            at,
+            next: (0, 0),
+            copied: Copied {
+                horizon: self.rules.horizon(at),
+                ..Copied::default()
+            },
+        });
+    }
+
+    /// Whether a copy has been begun and is not whole.
+    pub fn is_copying(&self) -> bool {
+        self.copying.is_some()
+    }
+
+    /// Goes on with the copy that has been begun, by about `bytes`; when it is whole, the tick that
+    /// it is of, and the copy.
+    pub fn copy_some(&mut self, mut bytes: usize) -> Option<(Tick, Copied)> {
+        let Copying { next, copied, .. } = self.copying.as_mut()?;
+        if let Some(tail) = self.tail.copy(&mut bytes) {
+            copied.tail = tail;
+        }
+        while bytes > 0
+            && let Some(browsers) = self.shards.get_mut(next.0)
+        {
+            match browsers.copy(next.1, &mut bytes) {
+                Some(slot) => next.1 = slot,
+                None => {
+                    copied.lists.extend(browsers.take_copy(next.0 as u8));
+                    *next = (next.0 + 1, 0);
+                }
+            }
+        }
+        if next.0 < self.shards.len() {
+            return None;
+        }
+        let Copying { at, copied, .. } = self.copying.take()?;
+        Some((at, copied))
+    }
+
+    /// A copy of all there is, at once. See [`Open::begin_copy`].
+    pub fn copy(&mut self, at: Tick) -> Copied {
+        self.begin_copy(at);
+        loop {
+            if let Some((_, copied)) = self.copy_some(usize::MAX) {
+                return copied;
+            }
         }
     }
 
@@ -361,6 +421,7 @@ impl Open {
             armed: due,
             older: None,
             id,
+            copied: 0,
         });
         self.timers.set(due, Timer { slot, shard });
         self.visits += 1;

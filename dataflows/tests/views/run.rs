@@ -132,7 +132,8 @@ impl Surroundings<Memory> for Around {
     fn failed(&mut self, error: Infallible) {
         match error {}
     }
-    fn save(&mut self, _: Tick, rows: Vec<saved::ShardRows>, store: &mut Memory) {
+    fn save(&mut self, _: Tick, rows: saved::Collected, store: &mut Memory) {
+        let rows = rows.shards();
         let kept = &mut self.shared.lock().unwrap().kept;
         let live = &store.0.borrow().1;
         for chunk in rows.iter().flat_map(|rows| &rows.chunks) {
