@@ -312,20 +312,34 @@ impl<P: Payloads> Measurements<P> {
     /// # Errors
     /// What the store meets.
     pub fn look(&mut self, key: &Key) -> Result<Option<Looked<'_>>, P::Error> {
+        Ok(self.bytes_of(key)?.map(Looked::new))
+    }
+
+    /// Of a browser's measurements of one identity the one that stays. Looks at each entry once, but
+    /// brings nothing in order.
+    ///
+    /// # Errors
+    /// What the store meets.
+    pub fn look_at(&mut self, key: &Key, at: Position) -> Result<Option<Looked<'_>>, P::Error> {
+        Ok(self.bytes_of(key)?.map(|bytes| Looked::one(bytes, at)))
+    }
+
+    fn bytes_of(&mut self, key: &Key) -> Result<Option<Cow<'_, [u8]>>, P::Error> {
         let Some(own) = self.browsers.get(key) else {
             return Ok(None);
         };
-        let bytes = match self.store.as_mut().filter(|_| !own.stored.is_empty()) {
-            None => Cow::Borrowed(&own.fresh[..]),
-            Some(store) => {
-                let chunks: Vec<P::Chunk> = own.stored.iter().map(|s| s.chunk).collect();
-                let mut read = Vec::new();
-                store.read(&chunks, &mut |_, bytes| read.extend_from_slice(bytes))?;
-                read.extend_from_slice(&own.fresh);
-                Cow::Owned(read)
-            }
-        };
-        Ok(Some(Looked::new(bytes)))
+        Ok(Some(
+            match self.store.as_mut().filter(|_| !own.stored.is_empty()) {
+                None => Cow::Borrowed(&own.fresh[..]),
+                Some(store) => {
+                    let chunks: Vec<P::Chunk> = own.stored.iter().map(|s| s.chunk).collect();
+                    let mut read = Vec::new();
+                    store.read(&chunks, &mut |_, bytes| read.extend_from_slice(bytes))?;
+                    read.extend_from_slice(&own.fresh);
+                    Cow::Owned(read)
+                }
+            },
+        ))
     }
 
     /// Bytes kept of open visits.

@@ -82,6 +82,17 @@ impl<'a> Looked<'a> {
         }
     }
 
+    /// Of those of one identity, the one that stays.
+    pub(super) fn one(bytes: Cow<'a, [u8]>, at: Position) -> Looked<'a> {
+        let key = |place: &Place| (place.kept(&bytes).body, place.entry.schema);
+        let found = entries(&bytes).filter(|place| place.entry.at == at);
+        let least = found.min_by(|a, b| key(a).cmp(&key(b)));
+        Looked {
+            places: least.into_iter().collect(),
+            bytes,
+        }
+    }
+
     /// The measurements.
     pub fn measurements(&self) -> impl Iterator<Item = Kept<'_>> {
         self.places.iter().map(|place| place.kept(&self.bytes))
@@ -136,15 +147,21 @@ pub(super) fn append(record: Record<'_>, bytes: &mut Vec<u8>) {
 /// # Panics
 /// If the bytes are none that [`append`] has made; checksums have told damage before.
 pub(super) fn places(bytes: &[u8]) -> Vec<Place> {
-    let mut places = Vec::new();
+    entries(bytes).collect()
+}
+
+/// The same, one by one.
+fn entries(bytes: &[u8]) -> impl Iterator<Item = Place> {
     let mut at = 0;
-    while at < bytes.len() {
+    std::iter::from_fn(move || {
+        if at >= bytes.len() {
+            return None;
+        }
         let start = at + size_of::<Entry>();
         let entry: Entry = bytemuck::pod_read_unaligned(&bytes[at..start]);
-        places.push(Place { entry, start });
         at = start + (entry.context + entry.body) as usize;
-    }
-    places
+        Some(Place { entry, start })
+    })
 }
 
 /// The same in order, and of those of one identity the one with the least bytes.

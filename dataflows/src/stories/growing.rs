@@ -12,7 +12,7 @@ use std::hash::BuildHasher;
 use std::rc::Rc;
 
 use differential_dataflow::difference::{IsZero, Semigroup};
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::contributions::{Fields, Own, Rows, is_step, step_name};
 use crate::attribution::{self, NESTED, SHOWN, beginning, is_cart, is_order};
@@ -20,9 +20,13 @@ use crate::fact::{Agent, Fact};
 use crate::views::{Field, Key, Of, SUMS, Sums, Value, View};
 use crate::visit::{Position, Rules, Visit};
 
-const NONE: u32 = u32::MAX;
+const NONE: u16 = u16::MAX;
 /// Of an ID that was looked for and not found: whoever comes with it comes too late.
-const MISSED: u32 = u32::MAX - 1;
+const MISSED: u16 = u16::MAX - 1;
+/// A visit of more measurements is not followed; places and numbers have room for so many.
+const MOST: usize = 4_096;
+/// Nor one of more rows of chains.
+const MOST_ROWS: usize = 60_000;
 
 /// The views of visits, by what they ask of a visit that grows.
 pub struct OfVisits {
@@ -103,16 +107,17 @@ impl Page {
 /// A measurement, as far as causes go.
 #[derive(Debug)]
 struct Link {
-    time: i64,
+    /// How long after the visit's first, in ms.
+    after: u32,
     /// The number of its cause's ID.
-    cause: u32,
+    cause: u16,
     is_shown: bool,
 }
 
 /// A measurement that was led to.
 #[derive(Clone, Copy, Debug)]
 struct Led {
-    at: u32,
+    at: u16,
     to: To,
 }
 
@@ -137,7 +142,7 @@ struct Row {
 /// What a visit adds to views, as a row says it: the view, the key, whether its browser is counted.
 type Line = ((u16, Key, bool), Sums);
 
-/// A visit that grows, of at most some thousand measurements: some 50 bytes each, and its rows.
+/// A visit that grows, of at most some thousand measurements: some 40 bytes each, and its rows.
 pub struct Growing {
     visit: Visit,
     agent: Agent,
@@ -151,22 +156,23 @@ pub struct Growing {
     effects: Vec<i64>,
     /// Of each funnel, where each step was reached.
     funnels: Vec<Vec<Position>>,
-    /// The number of each ID.
-    ids: HashMap<[u64; 2], u32>,
+    /// IDs of measurements and of causes, by which they are known by number.
+    ids: Vec<[u64; 2]>,
+    numbers: HashTable<u16>,
     /// Of each ID, its measurement.
-    holders: Vec<u32>,
+    holders: Vec<u16>,
     links: Vec<Link>,
     /// Of each measurement and view of chains, its row.
-    of: Vec<u32>,
+    of: Vec<u16>,
     /// Clicks, carts and orders that are not counted yet.
     led: Vec<Led>,
     carts: usize,
     rows: Vec<Row>,
-    places: HashTable<u32>,
+    places: HashTable<u16>,
     hasher: DefaultHashBuilder,
     counts: u32,
     /// Rows of chains that have changed since they were said.
-    changed: Vec<u32>,
+    changed: Vec<u16>,
     /// What was said beside those.
     lines: Vec<Line>,
     /// How many orders it has, their values, and where the last one is.
@@ -176,7 +182,7 @@ pub struct Growing {
     /// What orders add to chains and credits.
     of_orders: Rows,
     /// The numbers of the causes of what orders came from: what else they have caused is said with them.
-    beside: Vec<u32>,
+    beside: Vec<u16>,
     /// Whether any view of chains takes it.
     in_chains: bool,
 }
@@ -217,7 +223,8 @@ impl Growing {
             last: fact.at,
             effects: vec![0; of.effects.len()],
             funnels: of.short.iter().filter(funnel).map(|_| Vec::new()).collect(),
-            ids: HashMap::new(),
+            ids: Vec::new(),
+            numbers: HashTable::new(),
             holders: Vec::new(),
             links: Vec::new(),
             of: Vec::new(),
@@ -271,8 +278,8 @@ impl Growing {
         let cause = if link.is_shown {
             Some(link.cause)
         } else {
-            let holder = self.holders.get(link.cause as usize);
-            let chosen = holder.and_then(|at| self.links.get(*at as usize));
+            let holder = self.holders.get(usize::from(link.cause));
+            let chosen = holder.and_then(|at| self.links.get(usize::from(*at)));
             chosen.map(|chosen| chosen.cause)
         };
         cause.is_some_and(|cause| self.beside.contains(&cause))
@@ -342,27 +349,42 @@ impl Growing {
         true
     }
 
-    fn number(&mut self, id: [u64; 2]) -> u32 {
-        *self.ids.entry(id).or_insert_with(|| {
-            self.holders.push(NONE);
-            self.holders.len() as u32 - 1
-        })
+    fn number(&mut self, id: [u64; 2]) -> u16 {
+        let (ids, hasher) = (&self.ids, &self.hasher);
+        let hash = hasher.hash_one(id);
+        let same = |n: &u16| ids[usize::from(*n)] == id;
+        if let Some(n) = self.numbers.find(hash, same) {
+            return *n;
+        }
+        let n = ids.len() as u16;
+        let hash_of = |n: &u16| hasher.hash_one(ids[usize::from(*n)]);
+        self.numbers.insert_unique(hash, n, hash_of);
+        self.ids.push(id);
+        self.holders.push(NONE);
+        n
     }
 
     fn take_cause(&mut self, fact: &Fact<'_>, of: &OfVisits) -> bool {
-        let place = self.links.len() as u32;
-        let own = self.number(fact.at.event) as usize;
+        if self.links.len() >= MOST || self.rows.len() >= MOST_ROWS {
+            return false;
+        }
+        let place = self.links.len() as u16;
+        let after = fact.at.time.saturating_sub(self.visit.first.time);
+        let Ok(after) = u32::try_from(after) else {
+            return false;
+        };
+        let own = usize::from(self.number(fact.at.event));
         match self.holders[own] {
             NONE => self.holders[own] = place,
             MISSED => return false,
             // The first that has an ID is meant by it.
-            holder if fact.at.time < self.links[holder as usize].time => return false,
+            holder if after < self.links[usize::from(holder)].after => return false,
             _ => {}
         }
         let cause = fact.cause.map_or(NONE, |id| self.number(id));
         let is_shown = fact.effect == SHOWN;
         self.links.push(Link {
-            time: fact.at.time,
+            after,
             cause,
             is_shown,
         });
@@ -391,7 +413,7 @@ impl Growing {
     }
 
     /// The row of what was shown.
-    fn row_of(&mut self, n: usize, view: &View, fact: &Fact<'_>, key: &mut String) -> u32 {
+    fn row_of(&mut self, n: usize, view: &View, fact: &Fact<'_>, key: &mut String) -> u16 {
         let entity = beginning(fact.entity);
         let reason = fact.reason.map(beginning).unwrap_or_default();
         let variant = fact.variant.map(beginning);
@@ -409,14 +431,14 @@ impl Growing {
         self.fields().write_key(view, &own, key);
         let (rows, hasher) = (&mut self.rows, &self.hasher);
         let hash = hasher.hash_one((n as u16, &**key));
-        let same = |at: &u32| {
-            let row = &rows[*at as usize];
+        let same = |at: &u16| {
+            let row = &rows[usize::from(*at)];
             usize::from(row.view) == n && row.key.text() == key
         };
         if let Some(at) = self.places.find(hash, same) {
             return *at;
         }
-        let at = rows.len() as u32;
+        let at = rows.len() as u16;
         rows.push(Row {
             view: n as u16,
             key: Key::of_text(key),
@@ -424,16 +446,16 @@ impl Growing {
             said: [0; 3],
             counted: 0,
         });
-        let hash_of = |at: &u32| {
-            let row = &rows[*at as usize];
+        let hash_of = |at: &u16| {
+            let row = &rows[usize::from(*at)];
             hasher.hash_one((row.view, row.key.text()))
         };
         self.places.insert_unique(hash, at, hash_of);
         at
     }
 
-    fn count(&mut self, row: u32, place: usize) {
-        let own = &mut self.rows[row as usize];
+    fn count(&mut self, row: u16, place: usize) {
+        let own = &mut self.rows[usize::from(row)];
         if own.now == own.said {
             self.changed.push(row);
         }
@@ -455,10 +477,9 @@ impl Growing {
     }
 
     /// The measurement that has caused this one, if it is there.
-    fn cause_of(&mut self, at: u32) -> Option<u32> {
-        let holder = self
-            .holders
-            .get_mut(self.links[at as usize].cause as usize)?;
+    fn cause_of(&mut self, at: u16) -> Option<u16> {
+        let cause = self.links[usize::from(at)].cause;
+        let holder = self.holders.get_mut(usize::from(cause))?;
         if *holder == NONE {
             *holder = MISSED;
         }
@@ -475,12 +496,12 @@ impl Growing {
         };
         let mut at = led.at;
         for _ in 0..most {
-            let was_shown = self.links[at as usize].is_shown;
+            let was_shown = self.links[usize::from(at)].is_shown;
             let Some(cause) = self.cause_of(at) else {
                 return;
             };
             at = cause;
-            let link = &self.links[at as usize];
+            let link = &self.links[usize::from(at)];
             let place = match led.to {
                 To::Click if !link.is_shown => return,
                 To::Click => 1,
@@ -494,9 +515,9 @@ impl Growing {
             };
             let chains = of.chains.len();
             for n in 0..chains {
-                let row = self.of[at as usize * chains + n];
-                if row != NONE && self.rows[row as usize].counted != self.counts {
-                    self.rows[row as usize].counted = self.counts;
+                let row = self.of[usize::from(at) * chains + n];
+                if row != NONE && self.rows[usize::from(row)].counted != self.counts {
+                    self.rows[usize::from(row)].counted = self.counts;
                     self.count(row, place);
                 }
             }
@@ -521,7 +542,7 @@ impl Growing {
             self.count_led(led, of);
         }
         for at in self.changed.drain(..) {
-            let row = &mut self.rows[at as usize];
+            let row = &mut self.rows[usize::from(at)];
             let mut sums = Sums::default();
             for (n, sum) in sums.0[..3].iter_mut().enumerate() {
                 *sum = i64::from(row.now[n]) - i64::from(row.said[n]);

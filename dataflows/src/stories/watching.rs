@@ -354,6 +354,14 @@ impl Stories {
         });
     }
 
+    /// What has led to a visit's orders.
+    fn attributed(&self, story: &Story<'_>) -> Attributed {
+        match story.orders().next() {
+            Some(_) => attribution::orders(story.facts, &[], &self.settings.attribution),
+            None => Attributed::default(),
+        }
+    }
+
     /// Tells of a visit, and holds it against what was told. `grown` follows it from now on.
     fn tell(
         &mut self,
@@ -364,10 +372,7 @@ impl Stories {
         said: &mut Vec<Said>,
     ) -> Told {
         let told = told.unwrap_or_default();
-        let attributed = match story.orders().next() {
-            Some(_) => attribution::orders(story.facts, &[], &self.settings.attribution),
-            None => Attributed::default(),
-        };
+        let attributed = self.attributed(story);
         let bytes = match grown {
             Some(growing) => {
                 growing.tell(&self.grown, |_, _, _, _| ());
@@ -387,25 +392,7 @@ impl Stories {
                 bytes
             }
         };
-        let mut orders = Vec::with_capacity(attributed.orders.len());
-        for order in attributed.orders {
-            let hash = hash_of(&order, story);
-            orders.push((order.event, hash));
-            let known = told.orders.contains(&(order.event, hash));
-            if known && story.ended.is_none() {
-                continue;
-            }
-            said.push(Said::Credited(Box::new(Credited {
-                tick: at,
-                shard: browser.shard,
-                visit: bytes_of_words(story.visit.id),
-                browser_id: browser.id.clone(),
-                country: story.country().into(),
-                agent: story.agent,
-                sealed: story.ended.is_some(),
-                order,
-            })));
-        }
+        let orders = say_orders(at, browser, story, (attributed.orders, &told.orders), said);
         Told {
             begun: Begun {
                 visit: story.visit.id,
@@ -443,18 +430,21 @@ impl Stories {
                 told.get_or_insert_default().count = growing.visit().count;
             }
             let size = complete.len() as u32;
-            let as_told = |told: &Told| told.count == size && told.orders.is_empty();
-            is_told &= told.as_ref().is_some_and(as_told);
+            is_told &= told.as_ref().is_some_and(|told| told.count == size);
             // One more may have taken the place of its last.
             is_told &= size < self.settings.rules.max_size && !self.by_reason;
             if let Some(growing) = growing.filter(|_| !is_told) {
                 told.get_or_insert_default().rows = encode(&growing.said());
             }
-            if !is_told || self.settings.profiles || self.settings.asked {
+            let has_orders = told.as_ref().is_some_and(|told| !told.orders.is_empty());
+            if !is_told || has_orders || self.settings.profiles || self.settings.asked {
                 let facts: Vec<Fact<'_>> = read(&mut self.reading, complete.measurements());
                 let story = sealed_story(&complete, &facts, browser.robot);
                 if !is_told {
                     self.tell(at, (key, &browser), told, (&story, &mut None), said);
+                } else if has_orders {
+                    let orders = (self.attributed(&story).orders, &[][..]);
+                    say_orders(at, &browser, &story, orders, said);
                 }
                 // What a robot does under a customer's name says nothing of the customer.
                 if self.settings.profiles && story.agent != Agent::Robot {
@@ -690,12 +680,19 @@ impl<P: Payloads> Watch<P> for Stories {
         if browser.known + browser.added > MANY {
             return Ok(());
         }
-        let looked = kept.look(&head.browser)?;
-        let mut before = looked.iter().flat_map(Looked::measurements);
-        let Some(before) = before.find(|before| before.at == head.at) else {
+        let looked = kept.look_at(&head.browser, head.at)?;
+        let before = looked.iter().flat_map(Looked::measurements).next();
+        let Some(before) = before.filter(|b| (record.body, head.schema) < (b.body, b.schema))
+        else {
             return Ok(());
         };
-        if (record.body, head.schema) >= (before.body, before.schema) {
+        let mut fact = |schema, context, body| {
+            let fact = self.reading.fact(head.at, schema, context, body);
+            fact.unwrap_or_default()
+        };
+        let before = fact(before.schema, before.context, before.body);
+        let now = fact(head.schema, record.context, record.body);
+        if told_alike(before) == told_alike(now) {
             return Ok(());
         }
         // The same, told otherwise: what was said of it is taken back.
@@ -703,20 +700,13 @@ impl<P: Payloads> Watch<P> for Stories {
         browser.touch(head.browser, &mut self.touched);
         browser.go_stale(head.browser, &mut self.stale);
         let robot = browser.robot;
-        self.fall_due(head.tick);
-        if self.of_measurements {
-            let at = boundary(head.tick);
-            let before = (before.schema, before.context, before.body, -1);
-            let now = (head.schema, record.context, record.body, 1);
-            let counted = |view: &View| !(robot && view.people);
-            for (schema, context, body, sign) in [before, now] {
-                if let Some(fact) = self.reading.fact(head.at, schema, context, body) {
-                    let of = (at, head.browser);
-                    let (news, text) = (&mut self.news, &mut self.text);
-                    add_fact(news, &self.views, text, of, (&fact, sign), counted);
-                }
-            }
+        let counted = |view: &View| !(robot && view.people);
+        let of = (boundary(head.tick), head.browser);
+        for (fact, sign) in [(before, -1), (now, 1)] {
+            let (news, text) = (&mut self.news, &mut self.text);
+            add_fact(news, &self.views, text, of, (&fact, sign), counted);
         }
+        self.fall_due(head.tick);
         Ok(())
     }
 
@@ -807,6 +797,49 @@ fn gcd(a: u64, b: u64) -> u64 {
 
 fn boundary(tick: Tick) -> Tick {
     (tick / STEP + 1).saturating_mul(STEP)
+}
+
+/// Says what has led to a visit's orders, where it was not `told` so before, and a last time when it is
+/// sealed. Returns the orders and hashes of what is told.
+fn say_orders(
+    at: Tick,
+    browser: &Browser,
+    story: &Story<'_>,
+    (orders, told): (Vec<Order>, &[([u64; 2], u64)]),
+    said: &mut Vec<Said>,
+) -> Vec<([u64; 2], u64)> {
+    let mut hashes = Vec::with_capacity(orders.len());
+    for order in orders {
+        let hash = (order.event, hash_of(&order, story));
+        hashes.push(hash);
+        if told.contains(&hash) && story.ended.is_none() {
+            continue;
+        }
+        said.push(Said::Credited(Box::new(Credited {
+            tick: at,
+            shard: browser.shard,
+            visit: bytes_of_words(story.visit.id),
+            browser_id: browser.id.clone(),
+            country: story.country().into(),
+            agent: story.agent,
+            sealed: story.ended.is_some(),
+            order,
+        })));
+    }
+    hashes
+}
+
+/// What is told of a measurement in the end: of one that is no order, not by whom and where.
+fn told_alike(fact: Fact<'_>) -> Fact<'_> {
+    if is_order(&fact) {
+        return fact;
+    }
+    Fact {
+        customer: None,
+        url: None,
+        referrer: None,
+        ..fact
+    }
 }
 
 /// Adds what a measurement adds to the views of measurements that `counted` says, or takes it back.
