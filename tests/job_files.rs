@@ -144,7 +144,7 @@ fn an_unreadable_file_does_not_hide_wrong_options() {
 
 #[test]
 fn settings_that_do_not_exist() {
-    let sections = "the sections are source, schemas, visits, time, limits, enrich, outputs, state, profiles, privacy, observe, serve";
+    let sections = "the sections are source, schemas, visits, time, limits, enrich, outputs, state, attribution, profiles, privacy, observe, serve";
     for (more, seen) in [
         (
             "[visits]\ninactivty = '1h'\n",
@@ -685,6 +685,8 @@ state.dir                 none: a run cannot go on where another was   default
 state.kafka               `journal` in state.dir                       default
 state.memory              1GB                                          default
 state.snapshots           1min                                         default
+attribution.look_back     30d                                          default
+attribution.browsers      1_000_000                                    default
 profiles.enabled          false                                        default
 profiles.retention        365d                                         default
 profiles.forgotten        nobody                                       default

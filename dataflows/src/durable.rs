@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::visit::Tick;
 
-/// Bytes by shard.
+/// Bytes by shard. A shard may be there several times, each with a part of its state.
 pub type Shards = Vec<(u8, Vec<u8>)>;
 
 /// Where a job keeps what its fragments give.
@@ -41,7 +41,7 @@ impl Durable {
         }
     }
 
-    /// Each shard's state as it was saved, if it is of this version of its form.
+    /// Each state as it was saved, if it is of this version of its form.
     ///
     /// # Panics
     /// If it is of another one: then the fragment has changed, and must be given another name.
@@ -69,14 +69,26 @@ impl Durable {
         version: u32,
         states: impl IntoIterator<Item = (u8, T)>,
     ) {
-        let bytes = |(shard, state): (u8, T)| {
-            let bytes = version.to_le_bytes().to_vec();
-            let bytes = postcard::to_extend(&state, bytes);
-            (shard, bytes.expect("what is kept can be written to memory"))
-        };
-        let shards = states.into_iter().map(bytes).collect();
+        self.save_written(at, written(version, states).collect());
+    }
+
+    /// Keeps what was [written], as of a tick.
+    pub fn save_written(&self, at: Tick, shards: Shards) {
         self.kept.save(&self.name, at, shards);
     }
+}
+
+/// The state of shards, or a part of it, in the form in which it is kept: what is large is written a part
+/// at a time.
+pub fn written<T: Serialize>(
+    version: u32,
+    states: impl IntoIterator<Item = (u8, T)>,
+) -> impl Iterator<Item = (u8, Vec<u8>)> {
+    states.into_iter().map(move |(shard, state)| {
+        let bytes = version.to_le_bytes().to_vec();
+        let bytes = postcard::to_extend(&state, bytes);
+        (shard, bytes.expect("what is kept can be written to memory"))
+    })
 }
 
 /// Nothing is kept: for jobs without state, and for tests.

@@ -80,6 +80,8 @@ pub struct Job {
     pub observe: Observe,
     /// What is known of customers.
     pub profiles: Profiles,
+    /// How orders are traced to what led to them.
+    pub attribution: Attribution,
     /// The views, in the order of the file.
     pub views: Vec<View>,
     /// What is served over HTTP.
@@ -244,6 +246,15 @@ pub struct Observe {
     pub frontier_log: Option<PathBuf>,
 }
 
+/// How orders are traced to what led to them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Attribution {
+    /// How far back in earlier visits of a browser it is looked, in ms.
+    pub look_back: u64,
+    /// Of how many browsers earlier visits are remembered.
+    pub browsers: u64,
+}
+
 /// What is served over HTTP.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Serve {
@@ -346,6 +357,10 @@ impl Job {
             kafka: BTreeMap::new(),
             privacy: Privacy { salts: None },
             observe: Observe { frontier_log: None },
+            attribution: Attribution {
+                look_back: 0,
+                browsers: 0,
+            },
             profiles: Profiles {
                 enabled: false,
                 retention: 0,

@@ -99,7 +99,7 @@ mod tests {
             suggestion("visits.gap"),
             "[visits] has inactivity, max_length, max_size, max_delay"
         );
-        let sections = "the sections are source, schemas, visits, time, limits, enrich, outputs, state, profiles, privacy, observe, serve";
+        let sections = "the sections are source, schemas, visits, time, limits, enrich, outputs, state, attribution, profiles, privacy, observe, serve";
         // Not `workers`, which is like it in no more than letters.
         assert_eq!(suggestion("quux.quuz"), sections);
         assert_eq!(suggestion(&"x".repeat(1_000_000)), sections);

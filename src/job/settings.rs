@@ -586,6 +586,27 @@ pub static SETTINGS: &[Setting] = &[
         meaning: "How often all state is kept. A start reads again what came since.",
     },
     Setting {
+        name: "attribution.look_back",
+        kind: Kind::Duration {
+            least: 0,
+            most: 366 * DAY,
+            slot: |job| &mut job.attribution.look_back,
+        },
+        default: DefaultValue::Text("30d"),
+        meaning: "How long before an order what its browser met in earlier visits may have led to it.",
+    },
+    Setting {
+        name: "attribution.browsers",
+        kind: Kind::Count {
+            least: 0,
+            most: 1_000_000_000,
+            slot: |job| &mut job.attribution.browsers,
+        },
+        default: DefaultValue::Text("1_000_000"),
+        meaning: "Of so many browsers it is kept what they met in earlier visits, some 150 bytes each; of more, those \
+                  whose visits ended last.",
+    },
+    Setting {
         name: "profiles.enabled",
         kind: Kind::Flag {
             slot: |job| &mut job.profiles.enabled,

@@ -413,7 +413,11 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
                 stories::Settings {
                     rules: *rules,
                     robots_over: u32::try_from(job.enrich.robots_over).unwrap_or(u32::MAX),
-                    attribution: attribution::Settings::default(),
+                    attribution: attribution::Settings {
+                        look_back: i64::try_from(job.attribution.look_back).unwrap_or(i64::MAX),
+                        browsers: usize::try_from(job.attribution.browsers).unwrap_or(usize::MAX),
+                        ..attribution::Settings::default()
+                    },
                     profiles: job.profiles.enabled,
                     asked: job.serve.address.is_some(),
                 },

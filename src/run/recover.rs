@@ -406,6 +406,11 @@ fn inputs(job: &Job) -> Result<BTreeMap<String, String>, RunError> {
             add(name, crate::job::value_text(job, name));
         }
     }
+    if job.watched() {
+        for name in ["attribution.look_back", "attribution.browsers"] {
+            add(name, crate::job::value_text(job, name));
+        }
+    }
     let by_path = format!("{:?} {:?}", job.schemas.roles, job.schemas.privacy);
     if !job.views.is_empty() {
         add(

@@ -26,6 +26,7 @@ mod chain;
 mod credits;
 mod models;
 mod past;
+mod pasts;
 mod shown;
 mod touch;
 
@@ -37,6 +38,7 @@ pub use basket::is_order;
 pub(crate) use chain::SHOWN;
 pub use models::{Model, split};
 pub use past::{KEPT, Past};
+pub use pasts::Pasts;
 pub(crate) use shown::NESTED;
 pub use shown::{chains, chains_by};
 pub use touch::{EXPIRED, UNKNOWN, name_of_reason, of_link};
@@ -57,6 +59,8 @@ use chain::{Causes, Chain, End};
 pub struct Settings {
     /// How long before an order a touch of an earlier visit may lie.
     pub look_back: i64,
+    /// Of how many browsers, on each worker's shards in proportion, past touches are kept.
+    pub browsers: usize,
     /// The most links of a chain; what lies beyond is not followed.
     pub longest: usize,
     /// The most losers that are named at a link.
@@ -71,6 +75,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             look_back: 30 * 24 * 3_600_000,
+            browsers: 1_000_000,
             longest: 256,
             losers: 8,
             most: 1_000,
@@ -117,14 +122,8 @@ impl Default for Settings {
 pub fn orders(facts: &[Fact<'_>], past: &[PastTouch], settings: &Settings) -> Attributed {
     let mut attributed = Attributed::default();
     let mut left = Vec::new();
-    let entry = |fact: &&Fact| fact.effect == chain::SHOWN && fact.entity == "page";
-    if let Some(page) = facts.iter().find(entry)
-        && let Some(name) = of_link(page, settings)
-    {
-        left.push(PastTouch {
-            time: page.at.time,
-            touch: cut(&name),
-        });
+    if let Some(page) = facts.iter().find(|fact| is_entry(fact)) {
+        left.extend(entry_touch(page, settings));
     }
     let baskets = Baskets::of(facts);
     if !baskets.orders.is_empty() || !baskets.carts.is_empty() {
@@ -141,6 +140,19 @@ pub fn orders(facts: &[Fact<'_>], past: &[PastTouch], settings: &Settings) -> At
     kept.add(&left);
     attributed.touches = kept.into_touches();
     attributed
+}
+
+/// Whether a measurement is of a page that was shown: a visit's first leaves a touch.
+pub(crate) fn is_entry(fact: &Fact<'_>) -> bool {
+    fact.effect == SHOWN && fact.entity == "page"
+}
+
+/// The touch that a visit leaves whose first page this is.
+pub(crate) fn entry_touch(page: &Fact<'_>, settings: &Settings) -> Option<PastTouch> {
+    of_link(page, settings).map(|name| PastTouch {
+        time: page.at.time,
+        touch: cut(&name),
+    })
 }
 
 /// What is at hand while a visit's orders and carts are looked at.

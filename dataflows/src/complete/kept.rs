@@ -9,20 +9,17 @@
 //! then they are all there is of it.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::by_browser::{ByBrowser, Key, PARTS};
 use super::saved::{ChunkRow, Collected, KeptRow, Part, SealedRow, ShardRows};
 use super::whole::{Complete, Looked, append, copied, in_order, places};
 use crate::batch::Record;
 use crate::visit::{Position, Tick, bytes_of_words};
 use crate::visits::{Change, Lifecycle};
-
-/// A browser's key.
-pub type Key = [u64; 2];
 
 /// Chunks with the browsers that they are of.
 pub type Chunks<C> = Vec<(Key, C)>;
@@ -149,45 +146,9 @@ impl<C> Sealed<C> {
 /// A visit that is given out, and what stays of it.
 type Whole<C> = Option<(Complete, Sealed<C>)>;
 
-/// Browsers by the first bits of their keys, so that what is done to all of them can be done a part
-/// at a time, and others have the thread in between.
-#[derive(Debug)]
-struct Browsers<C>(Vec<HashMap<Key, Kept<C>, BuildHasherDefault<KeyHasher>>>);
-
-/// A power of two. Of a million browsers each holds a thousand.
-const PARTS: usize = 1_024;
-/// So many of them go to the store together when memory is short: long groups are read again in
-/// fewer places.
+/// So many parts of the browsers go to the store together when memory is short: long groups are read
+/// again in fewer places.
 const SPILLED: usize = 32;
-
-impl<C> Default for Browsers<C> {
-    fn default() -> Browsers<C> {
-        Browsers((0..PARTS).map(|_| HashMap::default()).collect())
-    }
-}
-
-impl<C> Browsers<C> {
-    /// Which part a browser is in. The map places it by other bits.
-    fn part(key: &Key) -> usize {
-        (key[1] >> (64 - PARTS.ilog2())) as usize
-    }
-    fn get(&self, key: &Key) -> Option<&Kept<C>> {
-        self.0[Browsers::<C>::part(key)].get(key)
-    }
-    fn get_mut(&mut self, key: &Key) -> Option<&mut Kept<C>> {
-        self.0[Browsers::<C>::part(key)].get_mut(key)
-    }
-    fn remove(&mut self, key: &Key) -> Option<Kept<C>> {
-        self.0[Browsers::<C>::part(key)].remove(key)
-    }
-    fn insert(&mut self, key: Key, kept: Kept<C>) {
-        self.0[Browsers::<C>::part(&key)].insert(key, kept);
-    }
-    fn or_of(&mut self, key: Key, shard: u8) -> &mut Kept<C> {
-        let own = self.0[Browsers::<C>::part(&key)].entry(key);
-        own.or_insert_with(|| Kept::of(shard))
-    }
-}
 
 /// A snapshot's rows while they are collected; see [`Measurements::save_some`].
 #[derive(Debug, Default)]
@@ -202,7 +163,7 @@ pub struct Saving {
 /// The measurements of open visits, by browser: 40 bytes and their own, each.
 #[derive(Debug)]
 pub struct Measurements<P: Payloads> {
-    browsers: Browsers<P::Chunk>,
+    browsers: ByBrowser<Kept<P::Chunk>>,
     /// The part that goes to the store next; behind the last, the sealed visits do.
     next: usize,
     /// In the order of seals.
@@ -216,26 +177,6 @@ pub struct Measurements<P: Payloads> {
     bytes: usize,
 }
 
-/// Browser keys are hashes already.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        let word = bytes
-            .first_chunk()
-            .map_or(0, |word| u64::from_ne_bytes(*word));
-        self.0 = self.0.rotate_left(32) ^ word;
-    }
-    fn write_u64(&mut self, word: u64) {
-        self.0 = self.0.rotate_left(32) ^ word;
-    }
-    fn write_usize(&mut self, _: usize) {}
-}
-
 impl Default for Measurements<NoStore> {
     fn default() -> Measurements<NoStore> {
         Measurements::new(None, usize::MAX)
@@ -246,7 +187,7 @@ impl<P: Payloads> Measurements<P> {
     /// None kept. With a store, at most `limit` bytes are held in memory.
     pub fn new(store: Option<P>, limit: usize) -> Measurements<P> {
         Measurements {
-            browsers: Browsers::default(),
+            browsers: ByBrowser::default(),
             next: 0,
             sealed: VecDeque::new(),
             store,
@@ -298,7 +239,8 @@ impl<P: Payloads> Measurements<P> {
     /// Keeps a measurement.
     #[inline]
     pub fn add(&mut self, record: Record<'_>) {
-        let own = self.browsers.or_of(record.head.browser, record.head.shard);
+        let new = || Kept::of(record.head.shard);
+        let own = self.browsers.or_insert_with(record.head.browser, new);
         let bytes = &mut own.fresh;
         let before = bytes.len();
         append(record, bytes);
@@ -378,7 +320,7 @@ impl<P: Payloads> Measurements<P> {
         };
         let mut group = Vec::new();
         let mut of = Vec::new();
-        for kept in self.browsers.0[parts].iter_mut().flatten() {
+        for kept in self.browsers.parts_mut()[parts].iter_mut().flatten() {
             let (key, kept) = kept;
             if !kept.fresh.is_empty() {
                 self.fresh -= kept.fresh.len();
@@ -716,12 +658,12 @@ impl<P: Payloads> Measurements<P> {
         let mut gone = 0;
 
         // As much of them as may be goes to the store together.
-        let count = reach(&self.browsers.0[*part..], bytes, &mut gone, |part| {
+        let count = reach(&self.browsers.parts()[*part..], bytes, &mut gone, |part| {
             part.values().map(Kept::cost).sum::<usize>() + size_of::<KeptRow>()
         });
         let parts = *part..*part + count;
         self.flush(parts.clone())?;
-        for (key, kept) in self.browsers.0[parts.clone()].iter().flatten() {
+        for (key, kept) in self.browsers.parts()[parts.clone()].iter().flatten() {
             let own = KeptRow {
                 key: *key,
                 chunks: kept.stored.len() as u64,

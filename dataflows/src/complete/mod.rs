@@ -1,6 +1,7 @@
 //! Whole visits: keeps the measurements of open visits, and gives each visit's out, whole and in
 //! order, when it is sealed. [`complete`] is the fragment, [`Measurements`] what it keeps.
 
+mod by_browser;
 mod kept;
 pub mod saved;
 mod watch;
@@ -18,7 +19,9 @@ use crate::batch::{Batch, Head, Record};
 use crate::cut::{Cut, Cuts};
 use crate::visit::Tick;
 use crate::visits::{Change, Lifecycle, Visits, complete_until};
-pub use kept::{Chunks, Key, KeyHasher, Measurements, NoStore, Payloads, Saving};
+pub(crate) use by_browser::ByBrowser;
+pub use by_browser::{Key, KeyHasher};
+pub use kept::{Chunks, Measurements, NoStore, Payloads, Saving};
 use saved::Collected;
 pub use watch::{Nobody, Watch};
 pub use whole::{Complete, Kept, Looked};
@@ -27,6 +30,8 @@ pub use whole::{Complete, Kept, Looked};
 const ENOUGH: usize = 32 << 20;
 /// So many bytes are collected for a snapshot before others have the thread again.
 const PART: usize = 512 << 10;
+/// So many entries of what the watch keeps go into a snapshot at once: some ten milliseconds.
+const ENTRIES: usize = 8_192;
 /// So many visits are looked for in the store at once.
 const TOGETHER: usize = 4_096;
 
@@ -83,7 +88,8 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
         // A snapshot that is being collected, a part each time, so that tags go on in between: they do
         // not come by here. What is said of open visits, and their ends, waits until it is whole.
         let mut saving = None;
-        let mut saved_at = None;
+        // What the watch has of it comes first.
+        let mut saved_at: Option<(Tick, bool)> = None;
         move |frontiers| {
             tagged.for_each(|_, batch| waiting.add(std::mem::take(batch), true, &watch));
             repeated.for_each(|_, batch| waiting.add(std::mem::take(batch), false, &watch));
@@ -124,7 +130,13 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
                     }
                 }
                 loop {
-                    if let Some(tick) = saved_at {
+                    if let Some((tick, watched)) = &mut saved_at {
+                        let tick = *tick;
+                        if !*watched {
+                            *watched = watch.save_some(tick, ENTRIES);
+                            activator.activate();
+                            return Ok(*held.time());
+                        }
                         let Some(rows) = kept.save_some(&mut saving, PART)? else {
                             activator.activate();
                             return Ok(*held.time());
@@ -192,10 +204,7 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
                         continue;
                     }
                     match cut.and_then(|cut| cuts.next(cut)) {
-                        Some(cut) if cut.snapshot => {
-                            watch.save(cut.tick);
-                            saved_at = Some(cut.tick);
-                        }
+                        Some(cut) if cut.snapshot => saved_at = Some((cut.tick, false)),
                         Some(_) => {}
                         None => break,
                     }

@@ -65,8 +65,9 @@ pub trait Watch<P: Payloads> {
         kept: &mut Measurements<P>,
         said: &mut Vec<Self::Said>,
     ) -> Result<(), P::Error>;
-    /// A snapshot as of this tick.
-    fn save(&mut self, at: Tick);
+    /// Goes on with a snapshot as of this tick, by about so many entries; whether those were the last.
+    /// Nothing else happens in between.
+    fn save_some(&mut self, at: Tick, entries: usize) -> bool;
 }
 
 /// Nobody looks.
@@ -110,5 +111,7 @@ impl<P: Payloads> Watch<P> for Nobody {
     ) -> Result<(), P::Error> {
         match question {}
     }
-    fn save(&mut self, _: Tick) {}
+    fn save_some(&mut self, _: Tick, _: usize) -> bool {
+        true
+    }
 }

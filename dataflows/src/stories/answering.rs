@@ -91,7 +91,8 @@ impl Stories {
             if how == As::Whole {
                 shown.facts = facts.iter().map(Facts::of).collect();
                 let settings = &self.settings.attribution;
-                shown.attributed = attribution::orders(facts, &[], settings).orders;
+                let past = self.pasts.of(browser.shard, &key);
+                shown.attributed = attribution::orders(facts, past, settings).orders;
             }
             visits.push(shown);
         }
@@ -171,7 +172,7 @@ impl Stories {
     ) -> Result<Vec<Shown>, P::Error> {
         self.catch_up(kept)?;
         let mut newest: BTreeMap<(i64, [u64; 2]), BrowserKey> = BTreeMap::new();
-        for (key, browser) in &self.browsers {
+        for (key, browser) in self.browsers.iter() {
             for begun in browser.begun() {
                 if agent.is_none_or(|agent| agent == begun.agent.word()) {
                     newest.insert((begun.started, begun.visit), *key);
@@ -195,7 +196,7 @@ impl Stories {
         kept: &mut Measurements<P>,
     ) -> Result<Vec<Shown>, P::Error> {
         let mut visits = Vec::new();
-        let keys: Vec<BrowserKey> = self.browsers.keys().copied().collect();
+        let keys: Vec<BrowserKey> = self.browsers.iter().map(|(key, _)| *key).collect();
         for key in keys {
             visits.extend(self.shown(key, None, As::Row, kept)?);
         }

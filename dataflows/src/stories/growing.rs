@@ -13,9 +13,12 @@ use std::rc::Rc;
 
 use differential_dataflow::difference::{IsZero, Semigroup};
 use hashbrown::{DefaultHashBuilder, HashTable};
+use serde::{Deserialize, Serialize};
 
 use super::contributions::{Fields, Own, Rows, is_step, step_name};
-use crate::attribution::{self, NESTED, SHOWN, beginning, is_cart, is_order};
+use crate::attribution::{
+    self, NESTED, PastTouch, SHOWN, beginning, entry_touch, is_cart, is_entry, is_order,
+};
 use crate::fact::{Agent, Fact};
 use crate::views::{Field, Key, Of, SUMS, Sums, Value, View};
 use crate::visit::{Position, Rules, Visit};
@@ -39,9 +42,7 @@ pub struct OfVisits {
     /// Fields of the keys of chains and credits that may change while a visit grows.
     changing: Vec<Field>,
     pages: bool,
-    /// The most carts whose chains are followed, and the most links of one.
-    most: usize,
-    longest: usize,
+    settings: attribution::Settings,
 }
 
 impl OfVisits {
@@ -75,8 +76,7 @@ impl OfVisits {
             short,
             chains,
             effects,
-            most: settings.most,
-            longest: settings.longest,
+            settings: settings.clone(),
             views,
         }
     }
@@ -142,6 +142,26 @@ struct Row {
 /// What a visit adds to views, as a row says it: the view, the key, whether its browser is counted.
 type Line = ((u16, Key, bool), Sums);
 
+/// What a visit leaves for later ones, as far as it is known without following its chains.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Left {
+    /// The touch of its first page.
+    pub entry: Option<PastTouch>,
+    /// Whether its carts and orders leave more.
+    pub more: bool,
+}
+
+impl Left {
+    /// What a visit of these measurements leaves.
+    pub fn of(facts: &[Fact<'_>], settings: &attribution::Settings) -> Left {
+        let first = facts.iter().find(|fact| is_entry(fact));
+        Left {
+            entry: first.and_then(|page| entry_touch(page, settings)),
+            more: facts.iter().any(|fact| is_cart(fact) || is_order(fact)),
+        }
+    }
+}
+
 /// A visit that grows, of at most some thousand measurements: some 40 bytes each, and its rows.
 pub struct Growing {
     visit: Visit,
@@ -185,6 +205,8 @@ pub struct Growing {
     beside: Vec<u16>,
     /// Whether any view of chains takes it.
     in_chains: bool,
+    /// Where its first page is, and what that leaves for later visits.
+    first_page: Option<(Position, Option<PastTouch>)>,
 }
 
 impl Growing {
@@ -242,6 +264,7 @@ impl Growing {
             of_orders: Rows::new(),
             beside: Vec::new(),
             in_chains: of.chains.iter().any(takes),
+            first_page: None,
         }
     }
 
@@ -253,6 +276,15 @@ impl Growing {
     /// The kind of agent.
     pub fn agent(&self) -> Agent {
         self.agent
+    }
+
+    /// What it leaves for later visits of its browser, if that is all.
+    pub fn leaves(&self) -> Left {
+        let first = self.first_page.as_ref();
+        Left {
+            entry: first.and_then(|(_, touch)| touch.clone()),
+            more: self.carts > 0 || self.orders > 0,
+        }
     }
 
     /// Takes another measurement. False if it is not of this visit, or if it cannot be told any more
@@ -294,6 +326,11 @@ impl Growing {
             self.revenue = self.revenue.saturating_add(fact.value.unwrap_or(0));
             self.ordered = self.ordered.max(Some(fact.at));
         }
+        let is_first = |(at, _): &(Position, _)| fact.at < *at;
+        if is_entry(fact) && self.first_page.as_ref().is_none_or(is_first) {
+            self.first_page = Some((fact.at, entry_touch(fact, &of.settings)));
+        }
+        self.carts += usize::from(is_cart(fact));
         let fields = self.take_fields(fact, of);
         let funnels = self.take_steps(fact, of);
         self.last = self.last.max(fact.at);
@@ -403,13 +440,12 @@ impl Growing {
         let to = if is_order(fact) {
             Some(To::Order)
         } else if is_cart(fact) {
-            self.carts += 1;
             Some(To::Cart)
         } else {
             (fact.effect == "clicked").then_some(To::Click)
         };
         self.led.extend(to.map(|to| Led { at: place, to }));
-        self.carts <= of.most
+        self.carts <= of.settings.most
     }
 
     /// The row of what was shown.
@@ -492,7 +528,7 @@ impl Growing {
         self.counts += 1;
         let most = match led.to {
             To::Click => NESTED,
-            To::Cart | To::Order => of.longest.saturating_sub(1),
+            To::Cart | To::Order => of.settings.longest.saturating_sub(1),
         };
         let mut at = led.at;
         for _ in 0..most {
@@ -798,6 +834,7 @@ mod tests {
                     said.retain(|_, sums| !sums.is_zero());
                     prop_assert_eq!(&said, &expected);
                     prop_assert_eq!(&orders, &attributed.orders);
+                    prop_assert_eq!(own.leaves(), Left::of(facts, &settings));
                 } else {
                     // From all at once.
                     growing = Growing::of(visit, facts, &of);

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::question::Shown;
 use super::watching::{Browser, Seal};
+use crate::attribution::Past;
 use crate::complete::Key as BrowserKey;
 use crate::views::{Place, Sums};
 use crate::visit::Tick;
@@ -18,6 +19,7 @@ pub struct Keeping<'a> {
     pub browsers: Vec<(&'a BrowserKey, &'a Browser)>,
     pub news: Vec<(Place, Sums)>,
     pub ended: KeepingEnded<'a>,
+    pub pasts: Vec<(u8, &'a BrowserKey, &'a (Tick, Past))>,
 }
 
 #[derive(Default, Serialize)]
@@ -33,6 +35,7 @@ pub struct Kept {
     pub browsers: Vec<(BrowserKey, Browser)>,
     pub news: Vec<(Place, Sums)>,
     pub ended: KeptEnded,
+    pub pasts: Vec<(u8, BrowserKey, (Tick, Past))>,
 }
 
 #[derive(Deserialize)]

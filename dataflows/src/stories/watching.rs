@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
-use std::hash::BuildHasherDefault;
+use std::ops::Bound;
 use std::rc::Rc;
 
 use differential_dataflow::difference::Semigroup;
@@ -13,17 +13,17 @@ use serde::{Deserialize, Serialize};
 
 use super::answering::sealed_shown;
 use super::contributions::{Rows, rows};
-use super::growing::{Growing, OfVisits};
+use super::growing::{Growing, Left, OfVisits};
 use super::news::News;
 use super::question::{Answer, Question, Shown};
 use super::saved::{FORMAT, Keeping, Kept};
 use super::story::{Story, stories_of};
-use crate::attribution::{self, Attributed, Order, is_order};
+use crate::attribution::{self, Attributed, Order, PastTouch, Pasts, is_order};
 use crate::batch::Record;
 use crate::complete::{
-    Complete, Key as BrowserKey, KeyHasher, Looked, Measurements, Payloads, Watch,
+    ByBrowser, Complete, Key as BrowserKey, Looked, Measurements, Payloads, Watch,
 };
-use crate::durable::Durable;
+use crate::durable::{Durable, Shards, written};
 use crate::fact::{Agent, Fact, Reading};
 use crate::profiles::{Part, Profile, by_customer};
 use crate::views::{self, Contribution, Field, Key, STEP, Sums, View, shard_of};
@@ -132,12 +132,18 @@ impl Browser {
         }
     }
 
+    /// Whether an order of it was told of: then what an earlier visit leaves may have led to it.
+    fn has_ordered(&self) -> bool {
+        self.visits.iter().any(|told| !told.orders.is_empty())
+    }
+
     /// Writes down what was said of its visit that grows, for a snapshot.
     fn write_down(&mut self) {
         if let Some(growing) = &self.growing {
             let id = growing.visit().id;
             if let Some(told) = self.visits.iter_mut().find(|told| told.begun.visit == id) {
                 told.rows = encode(&growing.said());
+                told.left = growing.leaves();
             }
         }
     }
@@ -173,6 +179,8 @@ struct Told {
     /// What it adds to views, in the form of a snapshot: a tenth of the rows themselves. Of a visit that
     /// grows that one knows.
     rows: Box<[u8]>,
+    /// What it leaves for later visits; of a visit that grows that one knows.
+    left: Left,
     /// Its orders, and a hash of what was said of each.
     orders: Vec<([u64; 2], u64)>,
 }
@@ -204,10 +212,12 @@ pub struct Stories {
     pub(super) settings: Settings,
     pub(super) reading: Reading,
     durable: Durable,
-    pub(super) browsers: HashMap<BrowserKey, Browser, BuildHasherDefault<KeyHasher>>,
+    pub(super) browsers: ByBrowser<Browser>,
     /// The browsers of visits that were told of.
     pub(super) of_visits: HashMap<[u64; 2], BrowserKey>,
     grown: OfVisits,
+    /// What sealed visits have left for later ones.
+    pub(super) pasts: Pasts,
     /// Browsers whose visits grow, as they were told of.
     quiet: VecDeque<(Tick, BrowserKey)>,
     touched: Vec<BrowserKey>,
@@ -234,6 +244,8 @@ pub struct Stories {
     released: Rc<Cell<Tick>>,
     /// But for what a process holds on to: what was sealed after its tick.
     pub(super) holds: BTreeMap<u32, Tick>,
+    /// A snapshot that is being written.
+    saving: Option<Saving>,
 }
 
 /// The tick of a visit's seal, and its ID.
@@ -259,14 +271,27 @@ impl Stories {
     ) -> Stories {
         let restored = durable.restore::<Kept>(FORMAT);
         let mut ended = Ended::default();
-        let mut browsers: HashMap<_, Browser, _> = HashMap::default();
+        let mut browsers: ByBrowser<Browser> = ByBrowser::default();
+        let mut touched = Vec::new();
+        let mut of_visits = HashMap::new();
         let mut news = News::new(views.clone());
+        let mut pasts = Pasts::new(&settings.attribution);
         let mut due = u64::MAX;
         for kept in restored {
             due = due.min(kept.due);
-            browsers.extend(kept.browsers);
+            for (key, mut browser) in kept.browsers {
+                if browser.touched {
+                    browser.stale = true;
+                    touched.push(key);
+                }
+                of_visits.extend(browser.begun().map(|begun| (begun.visit, key)));
+                browsers.insert(key, browser);
+            }
             for (place, sums) in &kept.news {
                 news.restore(place, *sums);
+            }
+            for (shard, key, past) in kept.pasts {
+                pasts.restore(shard, key, past);
             }
             ended.kept = ended.kept.max(kept.ended.kept);
             ended.visits.extend(kept.ended.visits);
@@ -275,26 +300,16 @@ impl Stories {
         if released.get() < u64::MAX {
             ended.kept = ended.kept.max(released.get());
         }
-        let touched = browsers.iter_mut().filter(|(_, browser)| browser.touched);
-        let touched: Vec<BrowserKey> = touched
-            .map(|(key, browser)| {
-                browser.stale = true;
-                *key
-            })
-            .collect();
-        let visits = browsers
-            .iter()
-            .flat_map(|(key, browser)| browser.begun().map(|begun| (begun.visit, *key)));
         let period = views.iter().fold(0, |all, view| gcd(all, view.step));
-        let of_visits = |view: &&View| view.of != views::Of::Measurements;
-        let mut of_visits = views.iter().filter(of_visits);
+        let by_reason = |view: &View| view.key.contains(&Field::EndReason);
         Stories {
-            by_reason: of_visits.any(|view| view.key.contains(&Field::EndReason)),
+            by_reason: views.iter().any(by_reason),
             grown: OfVisits::new(views.clone(), &settings.attribution),
+            pasts,
             quiet: VecDeque::new(),
             text: String::new(),
             of_measurements: views.iter().any(|view| view.of == views::Of::Measurements),
-            of_visits: visits.collect(),
+            of_visits,
             views,
             settings,
             reading,
@@ -314,6 +329,7 @@ impl Stories {
             ended,
             released,
             holds: BTreeMap::new(),
+            saving: None,
         }
     }
 
@@ -355,11 +371,12 @@ impl Stories {
     }
 
     /// What has led to a visit's orders.
-    fn attributed(&self, story: &Story<'_>) -> Attributed {
-        match story.orders().next() {
-            Some(_) => attribution::orders(story.facts, &[], &self.settings.attribution),
-            None => Attributed::default(),
+    fn attributed(&self, (key, browser): (BrowserKey, &Browser), story: &Story<'_>) -> Attributed {
+        if story.orders().next().is_none() {
+            return Attributed::default();
         }
+        let past = self.pasts.of(browser.shard, &key);
+        attribution::orders(story.facts, past, &self.settings.attribution)
     }
 
     /// Tells of a visit, and holds it against what was told. `grown` follows it from now on.
@@ -372,7 +389,7 @@ impl Stories {
         said: &mut Vec<Said>,
     ) -> Told {
         let told = told.unwrap_or_default();
-        let attributed = self.attributed(story);
+        let attributed = self.attributed((key, browser), story);
         let bytes = match grown {
             Some(growing) => {
                 growing.tell(&self.grown, |_, _, _, _| ());
@@ -401,6 +418,7 @@ impl Stories {
             },
             count: story.visit.count,
             rows: bytes,
+            left: Left::of(story.facts, &self.settings.attribution),
             orders,
         }
     }
@@ -424,35 +442,55 @@ impl Stories {
             self.of_visits.remove(&id);
             // Nothing has changed since it was told of but what it was given while it grew.
             let mut is_told = browser.growing.is_some() || !browser.touched;
-            let mut growing = browser.growing.take_if(|growing| growing.visit().id == id);
-            if let Some(growing) = &mut growing {
-                self.say_grown(at, key, growing);
-                told.get_or_insert_default().count = growing.visit().count;
-            }
+            let growing = browser.growing.take_if(|growing| growing.visit().id == id);
             let size = complete.len() as u32;
+            if let Some(mut growing) = growing {
+                self.say_grown(at, key, &mut growing);
+                let new = || Told::of(growing.visit(), growing.agent());
+                let told = told.get_or_insert_with(new);
+                told.count = growing.visit().count;
+                told.left = growing.leaves();
+                is_told &= told.count == size;
+                if !is_told || self.by_reason {
+                    told.rows = encode(&growing.said());
+                }
+            }
             is_told &= told.as_ref().is_some_and(|told| told.count == size);
             // One more may have taken the place of its last.
             is_told &= size < self.settings.rules.max_size && !self.by_reason;
-            if let Some(growing) = growing.filter(|_| !is_told) {
-                told.get_or_insert_default().rows = encode(&growing.said());
-            }
             let has_orders = told.as_ref().is_some_and(|told| !told.orders.is_empty());
-            if !is_told || has_orders || self.settings.profiles || self.settings.asked {
+            let leaves_more = told.as_ref().is_none_or(|told| told.left.more);
+            let looks = !is_told || has_orders || leaves_more;
+            let known = told
+                .as_ref()
+                .map(|told| (told.begun.agent, told.left.entry.clone()));
+            let (mut agent, entry) = known.unwrap_or_default();
+            let mut left: Vec<PastTouch> = entry.into_iter().collect();
+            if looks || self.settings.profiles || self.settings.asked {
                 let facts: Vec<Fact<'_>> = read(&mut self.reading, complete.measurements());
                 let story = sealed_story(&complete, &facts, browser.robot);
+                let past = self.pasts.of(complete.shard, &key);
+                let attributed = attribution::orders(&facts, past, &self.settings.attribution);
+                (agent, left) = (story.agent, attributed.touches);
                 if !is_told {
                     self.tell(at, (key, &browser), told, (&story, &mut None), said);
                 } else if has_orders {
-                    let orders = (self.attributed(&story).orders, &[][..]);
-                    say_orders(at, &browser, &story, orders, said);
+                    say_orders(at, &browser, &story, (attributed.orders, &[]), said);
                 }
                 // What a robot does under a customer's name says nothing of the customer.
-                if self.settings.profiles && story.agent != Agent::Robot {
+                if self.settings.profiles && agent != Agent::Robot {
                     said.extend(parts(at, &complete, &facts));
                 }
                 let shown = sealed_shown(&complete, &story);
                 let place = (complete.tick, id);
                 self.ended.visits.insert(place, (complete.shard, shown));
+            }
+            // What a robot met leads nobody.
+            if agent != Agent::Robot {
+                self.pasts.add(complete.shard, key, complete.tick, &left);
+            }
+            if browser.has_ordered() {
+                browser.settle();
             }
             if !self.settings.asked {
                 self.ended.visits.clear();
@@ -643,7 +681,7 @@ impl<P: Payloads> Watch<P> for Stories {
             shard: head.shard,
             ..Browser::default()
         };
-        let browser = self.browsers.entry(head.browser).or_insert_with(new);
+        let browser = self.browsers.or_insert_with(head.browser, new);
         let begins = browser.known + browser.added == 0 && browser.visits.is_empty();
         browser.added += 1;
         browser.touch(head.browser, &mut self.touched);
@@ -768,27 +806,71 @@ impl<P: Payloads> Watch<P> for Stories {
         self.answer(question, kept, said)
     }
 
-    fn save(&mut self, at: Tick) {
-        self.browsers.values_mut().for_each(Browser::write_down);
+    fn save_some(&mut self, at: Tick, entries: usize) -> bool {
+        let mut saving = self.saving.take().unwrap_or_default();
         let mut shards: BTreeMap<u8, Keeping<'_>> = BTreeMap::new();
-        for (key, browser) in &self.browsers {
-            let shard = shards.entry(browser.shard).or_default();
-            shard.browsers.push((key, browser));
+        let mut some = 0;
+        for part in self.browsers.parts_mut().iter_mut().skip(saving.parts) {
+            if some >= entries {
+                break;
+            }
+            saving.parts += 1;
+            some += part.len();
+            part.values_mut().for_each(Browser::write_down);
+            for (key, browser) in &*part {
+                let shard = shards.entry(browser.shard).or_default();
+                shard.browsers.push((key, browser));
+            }
         }
-        for (place, shown) in &self.ended.visits {
+        let after = saving.ended.map_or(Bound::Unbounded, Bound::Excluded);
+        let ended = self.ended.visits.range((after, Bound::Unbounded));
+        for (place, shown) in ended.take(entries.saturating_sub(some)) {
+            some += 1;
+            saving.ended = Some(*place);
             let shard = shards.entry(shown.0).or_default();
             shard.ended.visits.push((place, shown));
         }
-        for (place, sums) in self.news.places() {
-            let shard = shards.entry(shard_of(place.view, place.key.bytes()));
-            shard.or_default().news.push((place, sums));
+        while saving.pasts < 256 && some < entries {
+            let number = saving.pasts as u8;
+            let pasts = self.pasts.shard(number);
+            some += pasts.len();
+            if pasts.len() > 0 {
+                let pasts = pasts.map(|(key, past)| (number, key, past));
+                shards.entry(number).or_default().pasts.extend(pasts);
+            }
+            saving.pasts += 1;
+        }
+        let is_last = some < entries;
+        if is_last {
+            for (place, sums) in self.news.places() {
+                let shard = shards.entry(shard_of(place.view, place.key.bytes()));
+                shard.or_default().news.push((place, sums));
+            }
         }
         for shard in shards.values_mut() {
             shard.ended.kept = self.ended.kept;
             shard.due = self.due;
         }
-        self.durable.save(at, FORMAT, shards);
+        saving.written.extend(written(FORMAT, shards));
+        if is_last {
+            self.durable.save_written(at, saving.written);
+        } else {
+            self.saving = Some(saving);
+        }
+        is_last
     }
+}
+
+/// A snapshot that is being written.
+#[derive(Default)]
+struct Saving {
+    /// So many parts of the browsers are in it,
+    parts: usize,
+    /// the visits that have ended up to this one,
+    ended: Option<Seal>,
+    /// and the pasts of so many shards.
+    pasts: u16,
+    written: Shards,
 }
 
 fn gcd(a: u64, b: u64) -> u64 {

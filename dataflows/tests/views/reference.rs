@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use visitflow_dataflows::attribution::{self, ChainKey, Order};
+use visitflow_dataflows::attribution::{self, Attributed, ChainKey, Order, Past};
 use visitflow_dataflows::fact::{Agent, Fact};
 use visitflow_dataflows::views::{Field, Of, Value, View};
 use visitflow_dataflows::visit::{Position, Tick, visit_id};
@@ -22,6 +22,8 @@ pub struct Visit<'a> {
     pub reason: &'static str,
     pub agent: Agent,
     pub members: Vec<&'a Arrival>,
+    /// What the browser's sealed visits before it have left.
+    pub past: Past,
 }
 
 impl Visit<'_> {
@@ -48,7 +50,12 @@ impl Visit<'_> {
     }
 
     pub fn orders(&self) -> Vec<Order> {
-        attribution::orders(&self.facts(), &[], &attribution::Settings::default()).orders
+        self.attributed().orders
+    }
+
+    fn attributed(&self) -> Attributed {
+        let past = self.past.touches();
+        attribution::orders(&self.facts(), past, &attribution::Settings::default())
     }
 
     fn ordered(&self) -> impl Iterator<Item = &&Arrival> {
@@ -118,6 +125,7 @@ fn walk<'a>(set: &BTreeMap<Identity, &'a Arrival>) -> Vec<Visit<'a>> {
             reason,
             agent: first.agent(),
             members,
+            past: Past::default(),
         }
     };
     runs.into_iter().map(visit).collect()
@@ -196,6 +204,15 @@ impl<'a> Reference<'a> {
                 visit.agent = *agent;
             } else if robots.contains(&visit.browser) {
                 visit.agent = Agent::Robot;
+            }
+        }
+        // In the order of their browsers' measurements.
+        let mut pasts: BTreeMap<u8, Past> = BTreeMap::new();
+        for visit in &mut visits {
+            let past = pasts.entry(visit.browser).or_default();
+            visit.past = past.clone();
+            if visit.is_sealed(at) && visit.agent != Agent::Robot {
+                past.add(&visit.attributed().touches);
             }
         }
         Known {

@@ -230,8 +230,9 @@ impl Watch<Memory> for Measured {
     ) -> Result<(), Infallible> {
         self.stories.asked(question, kept, said)
     }
-    fn save(&mut self, at: Tick) {
-        Watch::<Memory>::save(&mut self.stories, at);
+    fn save_some(&mut self, at: Tick, _: usize) -> bool {
+        // In parts as small as can be.
+        Watch::<Memory>::save_some(&mut self.stories, at, 1)
     }
 }
 
