@@ -442,8 +442,12 @@ impl Stories {
             self.of_visits.remove(&id);
             // Nothing has changed since it was told of but what it was given while it grew.
             let mut is_told = browser.growing.is_some() || !browser.touched;
+            // Of many, what was sent twice was not held against it.
+            is_told &= browser.known + browser.added <= MANY;
             let growing = browser.growing.take_if(|growing| growing.visit().id == id);
             let size = complete.len() as u32;
+            // One more may have taken the place of its last.
+            is_told &= size < self.settings.rules.max_size && !self.by_reason;
             if let Some(mut growing) = growing {
                 self.say_grown(at, key, &mut growing);
                 let new = || Told::of(growing.visit(), growing.agent());
@@ -451,13 +455,11 @@ impl Stories {
                 told.count = growing.visit().count;
                 told.left = growing.leaves();
                 is_told &= told.count == size;
-                if !is_told || self.by_reason {
+                if !is_told {
                     told.rows = encode(&growing.said());
                 }
             }
             is_told &= told.as_ref().is_some_and(|told| told.count == size);
-            // One more may have taken the place of its last.
-            is_told &= size < self.settings.rules.max_size && !self.by_reason;
             let has_orders = told.as_ref().is_some_and(|told| !told.orders.is_empty());
             let leaves_more = told.as_ref().is_none_or(|told| told.left.more);
             let looks = !is_told || has_orders || leaves_more;
