@@ -15,6 +15,8 @@ use crate::job::Place;
 /// Partitions of the input.
 pub const PARTITIONS: u32 = 3;
 
+/// How far behind its log time a record may become visible without being judged otherwise, in ms.
+pub const MAX_LAG: i64 = 4_000;
 /// So short that visits begin and end between two kills.
 pub const LIMITS: Limits = Limits {
     inactivity: 3_000,
