@@ -166,7 +166,7 @@ const FUNNEL: Pair = Pair {
     window: DAY,
     view: "of = 'funnel'
            people = true
-           steps = ['shown page', 'clicked *', 'added_to_cart product', 'ordered order']
+           steps = ['shown page', 'clicked *', 'added_to_cart product', 'shown *']
            key = ['step']",
     sql: "WITH people AS
               (SELECT visit_id FROM members GROUP BY visit_id HAVING arg_min(agent, n) = 'person'),
@@ -180,14 +180,14 @@ const FUNNEL: Pair = Pair {
           carted AS
               (SELECT visit_id, min(n) AS place FROM own JOIN clicked USING (visit_id)
                WHERE n > place AND effect = 'added_to_cart' AND entity = 'product' GROUP BY visit_id),
-          ordered AS
+          stayed AS
               (SELECT visit_id, min(n) AS place FROM own JOIN carted USING (visit_id)
-               WHERE n > place AND effect = 'ordered' AND entity = 'order' GROUP BY visit_id)
+               WHERE n > place AND effect = 'shown' GROUP BY visit_id)
           SELECT * FROM
               (SELECT '1 page shown' AS step, count(*) AS count FROM seen
                UNION ALL SELECT '2 clicked', count(*) FROM clicked
                UNION ALL SELECT '3 product added_to_cart', count(*) FROM carted
-               UNION ALL SELECT '4 order ordered', count(*) FROM ordered)
+               UNION ALL SELECT '4 shown', count(*) FROM stayed)
           WHERE count > 0",
 };
 

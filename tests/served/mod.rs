@@ -19,6 +19,8 @@ use visitflow::wall;
 /// Longer than anyone would wait: nothing is said of how long something takes.
 pub const EVER: Duration = Duration::from_secs(240);
 const PARTITIONS: u32 = 4;
+/// So long had the shop been open when its traffic begins, in ms: people are about to order.
+const OPEN_FOR: i64 = 240_000;
 /// How far behind its log time a record may become visible without being judged otherwise, in ms.
 pub const MAX_LAG: i64 = 6_000;
 /// So short that a visit of the first round is in a table before the last.
@@ -66,15 +68,15 @@ impl Traffic {
         let settings = Settings {
             seed,
             events: Settings::ENDLESS,
-            start: wall::now(),
+            start: wall::now() - OPEN_FOR,
             browsers: Some(3_000),
             nights: Some(false),
             scraper: Some(Scraper {
-                after: 8_000,
+                after: OPEN_FOR + 8_000,
                 pages: 1_500,
                 every: 15_000,
             }),
-            schema_changes: Some([10_000, 20_000]),
+            schema_changes: Some([OPEN_FOR + 10_000, OPEN_FOR + 20_000]),
             // Many come while their visit is still open, but not in order: those are revised.
             troubles: Troubles {
                 slow: 100_000,
@@ -90,6 +92,9 @@ impl Traffic {
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
         let thread = std::thread::spawn(move || {
+            while shop.next_time().is_some_and(|time| time <= wall::now()) {
+                shop.next();
+            }
             while !told.load(Ordering::SeqCst) {
                 let now = wall::now();
                 while shop.next_time().is_some_and(|time| time <= now) {

@@ -25,13 +25,14 @@ impl std::fmt::Display for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} arrivals = {} tagged + {} late + {} rejected + {} repeated; {} visits, {} revisions, {} rows of views: all as they must be",
+            "{} arrivals = {} tagged + {} late + {} rejected + {} repeated; {} visits, {} orders, {} revisions, {} rows of views: all as they must be",
             self.truth.taken,
             self.truth.tagged,
             self.truth.late,
             self.truth.rejected.iter().sum::<u64>(),
             self.truth.repeated,
             self.truth.visits.len(),
+            self.truth.orders.len(),
             self.revisions,
             self.views,
         )

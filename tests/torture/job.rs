@@ -344,7 +344,7 @@ pub fn views_of_all(place: &Place) -> Result<Served, String> {
     let tick = (least + 1).next_multiple_of(STEP);
     let address = free();
     let setting = format!("serve.address={address}");
-    let mut running = Running::with(place, 2, 1, None, &[&setting]);
+    let mut running = Running::with(place, 2, 1, None, &[&setting, "serve.rows=1000000"]);
     let mut views = HashMap::new();
     for name in NAMES {
         let path = format!("/views/{name}?tick={tick}");
