@@ -1,5 +1,5 @@
 //! The right answer: what plain sequential code makes of what the log has taken, against the topics
-//! and tables.
+//! and tables, and the views that are served at last.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,25 +11,30 @@ use visitflow::sink::topics::TOPICS;
 use crate::broker;
 use crate::job::Place;
 use crate::outputs::{Reading, agree, consume, late, rejected, tables, visits_sha256};
+use crate::views::{self, Served};
 
 /// What was compared.
 pub struct Answer {
     truth: Truth,
     revisions: usize,
+    /// How many rows of views.
+    views: usize,
 }
 
 impl std::fmt::Display for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} arrivals = {} tagged + {} late + {} rejected + {} repeated; {} visits, {} revisions: all as they must be",
+            "{} arrivals = {} tagged + {} late + {} rejected + {} repeated; {} visits, {} orders, {} revisions, {} rows of views: all as they must be",
             self.truth.taken,
             self.truth.tagged,
             self.truth.late,
             self.truth.rejected.iter().sum::<u64>(),
             self.truth.repeated,
             self.truth.visits.len(),
+            self.truth.orders.len(),
             self.revisions,
+            self.views,
         )
     }
 }
@@ -96,7 +101,7 @@ fn bring(place: &Place, bootstrap: &str, to: &Path) {
 ///
 /// # Panics
 /// At the first that differs.
-pub fn compare(place: &Place, limits: Limits, partitions: u32) -> Answer {
+pub fn compare(place: &Place, limits: Limits, partitions: u32, served: &Served) -> Answer {
     let truth = judge(place, limits, partitions);
     let topics = match place.bootstrap() {
         None => place.path("disk/topics"),
@@ -140,6 +145,7 @@ pub fn compare(place: &Place, limits: Limits, partitions: u32) -> Answer {
         "the digest of all visits"
     );
     Answer {
+        views: views::compare(served, &tables, &truth),
         truth,
         revisions: consumed.revisions,
     }

@@ -1,8 +1,9 @@
 //! The job under torture: its place, its processes, and what it says of itself.
 
 use std::cell::Cell;
-use std::io::Read;
-use std::net::TcpListener;
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -12,7 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::broker::Broker;
 use crate::disk::Disk;
 use crate::hanging::HeldBack;
-use crate::traffic::{LIMITS, PARTITIONS};
+use crate::traffic::{LIMITS, MAX_LAG, PARTITIONS};
+use crate::views::{NAMES, STEP, Served, VIEWS};
 
 /// How long a process may take for anything.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -28,32 +30,6 @@ pub struct Place {
     /// What the job writes to, where a disk of its own can be had.
     pub disk: Option<Disk>,
 }
-
-/// Something of every kind, so that views' state is in each snapshot and read by each start.
-const VIEWS: &str = "
-[[view]]
-name = 'products'
-entities = ['product']
-people = true
-key = ['entity_id']
-values = ['count', 'usual', 'browsers']
-window = '1min'
-step = '1s'
-against = '10min'
-top = 10
-[[view]]
-name = 'countries'
-of = 'visits'
-key = ['country', 'agent', 'end_reason']
-values = ['count', 'orders', 'revenue', 'browsers']
-window = '5min'
-step = '3s'
-[[view]]
-name = 'credits'
-of = 'credits'
-key = ['touch']
-step = '5s'
-";
 
 impl Place {
     /// Makes one; with Kafka, with a broker, and perhaps with the journal there.
@@ -127,7 +103,7 @@ impl Place {
         format!(
             "name = 'shop'\n[source]\n{source}\nfollow = true\n[schemas]\nstore = '{schemas}'\n\
              [visits]\ninactivity = '{} ms'\nmax_length = '{} ms'\nmax_size = {}\nmax_delay = '{} ms'\n\
-             [time]\nmax_lag = '4s'\nmax_ahead = '{} ms'\n[limits]\nmax_record = {}\n\
+             [time]\nmax_lag = '{MAX_LAG} ms'\nmax_ahead = '{} ms'\n[limits]\nmax_record = {}\n\
              [outputs]\n{outputs}\npartitions = 4\nfiles = '{files}'\nfile_age = '2s'\n\
              [state]\ndir = '{state}'\n{journal}memory = '3MB'\nsnapshots = '700ms'\n{kafka}{VIEWS}",
             LIMITS.inactivity,
@@ -344,6 +320,54 @@ impl Drop for Running<'_> {
             let _ = std::fs::remove_file(said);
         }
     }
+}
+
+/// The answer to a question, if there is one.
+fn ask(address: &str, path: &str) -> Option<serde_json::Value> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let asked = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    stream.write_all(asked.as_bytes()).ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let is_good = head.split(' ').nth(1) == Some("200");
+    serde_json::from_str(body).ok().filter(|_| is_good)
+}
+
+/// Runs the job until all that has come before this moment is in its views, and gives those.
+///
+/// # Errors
+/// It fails, or does not come so far.
+pub fn views_of_all(place: &Place) -> Result<Served, String> {
+    let least = (visitflow::wall::now() + MAX_LAG) as u64;
+    let tick = (least + 1).next_multiple_of(STEP);
+    let address = free();
+    let setting = format!("serve.address={address}");
+    let mut running = Running::with(place, 2, 1, None, &[&setting, "serve.rows=1000000"]);
+    let mut views = HashMap::new();
+    for name in NAMES {
+        let path = format!("/views/{name}?tick={tick}");
+        let view = loop {
+            if let Some(view) = ask(&address, &path) {
+                break view;
+            }
+            if running.has_died() || running.since.elapsed() > PATIENCE {
+                return Err(format!(
+                    "{path} is not served: {}",
+                    running.said().join("\n")
+                ));
+            }
+            running.end_what_hangs();
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        views.insert(name.to_owned(), view);
+    }
+    running.signal(0, Signal::TERM);
+    if running.wait()?.iter().all(ExitStatus::success) {
+        return Ok(Served { tick, views });
+    }
+    Err(running.said().join("\n"))
 }
 
 /// Runs the job to the end of its input, which ends every visit.

@@ -20,6 +20,7 @@ mod hanging;
 mod job;
 mod report;
 mod traffic;
+mod views;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -122,11 +123,21 @@ fn main() -> ExitCode {
     traffic.stop();
     let took = began.elapsed();
     eprintln!("torture: the traffic ends; the job runs to the end of it");
+    let served = match job::views_of_all(&place) {
+        Ok(served) => served,
+        Err(why) => {
+            eprintln!(
+                "torture: seed {}: the run that is served: {why}",
+                asked.seed
+            );
+            return ExitCode::FAILURE;
+        }
+    };
     if let Err(why) = job::run_to_end(&place) {
         eprintln!("torture: seed {}: the last run: {why}", asked.seed);
         return ExitCode::FAILURE;
     }
-    let answer = answer::compare(&place, traffic::LIMITS, traffic::PARTITIONS);
+    let answer = answer::compare(&place, traffic::LIMITS, traffic::PARTITIONS, &served);
     println!("{report}");
     if place.hanging.get() > 0 {
         let hanging = place.hanging.get();

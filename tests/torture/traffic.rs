@@ -15,6 +15,11 @@ use crate::job::Place;
 /// Partitions of the input.
 pub const PARTITIONS: u32 = 3;
 
+/// How far behind its log time a record may become visible without being judged otherwise, in ms.
+pub const MAX_LAG: i64 = 4_000;
+/// So long had the shop been open when its traffic begins, in ms: people are about to order.
+const OPEN_FOR: i64 = 240_000;
+
 /// So short that visits begin and end between two kills.
 pub const LIMITS: Limits = Limits {
     inactivity: 3_000,
@@ -51,15 +56,15 @@ pub fn start(place: &Place, rate: u64, seed: u64) -> Traffic {
     let settings = Settings {
         seed,
         events: Settings::ENDLESS,
-        start: wall::now(),
+        start: wall::now() - OPEN_FOR,
         partitions: PARTITIONS,
         nights: Some(false),
         scraper: Some(Scraper {
-            after: 30_000,
+            after: OPEN_FOR + 30_000,
             every: 60_000,
             pages: rate,
         }),
-        schema_changes: Some([40_000, 80_000]),
+        schema_changes: Some([OPEN_FOR + 40_000, OPEN_FOR + 80_000]),
         limits: LIMITS,
         ..Settings::default()
     };
@@ -68,6 +73,9 @@ pub fn start(place: &Place, rate: u64, seed: u64) -> Traffic {
     let stopped = stop.clone();
     let thread = std::thread::spawn(move || {
         let mut sent = 0;
+        while shop.next_time().is_some_and(|time| time <= wall::now()) {
+            shop.next();
+        }
         while !stopped.load(Ordering::Relaxed) {
             let now = wall::now();
             while shop.next_time().is_some_and(|time| time <= now) {

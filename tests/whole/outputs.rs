@@ -341,6 +341,8 @@ pub struct Row {
     pub country: Option<String>,
     pub ip: Option<String>,
     pub user_agent: Option<String>,
+    pub effect: String,
+    pub entity_id: Option<String>,
 }
 
 /// Both tables of a job over the default schema.
@@ -439,6 +441,8 @@ pub fn tables(files_dir: &Path) -> Tables {
                 country: text(&batch, "country", row),
                 ip: text(&batch, "ip", row),
                 user_agent: text(&batch, "user_agent", row),
+                effect: text(&batch, "effect", row).unwrap(),
+                entity_id: text(&batch, "entity_id", row),
             }));
         }
         for rows in rows.chunk_by(|a, b| a.visit_id == b.visit_id) {
