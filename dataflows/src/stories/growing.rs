@@ -761,37 +761,32 @@ mod tests {
             prop_oneof![8 => Just(0_u64), 1 => 1_u64..12],
             proptest::option::of(0_u8..2),
         );
-        (
-            vec(one, 1..60),
-            prop_oneof![Just(Agent::Person), Just(Agent::Robot)],
-        )
-            .prop_map(|(all, agent)| {
-                let mut time = 1_000;
-                let all = all.into_iter().enumerate();
-                let fact = |(n, (effect, entity, reason, back, gap, early, word)): (
-                    usize,
-                    (_, _, _, Option<u64>, u64, u64, Option<u8>),
-                )| {
-                    time += gap;
-                    Fact {
-                        at: Position {
-                            time: (time - early.min(time)) as i64,
-                            event: [0, if early == 11 { 1 } else { n as u64 }],
-                        },
-                        effect,
-                        entity: if effect == "ordered" { "order" } else { entity },
-                        entity_id: Some(Id::Number(n as i64 % 3)),
-                        reason,
-                        cause: back.map(|back| [0, (n as u64 + 2).saturating_sub(back)]),
-                        value: Some(n as i64 * 10),
-                        variant: word.map(|word| ["a", "b"][usize::from(word)]),
-                        country: (n > 0).then_some(if n < 50 { "NL" } else { "BE" }),
-                        agent,
-                        ..Fact::default()
-                    }
-                };
-                all.map(fact).collect()
-            })
+        let agent = prop_oneof![Just(Agent::Person), Just(Agent::Robot)];
+        (vec(one, 1..60), agent).prop_map(|(all, agent)| {
+            let mut time = 1_000;
+            let mut facts = Vec::new();
+            for (n, one) in (0_u64..).zip(all) {
+                let (effect, entity, reason, back, gap, early, word) = one;
+                time += gap;
+                facts.push(Fact {
+                    at: Position {
+                        time: (time - early) as i64,
+                        event: [0, if early == 11 { 1 } else { n }],
+                    },
+                    effect,
+                    entity: if effect == "ordered" { "order" } else { entity },
+                    entity_id: Some(Id::Number(n as i64 % 3)),
+                    reason,
+                    cause: back.map(|back| [0, (n + 2).saturating_sub(back)]),
+                    value: Some(n as i64 * 10),
+                    variant: word.map(|word| ["a", "b"][usize::from(word)]),
+                    country: (n > 0).then_some(if n < 50 { "NL" } else { "BE" }),
+                    agent,
+                    ..Fact::default()
+                });
+            }
+            facts
+        })
     }
 
     proptest! {

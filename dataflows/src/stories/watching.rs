@@ -623,7 +623,11 @@ impl Stories {
                 browser.stale = false;
             }
         }
-        while let Some((_, key)) = self.quiet.pop_front_if(|(told, _)| *told + QUIET <= at) {
+        while let Some((told, key)) = self.quiet.front().copied() {
+            if told + QUIET > at {
+                break;
+            }
+            self.quiet.pop_front();
             if let Some(browser) = self.browsers.get_mut(&key)
                 && browser.told + QUIET <= at
             {
