@@ -54,12 +54,18 @@ impl Disk {
         self.dir.join(FILLER)
     }
 
-    /// Takes up all room but so many bytes.
+    /// Takes up all room but so many bytes, also what has become free since.
     pub fn fill(&self, left: u64) {
         let room = rustix::fs::statvfs(&self.dir).unwrap();
         let bytes = (room.f_bavail * room.f_frsize).saturating_sub(left);
-        let file = std::fs::File::create(self.filler()).unwrap();
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes).unwrap();
+        let mut file = std::fs::OpenOptions::new();
+        let file = file.create(true).append(true).open(self.filler()).unwrap();
+        let taken = file.metadata().unwrap().len();
+        if bytes > 0 {
+            let flags = rustix::fs::FallocateFlags::empty();
+            // The job may have taken some of it meanwhile.
+            let _ = rustix::fs::fallocate(&file, flags, taken, bytes);
+        }
     }
 
     /// Makes room again.

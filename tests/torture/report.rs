@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use visitflow::crash;
 
 use crate::Random;
+use crate::disk::Disk;
 use crate::job::{Place, Running};
 
 /// What is done.
@@ -131,10 +132,10 @@ impl What {
                 let disk = place.disk.as_ref().expect("there is one");
                 std::thread::sleep(pause);
                 expected(running)?;
-                disk.fill(random.below(3 << 20));
-                full(running)?;
+                let left = random.below(3 << 20);
+                full(disk, left, running)?;
                 let mut again = Running::start(place, 2, 1, None);
-                full(&mut again)?;
+                full(disk, left, &mut again)?;
                 disk.clear();
                 Ok(self)
             }
@@ -213,8 +214,14 @@ impl What {
     }
 }
 
-/// Waits until a job on a full disk has ended, and has said why.
-fn full(running: &mut Running) -> Result<(), String> {
+/// Fills the disk, and goes on with it as the job gives room back, until it has ended, and has said why.
+fn full(disk: &Disk, left: u64, running: &mut Running) -> Result<(), String> {
+    let began = Instant::now();
+    while !running.has_died() && began.elapsed() < FULL {
+        disk.fill(left);
+        running.end_what_hangs();
+        std::thread::sleep(Duration::from_millis(500));
+    }
     let ended = running.wait()?;
     let said = running.said();
     if ended.iter().all(|status| !status.success())
@@ -226,6 +233,9 @@ fn full(running: &mut Running) -> Result<(), String> {
     }
     Err(format!("not what a full disk does: {}", said.join("\n")))
 }
+
+/// How long a disk is filled again at most; a job writes without end.
+const FULL: Duration = Duration::from_secs(60);
 
 /// What was done, how often, and how long it took each time until something new was committed.
 #[derive(Debug, Default)]
