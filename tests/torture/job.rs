@@ -286,17 +286,18 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// Ends transactions that a broker has forgotten to end.
-    pub fn end_what_hangs(&mut self) {
+    /// Ends transactions that a broker has forgotten to end; whether there were any.
+    pub fn end_what_hangs(&mut self) -> bool {
         let Some(broker) = &self.place.broker else {
-            return;
+            return false;
         };
         if self.looked.elapsed() < Duration::from_secs(1) {
-            return;
+            return false;
         }
         self.looked = Instant::now();
         let hung = self.held_back.end(broker, &self.said());
         self.place.hanging.set(self.place.hanging.get() + hung);
+        hung > 0
     }
 
     /// What they have said on standard error.
