@@ -1,5 +1,5 @@
 //! The readers themselves: subscribers to all views in turn, and connections on which one read follows
-//! another at its time, whether the one before has been slow or not. One thread, which looks at bytes
+//! another, each counted from its scheduled time, whether the one before has been slow or not. One thread, which looks at bytes
 //! only as far as it must.
 
 use std::cell::{Cell, RefCell};
@@ -18,8 +18,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::at;
 use crate::readers::{READS, SUBSCRIBERS, Seen};
 
-/// Connections that reads share.
-const CONNECTIONS: u64 = 32;
 /// What is read at once.
 const BUFFER: usize = 256 << 10;
 /// How often it is looked whether anything is asked.
@@ -37,10 +35,11 @@ struct Shared {
     /// Subscribers who have heard something.
     heard: Cell<usize>,
     seen: RefCell<Seen>,
-    took: RefCell<Vec<u64>>,
+    /// How long the reads of each kind took, in µs.
+    took: RefCell<[Vec<u64>; 4]>,
 }
 
-pub fn client(address: SocketAddr) {
+pub fn client(address: SocketAddr, visits: bool) {
     let views = ask(address, "/views");
     let views = views["views"].as_array().expect("views").iter();
     let views: Vec<String> = views
@@ -59,25 +58,41 @@ pub fn client(address: SocketAddr) {
         .enable_time()
         .build()
         .expect("a runtime");
-    let paths = paths(&views, &open_visits(address));
-    LocalSet::new().block_on(&runtime, all(address, views, paths, state));
+    let kinds = kinds(&views, visits.then(|| open_visits(address)));
+    LocalSet::new().block_on(&runtime, all(address, views, kinds, state));
 }
 
-/// What is read: views mostly, and of each twenty three times a visit, twice how far the job is, once
-/// up to where the tables reach.
-fn paths(views: &[String], visits: &[String]) -> Vec<String> {
-    let view = |n: usize| match &*views[n % views.len()] {
+/// Reads of a kind: their paths in turn, how many there are a second, and the connections that share
+/// them, which are others' for each kind, so that none waits for another's answer.
+struct Kind {
+    paths: Vec<String>,
+    rate: u64,
+    connections: u64,
+}
+
+/// In the order of [`KINDS`](crate::readers::KINDS).
+fn kinds(views: &[String], visits: Option<Vec<String>>) -> [Kind; 4] {
+    let view = |name: &String| match &**name {
         "suggestions" => "/views/suggestions?prefix=b&limit=8".to_owned(),
         name => format!("/views/{name}"),
     };
-    let path = |n: usize| match n % 20 {
-        3 | 9 | 16 => format!("/visits/{}", visits[n % visits.len()]),
-        5 | 15 => "/progress".to_owned(),
-        10 => "/boundary".to_owned(),
-        _ => view(n),
+    let of_visits = if visits.is_some() { 300 } else { 0 };
+    let kind = |paths, rate, connections| Kind {
+        paths,
+        rate,
+        connections,
     };
-    // As many of each kind for each view and visit.
-    (0..20 * views.len()).map(path).collect()
+    let visit = |id: &String| format!("/visits/{id}");
+    [
+        kind(
+            views.iter().map(view).collect(),
+            READS - 300 - of_visits,
+            16,
+        ),
+        kind(visits.iter().flatten().map(visit).collect(), of_visits, 16),
+        kind(vec!["/progress".to_owned()], 200, 4),
+        kind(vec!["/boundary".to_owned()], 100, 2),
+    ]
 }
 
 /// Some, as soon as there are any.
@@ -103,7 +118,7 @@ fn ask(address: SocketAddr, path: &str) -> Value {
     serde_json::from_str(body).unwrap_or_default()
 }
 
-async fn all(address: SocketAddr, views: Vec<String>, paths: Vec<String>, state: Arc<AtomicU8>) {
+async fn all(address: SocketAddr, views: Vec<String>, kinds: [Kind; 4], state: Arc<AtomicU8>) {
     let shared = Rc::new(Shared {
         address,
         buffer: vec![0; BUFFER].into(),
@@ -116,9 +131,11 @@ async fn all(address: SocketAddr, views: Vec<String>, paths: Vec<String>, state:
         let path = format!("/views/{}/changes", views[n % views.len()]);
         spawn_local(subscribe(shared.clone(), path));
     }
-    let (began, paths) = (Instant::now(), Rc::new(paths));
-    for n in 0..CONNECTIONS {
-        spawn_local(read(shared.clone(), paths.clone(), n, began));
+    let (began, kinds) = (Instant::now(), Rc::new(kinds));
+    for (kind, of) in kinds.iter().enumerate() {
+        for n in 0..if of.rate > 0 { of.connections } else { 0 } {
+            spawn_local(read(shared.clone(), kinds.clone(), kind, n, began));
+        }
     }
     while shared.heard.get() < SUBSCRIBERS {
         sleep(LOOK).await;
@@ -134,11 +151,12 @@ async fn all(address: SocketAddr, views: Vec<String>, paths: Vec<String>, state:
             }
             TELL => {
                 shared.counts.set(false);
-                let mut took = shared.took.take();
-                took.sort_unstable();
                 let mut seen = shared.seen.take();
                 seen.seconds = since.elapsed().as_secs_f64();
-                seen.took = [0.5, 0.99, 1.0].map(|part| at(&took, part));
+                for (mut took, seen) in shared.took.take().into_iter().zip(&mut seen.took) {
+                    took.sort_unstable();
+                    *seen = [0.5, 0.99, 1.0].map(|part| at(&took, part));
+                }
                 println!("{}", serde_json::to_string(&seen).expect("numbers"));
             }
             _ => (),
@@ -210,12 +228,23 @@ async fn subscribe(shared: Rc<Shared>, path: String) -> Option<()> {
     }
 }
 
-/// Reads one thing after another at the times of this connection.
-async fn read(shared: Rc<Shared>, paths: Rc<Vec<String>>, own: u64, began: Instant) -> Option<()> {
+/// Reads one thing of a kind after another at the times of this connection.
+async fn read(
+    shared: Rc<Shared>,
+    kinds: Rc<[Kind; 4]>,
+    kind: usize,
+    own: u64,
+    began: Instant,
+) -> Option<()> {
+    let Kind {
+        paths,
+        rate,
+        connections,
+    } = &kinds[kind];
     let stream = TcpStream::connect(shared.address).await.ok()?;
     let mut answer = Vec::new();
-    for n in (own..).step_by(CONNECTIONS as usize) {
-        let scheduled = began + Duration::from_micros(n * 1_000_000 / READS);
+    for n in (own..).step_by(*connections as usize) {
+        let scheduled = began + Duration::from_micros(n * 1_000_000 / rate);
         sleep_until(scheduled).await;
         let path = &paths[n as usize % paths.len()];
         send(&stream, &request(path)).await?;
@@ -229,7 +258,7 @@ async fn read(shared: Rc<Shared>, paths: Rc<Vec<String>>, own: u64, began: Insta
             seen.wrong += u64::from(!answer.starts_with(b"HTTP/1.1 200 "));
             seen.read_bytes += answer.len() as u64;
             let took = scheduled.elapsed().as_micros() as u64;
-            shared.took.borrow_mut().push(took);
+            shared.took.borrow_mut()[kind].push(took);
         }
     }
     Some(())

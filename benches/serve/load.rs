@@ -8,7 +8,7 @@ use visitflow::run::{Handle, grouped};
 use visitflow::wall;
 
 use crate::feed::Feed;
-use crate::readers::{Readers, Seen};
+use crate::readers::{KINDS, Readers, Seen};
 use crate::threads::Spent;
 use crate::{at, living, start, views};
 
@@ -20,12 +20,29 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// How often it is looked how far the job is behind.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Whether there are readers: in this order what grows with time counts for both alike.
-const TURNS: [bool; 6] = [false, true, true, false, false, true];
+/// Who reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Nobody,
+    /// All but visits: what workers have told before anybody asks.
+    Told,
+    /// Visits too, for which workers are asked.
+    All,
+}
+
+/// In this order what grows with time counts for all alike.
+const TURNS: [Who; 6] = [
+    Who::Nobody,
+    Who::Told,
+    Who::All,
+    Who::All,
+    Who::Told,
+    Who::Nobody,
+];
 
 /// What was seen in a turn.
 struct Turn {
-    read: bool,
+    who: Who,
     /// µs of the workers a measurement.
     each: f64,
     /// Of all time, the part in which workers, and the thread that answers, had a processor.
@@ -52,36 +69,39 @@ pub fn load(dir: &Path) {
         "behind p50, p99, most"
     );
     let mut turns = Vec::new();
-    for (n, read) in TURNS.into_iter().enumerate() {
-        turns.push(turn(n, read, &handle, &feed));
+    for (n, who) in TURNS.into_iter().enumerate() {
+        turns.push(turn(n, who, &handle, &feed));
     }
-    println!();
     for turn in &turns {
         if let Some((seen, cpu)) = &turn.readers {
             println!(
-                "readers: {}; {:.0} % of a processor for themselves",
+                "{}; themselves {:.0} % of a processor",
                 said(seen),
                 cpu * 100.0
             );
         }
     }
-    let mean = |read: bool| {
-        let own = turns.iter().filter(|turn| turn.read == read);
+    let mean = |who: Who| {
+        let own = turns.iter().filter(|turn| turn.who == who);
         let (count, sum) = own.fold((0.0, 0.0), |(n, sum), turn| (n + 1.0, sum + turn.each));
         sum / count
     };
     println!(
-        "CPU of the workers a measurement, with readers against without: {:.3}",
-        mean(true) / mean(false)
+        "CPU of the workers a measurement, against that without readers: {:.3} without visits, {:.3} with them",
+        mean(Who::Told) / mean(Who::Nobody),
+        mean(Who::All) / mean(Who::Nobody)
     );
     feed.stop();
     handle.stop.store(true, Ordering::Relaxed);
     running.join().expect("a job that ends");
 }
 
-fn turn(n: usize, read: bool, handle: &Handle, feed: &Feed) -> Turn {
+fn turn(n: usize, who: Who, handle: &Handle, feed: &Feed) -> Turn {
     let address = handle.address.expect("a job that is served");
-    let mut readers = read.then(|| Readers::start(address));
+    let mut readers = match who {
+        Who::Nobody => None,
+        who => Some(Readers::start(address, who == Who::All)),
+    };
     std::thread::sleep(SETTLE);
     if let Some(readers) = &mut readers {
         readers.count();
@@ -106,7 +126,7 @@ fn turn(n: usize, read: bool, handle: &Handle, feed: &Feed) -> Turn {
     });
     committed.sort_unstable();
     let turn = Turn {
-        read,
+        who,
         each: spent.workers.as_secs_f64() * 1e6 / records as f64,
         workers: spent.workers.as_secs_f64() / seconds,
         serving: spent.serving.as_secs_f64() / seconds,
@@ -115,7 +135,11 @@ fn turn(n: usize, read: bool, handle: &Handle, feed: &Feed) -> Turn {
     };
     println!(
         "{n:>4}  {:>7}  {:>11}  {:>8.2}  {:>7.0} %  {:>6.1} %  {:>6} ms  {:>6}, {:>5}, {:>5} ms",
-        if read { "yes" } else { "no" },
+        match who {
+            Who::Nobody => "none",
+            Who::Told => "told",
+            Who::All => "all",
+        },
         grouped((records as f64 / seconds) as u64),
         turn.each,
         turn.workers * 100.0,
@@ -131,13 +155,18 @@ fn turn(n: usize, read: bool, handle: &Handle, feed: &Feed) -> Turn {
 /// What readers have seen, in words.
 pub fn said(seen: &Seen) -> String {
     let second = |count: u64| grouped((count as f64 / seen.seconds) as u64);
-    let [middle, late, most] = seen.took.map(|micros| micros as f64 / 1e3);
+    let took = KINDS.iter().zip(seen.took).filter(|(_, took)| took[2] > 0);
+    let took = took.map(|(kind, took)| {
+        let [middle, late, most] = took.map(|micros| micros as f64 / 1e3);
+        format!("{kind} {middle:.1}, {late:.1}, {most:.1}")
+    });
+    let took: Vec<String> = took.collect();
     format!(
-        "{} reads a second of {} bytes ({} not answered with 200), p50 {middle:.1} ms, p99 {late:.1} ms, most \
-         {most:.1} ms; {} events and {} kB a second",
+        "{} reads a second of {} bytes ({} not answered with 200), p50, p99, most in ms: {}; {} events, {} kB a second",
         second(seen.reads),
         grouped(seen.read_bytes / seen.reads.max(1)),
         seen.wrong,
+        took.join("; "),
         second(seen.events),
         second(seen.event_bytes / 1_000),
     )

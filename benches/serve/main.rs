@@ -33,8 +33,8 @@ fn main() {
         .filter(|a| !a.starts_with('-'))
         .collect();
     let mut asked: Vec<&str> = asked.iter().map(|word| &**word).collect();
-    if let ["client", address] = asked[..] {
-        client::client(address.parse().expect("an address"));
+    if let ["client", address, visits] = asked[..] {
+        client::client(address.parse().expect("an address"), visits == "true");
         return;
     }
     if asked.is_empty() {

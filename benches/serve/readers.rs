@@ -12,6 +12,9 @@ pub const SUBSCRIBERS: usize = 1_000;
 /// How many reads there are a second.
 pub const READS: u64 = 2_000;
 
+/// What is read.
+pub const KINDS: [&str; 4] = ["views", "visits", "progress", "boundary"];
+
 /// What readers have seen while it counted.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Seen {
@@ -20,8 +23,9 @@ pub struct Seen {
     /// Reads that were answered, and not with 200.
     pub reads: u64,
     pub wrong: u64,
-    /// From the scheduled time of a read to its whole answer, in µs: median, 99th percentile, most.
-    pub took: [u64; 3],
+    /// From the scheduled time of a read to its whole answer, in µs: median, 99th percentile, most of
+    /// each kind.
+    pub took: [[u64; 3]; 4],
     /// Bytes of the answers.
     pub read_bytes: u64,
     /// What subscribers were told, in events, comments among them, and in bytes.
@@ -37,11 +41,12 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// Starts them, and waits until all who listen have heard something.
-    pub fn start(address: SocketAddr) -> Readers {
+    /// Starts them, and waits until all who listen have heard something. With visits, 300 of the reads
+    /// a second are of open visits, which the workers must look for.
+    pub fn start(address: SocketAddr, visits: bool) -> Readers {
         let own = std::env::current_exe().expect("this program");
         let mut child = Command::new(own)
-            .args(["client", &address.to_string()])
+            .args(["client", &address.to_string(), &visits.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

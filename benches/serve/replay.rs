@@ -46,7 +46,7 @@ pub fn replay(dir: &Path) {
         let address = handle.address.expect("a job that is served");
         let readers = std::thread::spawn(move || {
             read.then(|| {
-                let mut readers = Readers::start(address);
+                let mut readers = Readers::start(address, true);
                 readers.count();
                 readers
             })
