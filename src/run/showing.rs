@@ -19,13 +19,14 @@ use crate::serve::orders::{Link, Order};
 use crate::serve::{Board, Orders};
 
 /// Brings each record to the first worker of every process, and gives it those of each complete tick
-/// in turn. `tick` says what a record is of; `give` hears of ticks that have records, and at last of
-/// the tick up to which all are complete.
+/// in turn. `tick` says what a record is of, `before` up to which tick all have been said at a frontier;
+/// `give` hears of ticks that have records, and at last of the tick up to which all are complete.
 fn to_processes<'s, D: ExchangeData + Clone>(
     stream: StreamVec<'s, u64, D>,
     name: &str,
     workers: usize,
     tick: fn(&D) -> Tick,
+    before: fn(Tick) -> Tick,
     mut give: impl FnMut(Option<(Tick, Vec<D>)>, Tick) + 'static,
 ) -> StreamVec<'s, u64, ()> {
     let peers = stream.scope().peers();
@@ -44,9 +45,8 @@ fn to_processes<'s, D: ExchangeData + Clone>(
                     pending.entry(tick(&record)).or_default().push(record);
                 }
             });
-            // Effects before a step's end are said before the frontier is there.
             let complete = match frontier.frontier().first() {
-                Some(until) => until / STEP * STEP,
+                Some(until) => before(*until),
                 None => u64::MAX,
             };
             while pending
@@ -74,16 +74,13 @@ pub fn views<'s>(
         "Show views",
         workers,
         |changed| changed.tick,
+        // A view's rows as of a tick are said at that tick, and complete right behind it: the frontier
+        // moves on with every tick, not only with steps.
+        |until| until.saturating_sub(1) / STEP * STEP,
         move |step, complete| {
             let Some(board) = &board else { return };
             let Some((tick, changes)) = step else {
-                // A view's rows as of a tick are said at that tick, and complete behind it.
-                let before = complete.saturating_sub(STEP);
-                board.complete(if complete == u64::MAX {
-                    complete
-                } else {
-                    before
-                });
+                board.complete(complete);
                 return;
             };
             let mut of_views: BTreeMap<u16, Vec<(Row, i64)>> = BTreeMap::new();
@@ -111,6 +108,8 @@ pub fn orders<'s>(
         "Show orders",
         workers,
         |order| order.tick,
+        // Effects before a step's end are said before the frontier is there.
+        |until| until / STEP * STEP,
         move |step, complete| {
             let Some(orders) = &orders else { return };
             match step {
