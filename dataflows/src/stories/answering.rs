@@ -108,18 +108,28 @@ impl Stories {
             };
             browser.stale = false;
             self.forget_since(&mut browser);
-            let looked = kept.look(&key)?;
-            let facts = looked
-                .as_ref()
-                .map(|kept| read(&mut self.reading, kept.measurements()));
-            let facts = facts.unwrap_or_default();
-            let visits = stories_of(&browser.id, &facts, &self.settings.rules);
-            let begun = visits.iter().map(|(visit, facts)| Begun {
-                visit: visit.id,
-                started: visit.first.time,
-                agent: agent_of(facts, browser.robot),
-            });
-            let begun: Vec<Begun> = begun.collect();
+            let sealed = |id| {
+                self.sealed
+                    .iter()
+                    .any(|visit| visit.visit == bytes_of_words(id))
+            };
+            let begun = match browser.followed(sealed) {
+                Some(begun) => begun,
+                None => {
+                    let looked = kept.look(&key)?;
+                    let facts = looked
+                        .as_ref()
+                        .map(|kept| read(&mut self.reading, kept.measurements()));
+                    let facts = facts.unwrap_or_default();
+                    let visits = stories_of(&browser.id, &facts, &self.settings.rules);
+                    let begun = visits.iter().map(|(visit, facts)| Begun {
+                        visit: visit.id,
+                        started: visit.first.time,
+                        agent: agent_of(facts, browser.robot),
+                    });
+                    begun.collect()
+                }
+            };
             self.of_visits
                 .extend(begun.iter().map(|begun| (begun.visit, key)));
             browser.since = Some(begun);
@@ -142,11 +152,16 @@ impl Stories {
         id: [u64; 2],
         kept: &mut Measurements<P>,
     ) -> Result<Vec<Shown>, P::Error> {
-        self.catch_up(kept)?;
-        if let Some(key) = self.of_visits.get(&id).copied() {
-            let open = self.shown(key, Some(id), As::Whole, kept)?;
-            if !open.is_empty() {
-                return Ok(open);
+        // One that is known is looked for where it is; only for another all that is new must be.
+        for known in [true, false] {
+            if !known {
+                self.catch_up(kept)?;
+            }
+            if let Some(key) = self.of_visits.get(&id).copied() {
+                let open = self.shown(key, Some(id), As::Whole, kept)?;
+                if !open.is_empty() {
+                    return Ok(open);
+                }
             }
         }
         let bytes = bytes_of_words(id);

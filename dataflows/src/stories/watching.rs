@@ -154,6 +154,19 @@ impl Browser {
         self.growing = None;
     }
 
+    /// Its open visits, if they follow from what was told of and from the one that grows; without those
+    /// that were sealed since.
+    pub fn followed(&self, is_sealed: impl Fn([u64; 2]) -> bool) -> Option<Vec<Begun>> {
+        let growing = self.growing.as_ref()?;
+        let visit = growing.visit();
+        let mut begun: Vec<Begun> = self.visits.iter().map(|told| told.begun).collect();
+        if begun.iter().all(|begun| begun.visit != visit.id) {
+            begun.push(Told::of(visit, growing.agent()).begun);
+        }
+        begun.retain(|begun| !is_sealed(begun.visit));
+        Some(begun)
+    }
+
     /// Its open visits, as far as they are known.
     pub fn begun(&self) -> impl Iterator<Item = Begun> {
         let since = self.since.iter().flatten().copied();
