@@ -313,6 +313,12 @@ impl Stories {
         if released.get() < u64::MAX {
             ended.kept = ended.kept.max(released.get());
         }
+        if !settings.asked
+            && let Some(((tick, _), _)) = ended.visits.pop_last()
+        {
+            ended.kept = ended.kept.max(tick);
+            ended.visits.clear();
+        }
         let period = views.iter().fold(0, |all, view| gcd(all, view.step));
         let by_reason = |view: &View| view.key.contains(&Field::EndReason);
         Stories {
@@ -397,24 +403,23 @@ impl Stories {
         &mut self,
         at: Tick,
         (key, browser): (BrowserKey, &Browser),
-        told: Option<Told>,
-        (story, grown): (&Story<'_>, &mut Option<Growing>),
+        told: &Told,
+        (story, attributed): (&Story<'_>, &Attributed),
+        grown: &mut Option<Growing>,
         said: &mut Vec<Said>,
     ) -> Told {
-        let told = told.unwrap_or_default();
-        let attributed = self.attributed((key, browser), story);
         let bytes = match grown {
             Some(growing) => {
                 growing.tell(&self.grown, |_, _, _, _| ());
                 if !attributed.orders.is_empty() {
                     let settings = &self.settings.attribution;
-                    growing.take_orders(rows(&self.views, story, &attributed, settings));
+                    growing.take_orders(rows(&self.views, story, attributed, settings));
                 }
                 self.say_rows(at, key, &told.rows, growing.said());
                 Box::default()
             }
             None => {
-                let rows = rows(&self.views, story, &attributed, &self.settings.attribution);
+                let rows = rows(&self.views, story, attributed, &self.settings.attribution);
                 let bytes = encode(&rows);
                 if bytes != told.rows {
                     self.say_rows(at, key, &told.rows, rows);
@@ -422,7 +427,7 @@ impl Stories {
                 bytes
             }
         };
-        let orders = say_orders(at, browser, story, (attributed.orders, &told.orders), said);
+        let orders = say_orders(at, browser, story, (&attributed.orders, &told.orders), said);
         Told {
             begun: Begun {
                 visit: story.visit.id,
@@ -485,20 +490,24 @@ impl Stories {
                 let facts: Vec<Fact<'_>> = read(&mut self.reading, complete.measurements());
                 let story = sealed_story(&complete, &facts, browser.robot);
                 let past = self.pasts.of(complete.shard, &key);
-                let attributed = attribution::orders(&facts, past, &self.settings.attribution);
-                (agent, left) = (story.agent, attributed.touches);
+                let mut attributed = attribution::orders(&facts, past, &self.settings.attribution);
+                (agent, left) = (story.agent, std::mem::take(&mut attributed.touches));
                 if !is_told {
-                    self.tell(at, (key, &browser), told, (&story, &mut None), said);
+                    let told = told.unwrap_or_default();
+                    let story = (&story, &attributed);
+                    self.tell(at, (key, &browser), &told, story, &mut None, said);
                 } else if has_orders {
-                    say_orders(at, &browser, &story, (attributed.orders, &[]), said);
+                    say_orders(at, &browser, &story, (&attributed.orders, &[]), said);
                 }
                 // What a robot does under a customer's name says nothing of the customer.
                 if self.settings.profiles && agent != Agent::Robot {
                     said.extend(parts(at, &complete, &facts));
                 }
-                let shown = sealed_shown(&complete, &story);
-                let place = (complete.tick, id);
-                self.ended.visits.insert(place, (complete.shard, shown));
+                if self.settings.asked {
+                    let shown = sealed_shown(&complete, &story);
+                    let place = (complete.tick, id);
+                    self.ended.visits.insert(place, (complete.shard, shown));
+                }
             }
             // What a robot met leads nobody.
             if agent != Agent::Robot {
@@ -508,7 +517,6 @@ impl Stories {
                 browser.settle();
             }
             if !self.settings.asked {
-                self.ended.visits.clear();
                 self.ended.kept = self.ended.kept.max(complete.tick);
             }
             let left = browser.known + browser.added;
@@ -599,7 +607,9 @@ impl Stories {
                 true => Growing::of(visit, facts, &self.grown),
                 false => None,
             };
-            let told = self.tell(at, (key, &browser), told, (&story, &mut grown), said);
+            let attributed = self.attributed((key, &browser), &story);
+            let (told, story) = (told.unwrap_or_default(), (&story, &attributed));
+            let told = self.tell(at, (key, &browser), &told, story, &mut grown, said);
             browser.visits.push(told);
             browser.growing = grown.map(Box::new);
         }
@@ -906,12 +916,12 @@ fn say_orders(
     at: Tick,
     browser: &Browser,
     story: &Story<'_>,
-    (orders, told): (Vec<Order>, &[([u64; 2], u64)]),
+    (orders, told): (&[Order], &[([u64; 2], u64)]),
     said: &mut Vec<Said>,
 ) -> Vec<([u64; 2], u64)> {
     let mut hashes = Vec::with_capacity(orders.len());
     for order in orders {
-        let hash = (order.event, hash_of(&order, story));
+        let hash = (order.event, hash_of(order, story));
         hashes.push(hash);
         if told.contains(&hash) && story.ended.is_none() {
             continue;
@@ -924,7 +934,7 @@ fn say_orders(
             country: story.country().into(),
             agent: story.agent,
             sealed: story.ended.is_some(),
-            order,
+            order: order.clone(),
         })));
     }
     hashes
