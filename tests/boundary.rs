@@ -64,6 +64,13 @@ impl Moment {
     }
 }
 
+/// The newest version of the table of visits.
+fn newest(job: &Job) -> u64 {
+    let (_, boundary) = job.ask("GET", "/boundary").unwrap();
+    let boundary: Value = serde_json::from_str(&boundary).unwrap();
+    boundary["table"]["visits"]["version"].as_u64().unwrap()
+}
+
 /// What has been seen so far.
 #[derive(Default)]
 struct Seen {
@@ -165,22 +172,28 @@ fn every_visit_counts_once_while_files_roll_also_for_who_is_slow() {
     let mut job = Job::new(dir.path(), 1, LIMITS, "");
     job.start(&[]);
     let mut seen = Seen::default();
-    // On a fast machine the rounds are over before the files have rolled often.
-    for round in 0..10 * ROUNDS {
-        if round >= ROUNDS && seen.versions.len() > 5 {
+    // Until the files have rolled often, and three times while one who asked was slow: how soon they do
+    // depends on the machine.
+    let mut overtaken = 0;
+    let mut pause = 5;
+    let began = Instant::now();
+    for round in 0.. {
+        if round >= ROUNDS && seen.versions.len() > 5 && overtaken > 0 {
             break;
         }
-        let pause = if round % 7 == 6 { 5 } else { 0 };
+        assert!(began.elapsed() < EVER, "{:?}, {overtaken}", seen.versions);
+        if round % 7 != 6 {
+            seen.then(&Moment::read(&python, &job, 0));
+            continue;
+        }
         let moment = Moment::read(&python, &job, pause);
         seen.then(&moment);
-        if pause > 0 {
-            let (_, boundary) = job.ask("GET", "/boundary").unwrap();
-            let boundary: Value = serde_json::from_str(&boundary).unwrap();
-            let newest = boundary["table"]["visits"]["version"].as_u64();
-            assert!(newest >= Some(moment.version + 3), "{newest:?}");
+        if newest(&job) >= moment.version + 3 {
+            overtaken += 1;
+        } else {
+            pause *= 2;
         }
     }
-    assert!(seen.versions.len() > 5, "{:?}", seen.versions);
     let (_, metrics) = job.ask("GET", "/metrics").unwrap();
     let revised = metrics.lines().filter_map(|line| {
         let count = line.strip_prefix("visitflow_revisions_total ")?;
@@ -224,10 +237,14 @@ fn a_restart_of_two_workers_loses_nothing_of_what_is_live() {
     // No version comes after this start, so that all that has ended since the last one is live.
     job.kill();
     job.start(&["--set", "outputs.file_age=1h"]);
-    let held = rounds(&job, 6);
+    let began = Instant::now();
+    let mut held = rounds(&job, 6);
     let (version, ended) = held[0];
+    while held[held.len() - 1].1 == ended {
+        assert!(began.elapsed() < EVER, "those that end stay live: {held:?}");
+        held.extend(rounds(&job, 1));
+    }
     assert!(held.iter().all(|moment| moment.0 == version), "{held:?}");
-    assert!(held[5].1 > ended, "those that end stay live: {held:?}");
 
     job.kill();
     job.start(&[]);
