@@ -162,6 +162,28 @@ const ENTRIES: Pair = Pair {
           GROUP BY ALL",
 };
 
+/// By the columns that the table of visits itself has.
+const REVENUE: Pair = Pair {
+    name: "revenue",
+    window: DAY,
+    view: "of = 'visits'
+           key = ['country']
+           values = ['orders', 'revenue']",
+    sql: "SELECT country, sum(orders) AS orders, sum(revenue) AS revenue FROM visits
+          GROUP BY ALL HAVING sum(orders) > 0",
+};
+
+const CREDITS: Pair = Pair {
+    name: "credits",
+    window: DAY,
+    view: "of = 'credits'
+           key = ['country', 'touch']",
+    sql: "SELECT country, c.touch AS touch, count(*) AS orders, sum(c['first']) AS \"first\",
+              sum(c['last']) AS \"last\", sum(c.linear) AS linear, sum(c.position) AS position,
+              count(*) FILTER (c.touch = 'expired') AS expired
+          FROM (SELECT country, unnest(credits) AS c FROM visits) GROUP BY ALL",
+};
+
 const FUNNEL: Pair = Pair {
     name: "funnel",
     window: DAY,
@@ -192,7 +214,7 @@ const FUNNEL: Pair = Pair {
           WHERE count > 0",
 };
 
-const PAIRS: [&Pair; 10] = [
+const PAIRS: [&Pair; 12] = [
     &ENDS,
     &BEGUN,
     &EFFECTS,
@@ -202,6 +224,8 @@ const PAIRS: [&Pair; 10] = [
     &SUGGESTIONS,
     &COUNTRIES,
     &ENTRIES,
+    &REVENUE,
+    &CREDITS,
     &FUNNEL,
 ];
 
@@ -422,6 +446,10 @@ fn every_row_is_what_duckdb_computes_over_the_tables() {
     assert_eq!(sum(&ENDS, "count"), truth.visits.len() as u64);
     assert_eq!(sum(&ENDS, "measurements"), truth.tagged);
     assert_eq!(sum(&COUNTRIES, "orders"), truth.orders.len() as u64);
+    for model in ["first", "last", "linear", "position"] {
+        let credited = sum(&CREDITS, model);
+        assert_eq!(credited, sum(&REVENUE, "revenue"), "all credits of {model}");
+    }
     assert!(
         sum(&COUNTRIES, "revenue") > 0,
         "people have bought something"

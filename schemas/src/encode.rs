@@ -19,6 +19,15 @@ pub fn bytes(value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(value);
 }
 
+/// Appends an array: one block of all items, if there are any, and the block of none that ends it.
+pub fn array<T>(items: &[T], out: &mut Vec<u8>, write: impl Fn(&T, &mut Vec<u8>)) {
+    if !items.is_empty() {
+        long(items.len() as i64, out);
+        items.iter().for_each(|item| write(item, out));
+    }
+    long(0, out);
+}
+
 /// Appends a value of the union `["null", T]`, in this order; `write` appends the `T`.
 #[inline]
 pub fn optional<T>(value: Option<T>, out: &mut Vec<u8>, write: impl FnOnce(T, &mut Vec<u8>)) {

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use thiserror::Error;
 
-use crate::encode::{bytes, long, optional};
+use crate::encode::{array, bytes, long, optional};
 use crate::key::EventKey;
 use crate::message;
 use crate::role::words;
@@ -370,6 +370,33 @@ pub struct Visit<'a> {
     pub context: Context<'a>,
     pub customer_id: Option<&'a str>,
     pub sealed_tick: i64,
+    pub orders: Option<i64>,
+    pub revenue: Option<i64>,
+    pub credits: Option<&'a [OrderCredit<'a>]>,
+}
+
+/// A touch that has led to one of a visit's orders, and what it is credited with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // Documented field by field in visit.avsc.
+pub struct OrderCredit<'a> {
+    pub order_event: [u8; 16],
+    pub order_id: Option<&'a str>,
+    pub touch: &'a str,
+    pub time: i64,
+    pub first: i64,
+    pub last: i64,
+    pub linear: i64,
+    pub position: i64,
+}
+
+impl OrderCredit<'_> {
+    fn encode_body(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.order_event);
+        optional(self.order_id, out, |id, out| bytes(id.as_bytes(), out));
+        bytes(self.touch.as_bytes(), out);
+        let numbers = [self.time, self.first, self.last, self.linear, self.position];
+        numbers.into_iter().for_each(|number| long(number, out));
+    }
 }
 
 impl Visit<'_> {
@@ -385,6 +412,11 @@ impl Visit<'_> {
         optional(self.customer_id, out, |id, out| bytes(id.as_bytes(), out));
         long(self.sealed_tick, out);
         long(crate::tag::day_of(self.started), out);
+        optional(self.orders, out, long);
+        optional(self.revenue, out, long);
+        optional(self.credits, out, |credits, out| {
+            array(credits, out, OrderCredit::encode_body);
+        });
     }
 }
 
@@ -542,6 +574,16 @@ mod tests {
     #[test]
     fn a_visit_is_what_apache_avro_reads() {
         let mut message = vec![];
+        let credit = OrderCredit {
+            order_event: [2; 16],
+            order_id: Some("o-1"),
+            touch: "campaign:spring",
+            time: 5,
+            first: 1_290,
+            last: 0,
+            linear: 645,
+            position: 646,
+        };
         Visit {
             visit_id: [1; 16],
             browser_id: "b",
@@ -552,8 +594,22 @@ mod tests {
             context: b"\x02\x04DE\x04\x00\x02\x02F\x00\x00",
             customer_id: Some("c"),
             sealed_tick: 8_000,
+            orders: Some(1),
+            revenue: Some(1_290),
+            credits: Some(&[credit]),
         }
         .encode_message(&mut message);
+        let field = |name: &str, value| (name.to_owned(), value);
+        let credits = vec![
+            field("order_event", Value::Fixed(16, vec![2; 16])),
+            field("order_id", some(Value::String("o-1".into()))),
+            field("touch", Value::String("campaign:spring".into())),
+            field("time", Value::TimestampMillis(5)),
+            field("first", Value::Long(1_290)),
+            field("last", Value::Long(0)),
+            field("linear", Value::Long(645)),
+            field("position", Value::Long(646)),
+        ];
         assert_eq!(
             values(read(&VISIT, &message)),
             [
@@ -572,6 +628,9 @@ mod tests {
                 some(Value::String("c".into())),
                 Value::TimestampMillis(8_000),
                 Value::Date(0),
+                some(Value::Long(1)),
+                some(Value::Long(1_290)),
+                some(Value::Array(vec![Value::Record(credits)])),
             ]
         );
     }

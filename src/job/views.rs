@@ -17,7 +17,8 @@ use super::{JobError, Place, Problem};
 
 /// The most views of a job.
 const MOST: usize = 256;
-const MINUTE: u64 = 60_000;
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
 const DAY: u64 = 24 * 60 * MINUTE;
 
 /// The keys of a view, with what each takes and means.
@@ -53,13 +54,13 @@ pub const KEYS: [(&str, &str, &str); 14] = [
     ),
     (
         "window",
-        "a duration from 1s to 31d",
+        "a duration from 100ms to 31d",
         "how far back it looks; 1h if not written",
     ),
     (
         "step",
-        "a duration from 1s to 1d",
-        "how often it moves on; a sixtieth of the window if not written",
+        "a duration from 100ms to 1d",
+        "how often it moves on; a sixtieth of the window, of whole seconds, if not written",
     ),
     (
         "against",
@@ -262,7 +263,13 @@ impl ViewReader<'_, '_> {
             .duration(keys, "window", STEP, 31 * DAY)
             .unwrap_or(60 * MINUTE);
         let step = self.duration(keys, "step", STEP, DAY);
-        let step = step.unwrap_or((window / 60).next_multiple_of(STEP));
+        // Of whole seconds where the window is: who wants it sooner says so.
+        let unit = if window.is_multiple_of(SECOND) {
+            SECOND
+        } else {
+            STEP
+        };
+        let step = step.unwrap_or((window / 60).next_multiple_of(unit));
         let against = self.duration(keys, "against", window + STEP, 31 * DAY);
         for (word, ms) in [
             ("step", Some(step)),

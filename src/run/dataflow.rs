@@ -22,7 +22,7 @@ use visitflow_dataflows::fact::Reading;
 use visitflow_dataflows::fates::fates;
 use visitflow_dataflows::intake::{Intake, Outboxes};
 use visitflow_dataflows::ledger::{Entry, Ledger, ledger};
-use visitflow_dataflows::stories::{self, Stories, parted};
+use visitflow_dataflows::stories::{self, Finished, Stories, finished, parted};
 use visitflow_dataflows::views::{Changed, View, views};
 use visitflow_dataflows::visit::Tick;
 use visitflow_dataflows::visits::{Open, Visits, visits};
@@ -430,8 +430,13 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             let questions =
                 asking::questions(cuts.clone(), index / job.workers, desk, profiles.is_some());
             let (complete, said) = kept.watched(&visits, cuts.clone(), questions.clone(), watch);
-            whole = Some(complete);
             let said = parted(said);
+            if job.outputs.files.is_some() {
+                let (credited, released) = (said.credited.clone(), in_tables.clone());
+                let durable = Keep::open("finished", &fragments);
+                let visits = finished(complete, credited, cuts.clone(), released, durable);
+                whole = Some(visits);
+            }
             let partitions = job.outputs.partitions;
             let durable = Keep::open(&format!("views {of}"), &fragments);
             let changed = views(specs, said.contributions, cuts.clone(), partitions, durable);
@@ -458,7 +463,10 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
         } else if job.outputs.files.is_some() {
             let nothing = cuts.clone().flat_map(|_| None);
             let (complete, _) = kept.watched(&visits, cuts.clone(), nothing, Nobody);
-            whole = Some(complete);
+            whole = Some(complete.map(|visit| Finished {
+                visit,
+                orders: None,
+            }));
         }
         // Without anybody who reads views, they are made all the same: their state is kept.
         for rows in own_rows {

@@ -10,7 +10,7 @@ use visitflow_dataflows::attribution::{Credit, Link, Loser};
 use visitflow_dataflows::message::Message;
 use visitflow_dataflows::stories::Credited;
 use visitflow_dataflows::visit::bytes_of_words;
-use visitflow_schemas::encode::{bytes, long, optional};
+use visitflow_schemas::encode::{array, bytes, long, optional};
 use visitflow_schemas::message::write_header;
 use visitflow_schemas::records::{ORDER_ATTRIBUTED, browser_text};
 
@@ -51,15 +51,6 @@ fn encode(said: &Credited, out: &mut Vec<u8>) {
 
 fn text(value: &str, out: &mut Vec<u8>) {
     bytes(value.as_bytes(), out);
-}
-
-/// One block of all items, if there are any, and the block of none that ends an array.
-fn array<T>(items: &[T], out: &mut Vec<u8>, write: impl Fn(&T, &mut Vec<u8>)) {
-    if !items.is_empty() {
-        long(items.len() as i64, out);
-        items.iter().for_each(|item| write(item, out));
-    }
-    long(0, out);
 }
 
 fn link(link: &Link, out: &mut Vec<u8>) {

@@ -1,4 +1,4 @@
-//! The sink of tables: turns complete visits into rows, once, at their seal, and commits whole
+//! The sink of tables: turns finished visits into rows, once, at their seal, and commits whole
 //! versions of `measurements` and `visits`.
 //!
 //! Each worker writes files of its own, at most one open per table, and closes them at every
@@ -18,12 +18,14 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::{Operator, OutputBuilder};
+use visitflow_dataflows::attribution::Order;
 use visitflow_dataflows::complete::Complete;
 use visitflow_dataflows::cut::Cut;
-use visitflow_dataflows::visit::Tick;
+use visitflow_dataflows::stories::Finished;
+use visitflow_dataflows::visit::{Tick, bytes_of_words};
 use visitflow_schemas::columns::{Columns, Ids, Program};
 use visitflow_schemas::encode;
-use visitflow_schemas::records::{self, Visit};
+use visitflow_schemas::records::{self, OrderCredit, Visit};
 use visitflow_schemas::resolve::{identity, resolve};
 use visitflow_schemas::role::Role;
 use visitflow_schemas::roles::{Overrides, Roles};
@@ -165,7 +167,7 @@ impl Files {
     }
 
     /// Adds the rows of a visit, to those tables that do not hold it.
-    fn add(&mut self, visit: &Complete) -> Result<(), SinkError> {
+    fn add(&mut self, Finished { visit, orders }: &Finished) -> Result<(), SinkError> {
         let [measurements, visits] = self.settings.held.map(|held| visit.tick > held);
         if !measurements && !visits {
             return Ok(());
@@ -209,7 +211,7 @@ impl Files {
             }
         }
         if visits {
-            self.add_visit(visit, sender, customer.as_deref())?;
+            self.add_visit(visit, orders.as_deref(), sender, customer.as_deref())?;
         }
         self.last = self.last.max(visit.tick);
         self.bytes += visit.bytes() as u64;
@@ -229,10 +231,14 @@ impl Files {
     fn add_visit(
         &mut self,
         visit: &Complete,
+        orders: Option<&[Order]>,
         sender: &[u8],
         customer: Option<&str>,
     ) -> Result<(), SinkError> {
         self.scratch.clear();
+        let value = |order: &Order| order.value.unwrap_or(0);
+        let revenue = |orders: &[Order]| orders.iter().map(value).fold(0, i64::saturating_add);
+        let credits = orders.map(credits);
         Visit {
             visit_id: visit.visit,
             browser_id: &records::browser_text(&visit.browser_id),
@@ -243,6 +249,9 @@ impl Files {
             context: sender,
             customer_id: customer,
             sealed_tick: visit.tick as i64,
+            orders: orders.map(|orders| orders.len() as i64),
+            revenue: orders.map(revenue),
+            credits: credits.as_deref(),
         }
         .encode_body(&mut self.scratch);
         let appended = self.rows[1].append(&self.visit_program, &self.scratch);
@@ -303,6 +312,26 @@ impl Files {
     }
 }
 
+/// The credits of a visit's orders, order by order.
+fn credits(orders: &[Order]) -> Vec<OrderCredit<'_>> {
+    let of = |order| move |credit| (order, credit);
+    let credits = orders
+        .iter()
+        .flat_map(|order: &Order| order.credits.iter().map(of(order)));
+    credits
+        .map(|(order, credit)| OrderCredit {
+            order_event: bytes_of_words(order.event),
+            order_id: order.order_id.as_deref(),
+            touch: &credit.touch,
+            time: credit.time,
+            first: credit.first,
+            last: credit.last,
+            linear: credit.linear,
+            position: credit.position,
+        })
+        .collect()
+}
+
 /// Parquet settings of a table's columns.
 fn options(table: usize, overrides: &Overrides, reader: &Schema) -> Options {
     let name = |role: Role| {
@@ -345,7 +374,7 @@ fn options(table: usize, overrides: &Overrides, reader: &Schema) -> Options {
 /// Writes complete visits to files. The stream that comes back carries closed files; its frontier
 /// says which ticks have been taken. `cuts` are all cuts, on every worker.
 pub fn files<'s>(
-    visits: StreamVec<'s, u64, Complete>,
+    visits: StreamVec<'s, u64, Finished>,
     cuts: StreamVec<'s, u64, Cut>,
     settings: Settings,
     failure: Failure,
@@ -364,7 +393,7 @@ pub fn files<'s>(
                 None
             }
         };
-        let mut pending: VecDeque<Complete> = VecDeque::new();
+        let mut pending: VecDeque<Finished> = VecDeque::new();
         let mut at: BTreeSet<Tick> = BTreeSet::new();
         move |frontiers| {
             visits.for_each(|_, data| pending.extend(data.drain(..)));
@@ -396,14 +425,15 @@ pub fn files<'s>(
                 };
                 while pending
                     .front()
-                    .is_some_and(|visit| visit.tick < known || known == u64::MAX)
+                    .is_some_and(|next| next.visit.tick < known || known == u64::MAX)
                 {
-                    let visit = pending.pop_front().expect("looked at above");
-                    while let Some(cut) = at.first().copied().filter(|cut| *cut <= visit.tick) {
+                    let next = pending.pop_front().expect("looked at above");
+                    let tick = next.visit.tick;
+                    while let Some(cut) = at.first().copied().filter(|cut| *cut <= tick) {
                         at.pop_first();
                         close(files, cut)?;
                     }
-                    files.add(&visit)?;
+                    files.add(&next)?;
                 }
                 while let Some(cut) = at.first().copied().filter(|cut| *cut <= until) {
                     at.pop_first();

@@ -20,9 +20,9 @@ from count_visits import HoldEnded, Job
 TABLES = """
     CREATE TABLE every_visit AS
     SELECT visit_id, browser_id, epoch_ms(started) AS started, measurements, coalesce(country, '') AS country,
-        coalesce(end_reason, 'open') AS end_reason
-    FROM (SELECT visit_id, browser_id, started, measurements, country, end_reason FROM files
-        UNION ALL SELECT visit_id, browser_id, started, measurements, country, end_reason FROM live);
+        coalesce(end_reason, 'open') AS end_reason, orders, revenue, credits
+    FROM (SELECT visit_id, browser_id, started, measurements, country, end_reason, orders, revenue, credits FROM files
+        UNION ALL BY NAME SELECT visit_id, browser_id, started, measurements, country, end_reason FROM live);
 
     CREATE TABLE every_measurement AS
     SELECT visit_id, browser_id, epoch_ms(event_time) AS time, effect, entity, coalesce(entity_id, '') AS entity_id,

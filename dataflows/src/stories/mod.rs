@@ -83,6 +83,7 @@
 
 mod answering;
 mod contributions;
+mod finished;
 mod growing;
 mod news;
 mod part;
@@ -91,6 +92,7 @@ mod saved;
 mod story;
 mod watching;
 
+pub use finished::{Finished, finished};
 pub use part::{Parted, parted};
 pub use question::{Answer, Ask, Facts, Of, Question, Shown};
 pub use story::{Story, stories_of};

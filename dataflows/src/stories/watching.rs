@@ -26,7 +26,7 @@ use crate::complete::{
 use crate::durable::{Durable, Shards, written};
 use crate::fact::{Agent, Fact, Reading};
 use crate::profiles::{Part, Profile, by_customer};
-use crate::views::{self, Contribution, Field, Key, STEP, Sums, View, shard_of};
+use crate::views::{self, Contribution, Field, Key, STEP, Sums, View, shard_of, step_end};
 use crate::visit::{
     Position, Rules, Tick, Visit, browser_key, bytes_of_words, visit_id, words_of_bytes,
 };
@@ -685,7 +685,7 @@ impl Stories {
 
     /// Something is to be told at the end of the period.
     fn fall_due(&mut self, tick: Tick) {
-        let end = boundary(tick).next_multiple_of(self.period);
+        let end = step_end(tick).next_multiple_of(self.period);
         self.due = self.due.min(end);
     }
 }
@@ -695,7 +695,7 @@ impl<P: Payloads> Watch<P> for Stories {
     type Question = Question;
 
     fn boundary(&self, tick: Tick) -> Tick {
-        boundary(tick)
+        step_end(tick)
     }
 
     fn due(&self) -> Tick {
@@ -734,7 +734,7 @@ impl<P: Payloads> Watch<P> for Stories {
         }
         if self.of_measurements && read.is_some() {
             let robot = browser.robot;
-            let at = boundary(head.tick);
+            let at = step_end(head.tick);
             self.say_fact(at, head.browser, &fact, 1, |view| !(robot && view.people));
         }
     }
@@ -768,7 +768,7 @@ impl<P: Payloads> Watch<P> for Stories {
         browser.go_stale(head.browser, &mut self.stale);
         let robot = browser.robot;
         let counted = |view: &View| !(robot && view.people);
-        let of = (boundary(head.tick), head.browser);
+        let of = (step_end(head.tick), head.browser);
         for (fact, sign) in [(before, -1), (now, 1)] {
             let (news, text) = (&mut self.news, &mut self.text);
             add_fact(news, &self.views, text, of, (&fact, sign), counted);
@@ -904,10 +904,6 @@ struct Saving {
 
 fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
-}
-
-fn boundary(tick: Tick) -> Tick {
-    (tick / STEP + 1).saturating_mul(STEP)
 }
 
 /// Says what has led to a visit's orders, where it was not `told` so before, and a last time when it is

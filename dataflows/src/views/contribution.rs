@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::row::{Key, Sums};
 use super::spec::{Field, Of, PREFIX, Value, View};
-use super::window::STEP;
+use super::window::step_end;
 use crate::fact::{Agent, Fact};
 use crate::visit::Tick;
 
@@ -46,7 +46,7 @@ impl View {
         key: Key,
         sums: Sums,
     ) -> Option<Contribution> {
-        let at = (found / STEP + 1) * STEP;
+        let at = step_end(found);
         let (enters, leaves) = self.counts(self.window, at, time)?;
         let place = Place {
             view: number,

@@ -28,7 +28,7 @@ pub use best::{Best, Changed, best};
 pub use contribution::{Contribution, Place, hour, minute};
 pub use row::{Key, Row, SUMS, Sums};
 pub use spec::{Field, Of, PREFIX, Step, Value, View};
-pub use window::{Counted, STEP, Window, shard_of, window};
+pub use window::{Counted, STEP, Window, shard_of, step_end, window};
 
 /// The rows of all views and how they change, at the ticks at which they do: a row as of a tick is
 /// over the view's window before it. `partitions` are those by which shards are dealt to workers.

@@ -31,8 +31,15 @@ use crate::visits::complete_until;
 /// The form in which a window is kept.
 const FORMAT: u32 = 2;
 
-/// Views change at multiples of this, in ms.
-pub const STEP: u64 = 1_000;
+/// Views change at multiples of this, in ms: as often as frontiers usually advance, so that a change
+/// waits for nothing but its tick.
+pub const STEP: u64 = 100;
+
+/// The end of the step that has this tick, behind it; `u64::MAX` is the end of all ticks.
+#[must_use]
+pub const fn step_end(tick: Tick) -> Tick {
+    (tick / STEP + 1).saturating_mul(STEP)
+}
 
 /// So many amounts may be in a list before those of a place are summed.
 const FEW: usize = 64;
@@ -549,7 +556,7 @@ pub fn window<'s>(
                 cap = None;
             } else {
                 // All that changes at or before `until` is said, and the next is a step away.
-                let next = (until / STEP + 1) * STEP;
+                let next = step_end(until);
                 if next > *held.time() {
                     held.downgrade(&next);
                 }

@@ -1,4 +1,4 @@
-//! Views, orders and answers are those of plain walks over all that was accepted, at every second,
+//! Views, orders and answers are those of plain walks over all that was accepted, at every step,
 //! however time advances, on any number of workers, and through a restart.
 
 mod arrivals;
@@ -11,23 +11,26 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use visitflow_dataflows::fact::Agent;
 use visitflow_dataflows::profiles::{Part, Profile, by_customer};
-use visitflow_dataflows::stories::{Answer, Ask, Question, Shown};
-use visitflow_dataflows::views::{Field, Of, Step, Value, View};
+use visitflow_dataflows::stories::{Answer, Ask, Finished, Question, Shown};
+use visitflow_dataflows::views::{Field, Of, STEP, Step, Value, View};
 use visitflow_dataflows::visit::{Rules, Tick, bytes_of_words, words_of_bytes};
 
 use arrivals::{Arrival, BEGIN, RULES, arrivals};
 use reference::{Known, Reference, Visit};
 use run::{Kept, Outcome, Plan, Rows, run};
 
+/// How often views move on: all of them at whole seconds, or some at every step.
+const PERIODS: [Tick; 2] = [1_000, STEP];
+
 /// All views, or those that do not say why a visit has ended: for these nothing changes with its seal.
-fn some_views(says_why: bool) -> Vec<View> {
-    let mut views = all_views();
+fn some_views(says_why: bool, period: Tick) -> Vec<View> {
+    let mut views = all_views(period);
     views.retain(|view| says_why || !view.key.contains(&Field::EndReason));
     views
 }
 
 /// One of each kind: of everything that a view can be asked for.
-fn all_views() -> Vec<View> {
+fn all_views(period: Tick) -> Vec<View> {
     let view = |of: Of, key: &[Field], values: &[Value], window: u64, step: u64| View {
         name: String::new(),
         of,
@@ -71,7 +74,7 @@ fn all_views() -> Vec<View> {
         step("ordered", "order"),
     ]);
     vec![
-        view(measured(), &[EntityId], &[count()], 5_000, 1_000),
+        view(measured(), &[EntityId], &[count()], 5_000, period),
         people(view(
             measured(),
             &[EntityId, Agent],
@@ -148,7 +151,7 @@ fn all_views() -> Vec<View> {
             &[Country, Agent],
             &[count(), Measurements, Orders, Revenue, Browsers],
             20_000,
-            1_000,
+            2 * period,
         ),
         people(view(
             Of::Visits,
@@ -168,7 +171,7 @@ fn all_views() -> Vec<View> {
             reasons: words(&["campaign:", "recommendation:"]),
             ..people(view(Of::Chains, &[Variant], &[count()], 12_000, 3_000))
         },
-        view(Of::Credits, &[Reason], &[count()], 20_000, 1_000),
+        view(Of::Credits, &[Reason], &[count()], 20_000, period),
         people(view(
             Of::Credits,
             &[Country, Reason],
@@ -216,24 +219,29 @@ fn plan() -> impl Strategy<Value = Plan> {
     })
 }
 
-/// At every second, from `from` on, each view has the rows of the reference.
+/// At the end of every step each view has the rows of the reference, and stands still between its own.
 fn check_rows(views: &[View], outcome: &Outcome, reference: &Reference<'_>, ticks: [Tick; 2]) {
     let mut rows = Rows::new(&outcome.changed, views.len());
-    for at in (ticks[0]..=ticks[1]).step_by(1_000) {
+    let mut expected: Vec<_> = views.iter().map(|v| reference.rows(v, ticks[0])).collect();
+    for at in (ticks[0]..=ticks[1]).step_by(STEP as usize) {
         for (n, (own, view)) in rows.at(at).into_iter().zip(views).enumerate() {
-            assert_eq!(own, reference.rows(view, at), "view {n} as of {at}");
+            if at.is_multiple_of(view.step) {
+                expected[n] = reference.rows(view, at);
+            }
+            assert_eq!(own, expected[n], "view {n} as of {at}");
         }
     }
 }
 
-/// At every second the last that was said of each order is what attribution says of its visit now.
-fn check_orders(outcome: &[&Outcome], reference: &Reference<'_>, until: Tick) {
+/// At the end of every period the last that was said of each order is what attribution says of its visit
+/// now; none waits longer than a step.
+fn check_orders(outcome: &[&Outcome], reference: &Reference<'_>, until: Tick, period: Tick) {
     let said = outcome.iter().flat_map(|outcome| &outcome.credited);
     let mut said: Vec<_> = said.collect();
     said.sort_by_key(|said| said.tick);
     let mut said = said.into_iter().peekable();
     let mut last = BTreeMap::new();
-    for at in (BEGIN..=until).step_by(1_000) {
+    for at in (BEGIN..=until).step_by(STEP as usize) {
         let mut now = BTreeSet::new();
         while let Some(order) = said.next_if(|said| said.tick <= at) {
             assert!(order.tick == at, "nothing is said but at a step's end");
@@ -253,6 +261,9 @@ fn check_orders(outcome: &[&Outcome], reference: &Reference<'_>, until: Tick) {
             }
         }
         assert!(last.keys().eq(expected.keys()), "orders as of {at}");
+        if !at.is_multiple_of(period) {
+            continue;
+        }
         for (said, (visit, order)) in last.values().zip(expected.values()) {
             assert_eq!(&said.order, order, "as of {at}");
             assert_eq!(words_of_bytes(&said.visit), visit.id);
@@ -280,7 +291,7 @@ fn check_parts(outcomes: &[&Outcome], reference: &Reference<'_>, until: Tick) {
             by_customer(&facts)
                 .into_iter()
                 .map(|(customer, facts)| Part {
-                    at: (visit.seal / 1_000 + 1) * 1_000,
+                    at: (visit.seal / STEP + 1) * STEP,
                     tick: visit.seal,
                     visit: bytes_of_words(visit.id),
                     customer: customer.into(),
@@ -289,6 +300,25 @@ fn check_parts(outcomes: &[&Outcome], reference: &Reference<'_>, until: Tick) {
         );
     }
     expected.sort_by_key(order);
+    assert_eq!(said, expected);
+}
+
+/// Each visit that was sealed before a tick comes out whole, once, in the order of seals, with its orders.
+fn check_finished(finished: &[Finished], workers: usize, reference: &Reference<'_>, until: Tick) {
+    let ticks: Vec<Tick> = finished.iter().map(|done| done.visit.tick).collect();
+    assert!(workers > 1 || ticks.is_sorted(), "{ticks:?}");
+    let row = |done: &Finished| (done.visit.visit, done.visit.len(), done.orders.clone());
+    let mut said: Vec<_> = finished.iter().map(row).collect();
+    said.sort_by_key(|(visit, ..)| *visit);
+    let sealed = reference.step(until).visits.iter();
+    let sealed = sealed.filter(|visit| visit.is_sealed(until));
+    let row = |visit: &Visit<'_>| {
+        let mut orders = visit.orders();
+        orders.sort_by_key(|order| (order.time, order.event));
+        (bytes_of_words(visit.id), visit.members.len(), Some(orders))
+    };
+    let mut expected: Vec<_> = sealed.map(row).collect();
+    expected.sort_by_key(|(visit, ..)| *visit);
     assert_eq!(said, expected);
 }
 
@@ -421,19 +451,21 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn rows_and_orders_are_those_of_plain_sums_at_every_second(
+    fn rows_and_orders_are_those_of_plain_sums_at_every_step(
         arrivals in arrivals(),
         plan in plan(),
         says_why in any::<bool>(),
+        period in prop::sample::select(&PERIODS),
     ) {
-        let views = some_views(says_why);
+        let views = some_views(says_why, period);
         let until = end_of(&arrivals);
         let plan = Plan { until: until + 1, cut: until, ..plan };
-        let reference = Reference::new(&arrivals, until);
+        let reference = Reference::new(&arrivals, until, period);
         let outcome = run(&views, &arrivals, &plan, &Kept::default());
         check_rows(&views, &outcome, &reference, [BEGIN, until]);
-        check_orders(&[&outcome], &reference, until);
+        check_orders(&[&outcome], &reference, until, period);
         check_parts(&[&outcome], &reference, until);
+        check_finished(&outcome.finished, plan.workers, &reference, until);
         // Nothing is left of what has been sealed and has left the windows.
         let kept = &outcome.kept;
         prop_assert!(kept.visits.is_empty() && kept.measurements.iter().all(|rows| rows.kept.is_empty()));
@@ -454,25 +486,28 @@ proptest! {
         after in plan(),
         cut in 0..60_u64,
         says_why in any::<bool>(),
+        period in prop::sample::select(&PERIODS),
     ) {
-        let views = some_views(says_why);
+        let views = some_views(says_why, period);
         let until = end_of(&arrivals);
         let cut = BEGIN + 1_000 + cut * 1_000 % (until - BEGIN - 1_000);
-        let reference = Reference::new(&arrivals, until);
+        let reference = Reference::new(&arrivals, until, period);
         // It goes on for a while, as a process that is killed does.
         let before = Plan { until: cut + 1_300, cut, released: 0, ..before };
         let mut first = run(&views, &arrivals, &before, &Kept::default());
         let kept = first.kept.clone();
-        prop_assert_eq!(kept.named.len(), 2, "both keep something");
+        prop_assert_eq!(kept.named.len(), 3, "all keep something");
         let after = Plan { until: until + 1, cut: until, ..after };
         let second = run(&views, &arrivals, &after, &kept);
         first.changed.retain(|row| row.tick <= cut);
         first.credited.retain(|order| order.tick <= cut);
         first.parts.retain(|part| part.at <= cut);
         check_parts(&[&first, &second], &reference, until);
+        // No table held anything: what was sealed before comes once more, with its orders.
+        check_finished(&second.finished, after.workers, &reference, until);
         check_rows(&views, &first, &reference, [BEGIN, cut]);
         check_rows(&views, &second, &reference, [cut, until]);
-        check_orders(&[&first, &second], &reference, until);
+        check_orders(&[&first, &second], &reference, until, period);
         prop_assert!(second.kept.named["views"].is_empty());
         if after.released == Tick::MAX {
             prop_assert!(second.left.values().all(|left| *left == 0), "{:?}", second.left);
@@ -485,9 +520,10 @@ proptest! {
         plan in plan(),
         asks in prop::collection::vec((0..2_000_u64, any::<u8>(), 0..1_000_usize), 1..40),
         hold in prop::option::of(0..20_000_u64),
+        period in prop::sample::select(&PERIODS),
     ) {
         let until = end_of(&arrivals);
-        let reference = Reference::new(&arrivals, until);
+        let reference = Reference::new(&arrivals, until, period);
         let mut questions = questions(&arrivals, &reference, &asks);
         let hold = hold.map(|after| BEGIN + after);
         // Said before anything is sealed, so that nothing behind it is let go of.
@@ -497,12 +533,12 @@ proptest! {
             id: u64::MAX,
             ask: Ask::Hold(after),
         }));
-        let views = all_views();
+        let views = all_views(period);
         let plan = Plan { until: until + 1, cut: until, questions, ..plan };
         let outcome = run(&views, &arrivals, &plan, &Kept::default());
         // Whoever asks changes nothing.
         check_rows(&views, &outcome, &reference, [BEGIN, until]);
-        check_orders(&[&outcome], &reference, until);
+        check_orders(&[&outcome], &reference, until, period);
         for question in plan.questions.iter().filter(|q| !matches!(q.ask, Ask::Hold(_))) {
             let answers = outcome.answers.iter().filter(|answer| answer.id == question.id);
             let answers: Vec<&Answer> = answers.collect();
@@ -546,7 +582,7 @@ fn a_visit_is_in_a_table_or_live_and_never_in_both() {
         .collect();
     let arrivals = Arc::new(arrivals);
     let until = end_of(&arrivals);
-    let reference = Reference::new(&arrivals, until);
+    let reference = Reference::new(&arrivals, until, STEP);
     // A table holds what was sealed at or before each `after`, as of many ticks, also within seconds.
     let mut questions = Vec::new();
     for at in (BEGIN + 500..BEGIN + 45_000).step_by(500) {
@@ -569,7 +605,7 @@ fn a_visit_is_in_a_table_or_live_and_never_in_both() {
         released: 0,
         questions,
     };
-    let outcome = run(&all_views(), &arrivals, &plan, &Kept::default());
+    let outcome = run(&all_views(STEP), &arrivals, &plan, &Kept::default());
     for question in &plan.questions {
         let Ask::Live(after) = question.ask else {
             unreachable!()
@@ -606,7 +642,7 @@ fn a_visit_of_thousands_counts_once_though_its_first_came_late() {
     arrivals.push(page(0, begin - 500, 2_500, BEGIN + 4_000));
     let arrivals = Arc::new(arrivals);
     let until = end_of(&arrivals);
-    let mut views = all_views();
+    let mut views = all_views(1_000);
     views.retain(|view| view.of == Of::Visits);
     views.iter_mut().for_each(|view| view.window = 60_000);
     let plan = Plan {

@@ -2,10 +2,11 @@
 //! beginning, each time anew. The rule of each view stands in [`rows`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use visitflow_dataflows::attribution::{self, Attributed, ChainKey, Order, Past};
 use visitflow_dataflows::fact::{Agent, Fact};
-use visitflow_dataflows::views::{Field, Of, Value, View};
+use visitflow_dataflows::views::{Field, Of, STEP, Value, View};
 use visitflow_dataflows::visit::{Position, Tick, visit_id};
 
 use super::arrivals::{Arrival, BEGIN, ROBOTS_OVER, RULES};
@@ -145,55 +146,75 @@ pub struct Known<'a> {
 /// What is known at each tick that is asked for.
 pub struct Reference<'a> {
     arrivals: &'a [Arrival],
-    steps: BTreeMap<Tick, Known<'a>>,
+    steps: BTreeMap<Tick, Rc<Known<'a>>>,
     /// The agents of sealed visits: as of their seals.
     sealed: BTreeMap<[u64; 2], Agent>,
 }
 
 impl<'a> Reference<'a> {
-    /// Of each multiple of a second until `until`: browsers become robots at the ends of seconds.
-    pub fn new(arrivals: &'a [Arrival], until: Tick) -> Reference<'a> {
+    /// Of the end of each step until `until`. A browser becomes a robot at the end of a `period`, at the
+    /// latest; of a step, if it has ordered something in it.
+    pub fn new(arrivals: &'a [Arrival], until: Tick, period: Tick) -> Reference<'a> {
         let mut reference = Reference {
             arrivals,
             steps: BTreeMap::new(),
             sealed: BTreeMap::new(),
         };
-        let mut robots = BTreeSet::new();
-        let mut by_robots: BTreeSet<Identity> = BTreeSet::new();
-        let mut before = BTreeSet::new();
-        for at in (BEGIN - 1_000..=until).step_by(1_000) {
-            let mut known = reference.known_with(at, &robots);
-            for visit in known.visits.iter().filter(|visit| visit.is_sealed(at)) {
-                // A visit that is sealed at a tick is of what its browser was then.
-                reference.sealed.entry(visit.id).or_insert(visit.agent);
+        let mut last: Rc<Known<'a>> = Rc::default();
+        // Whether anything has come since browsers were looked at.
+        let mut unseen = false;
+        for at in (BEGIN - STEP..=until).step_by(STEP as usize) {
+            let within = |tick: Tick| (at - STEP..at).contains(&tick);
+            let came = arrivals.iter().any(|arrival| within(arrival.tick));
+            let ends = at.is_multiple_of(period);
+            if came || last.visits.iter().any(|visit| within(visit.seal)) || ends && unseen {
+                last = Rc::new(reference.next(at, &last, ends));
+                unseen = !ends;
             }
-            // What a robot measures while it is known to be one.
-            let now: BTreeSet<Identity> = known.accepted.keys().copied().collect();
-            by_robots.extend(now.difference(&before).filter(|(b, _)| robots.contains(b)));
-            before = now;
-            let mut still = BTreeSet::new();
-            for browser in 0..4 {
-                let own = |visit: &&Visit<'_>| visit.browser == browser && !visit.is_sealed(at);
-                let open = known.visits.iter().filter(own);
-                let open: Vec<&Arrival> = open.flat_map(|visit| visit.members.clone()).collect();
-                let many = open.len() > ROBOTS_OVER as usize;
-                if many && !robots.contains(&browser) {
-                    by_robots.extend(open.iter().map(|a| (browser, a.at())));
-                }
-                if many || robots.contains(&browser) && !open.is_empty() {
-                    still.insert(browser);
-                }
-            }
-            robots = still;
-            let robot = |visit: &&mut Visit<'_>| robots.contains(&visit.browser);
-            let open = known.visits.iter_mut().filter(|visit| !visit.is_sealed(at));
-            open.filter(robot)
-                .for_each(|visit| visit.agent = Agent::Robot);
-            known.robots.clone_from(&robots);
-            known.by_robots.clone_from(&by_robots);
-            reference.steps.insert(at, known);
+            reference.steps.insert(at, last.clone());
         }
         reference
+    }
+
+    /// What is known at the end of a step, after what was known at the one before.
+    fn next(&mut self, at: Tick, last: &Known<'a>, ends: bool) -> Known<'a> {
+        let mut known = self.known_with(at, &last.robots);
+        for visit in known.visits.iter().filter(|visit| visit.is_sealed(at)) {
+            // A visit that is sealed at a tick is of what its browser was then.
+            self.sealed.entry(visit.id).or_insert(visit.agent);
+        }
+        // What a robot measures while it is known to be one.
+        let mut by_robots = last.by_robots.clone();
+        let news = known.accepted.iter();
+        let news = news.filter(|(identity, _)| !last.accepted.contains_key(*identity));
+        let news: Vec<(Identity, &Arrival)> = news.map(|(identity, a)| (*identity, *a)).collect();
+        let of_robots = news.iter().filter(|((b, _), _)| last.robots.contains(b));
+        by_robots.extend(of_robots.map(|(identity, _)| *identity));
+        let mut robots = BTreeSet::new();
+        for browser in 0..4 {
+            let own = |visit: &&Visit<'_>| visit.browser == browser && !visit.is_sealed(at);
+            let open = known.visits.iter().filter(own);
+            let open: Vec<&Arrival> = open.flat_map(|visit| visit.members.clone()).collect();
+            let ordered = |(_, a): &(Identity, &Arrival)| a.browser == browser && is_order(a);
+            let looked_at = ends || news.iter().any(ordered);
+            let many = looked_at && open.len() > ROBOTS_OVER as usize;
+            let was = last.robots.contains(&browser);
+            if many && !was {
+                by_robots.extend(open.iter().map(|a| (browser, a.at())));
+            }
+            if many || was && !open.is_empty() {
+                robots.insert(browser);
+            }
+        }
+        let robot = |visit: &&mut Visit<'_>| robots.contains(&visit.browser);
+        let open = known.visits.iter_mut().filter(|visit| !visit.is_sealed(at));
+        open.filter(robot)
+            .for_each(|visit| visit.agent = Agent::Robot);
+        Known {
+            robots,
+            by_robots,
+            ..known
+        }
     }
 
     fn known_with(&self, at: Tick, robots: &BTreeSet<u8>) -> Known<'a> {
@@ -228,9 +249,9 @@ impl<'a> Reference<'a> {
         self.known_with(at, &step.robots)
     }
 
-    /// What is known at the last whole second.
+    /// What is known at the end of the last step.
     pub fn step(&self, at: Tick) -> &Known<'a> {
-        &self.steps[&(at / 1_000 * 1_000)]
+        &self.steps[&(at / STEP * STEP)]
     }
 
     /// The rows of a view as of a tick.

@@ -18,7 +18,9 @@ use visitflow_dataflows::cut::Cut;
 use visitflow_dataflows::durable::{Durable, Keeps, Shards};
 use visitflow_dataflows::fact::Reading;
 use visitflow_dataflows::profiles::Part;
-use visitflow_dataflows::stories::{Answer, Credited, Question, Said, Settings, Stories, parted};
+use visitflow_dataflows::stories::{
+    Answer, Credited, Finished, Question, Said, Settings, Stories, finished, parted,
+};
 use visitflow_dataflows::views::{Changed, View, views};
 use visitflow_dataflows::visit::{Rules, Tick};
 use visitflow_dataflows::visits::{self, Open, visits};
@@ -41,7 +43,7 @@ pub struct Plan {
     pub cut: Tick,
     /// How many bytes are held in memory.
     pub memory: usize,
-    /// What was sealed until then is let go of.
+    /// What was sealed until then is let go of: tables hold it.
     pub released: Tick,
     pub questions: Vec<Question>,
 }
@@ -64,6 +66,7 @@ pub struct Outcome {
     pub credited: Vec<Credited>,
     pub answers: Vec<Answer>,
     pub parts: Vec<Part>,
+    pub finished: Vec<Finished>,
     pub kept: Kept,
     /// What each worker's stories kept after their last step.
     pub left: BTreeMap<usize, usize>,
@@ -122,6 +125,7 @@ impl Payloads for Memory {
 struct Around {
     shared: Shared,
     held: i64,
+    released: Rc<Cell<Tick>>,
 }
 
 impl Surroundings<Memory> for Around {
@@ -145,7 +149,7 @@ impl Surroundings<Memory> for Around {
         kept.measurements.extend(rows);
     }
     fn committed(&self) -> Tick {
-        Tick::MAX
+        self.released.get()
     }
 }
 
@@ -281,8 +285,7 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
                 released.clone(),
             ),
         };
-        // Nothing was released when it began.
-        released.set(plan.released);
+        let held = released.clone();
         let done = probe::Handle::new();
         let dataflow = worker.next_dataflow_index();
         let (mut input, mut cuts, mut asked) = worker.dataflow::<u64, _, _>(|scope| {
@@ -298,9 +301,15 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
             let around = Around {
                 shared: shared.clone(),
                 held: 0,
+                released: released.clone(),
             };
-            let (_, said) = complete(&visits, cuts.clone(), asked, measurements, watch, around);
+            let (whole, said) = complete(&visits, cuts.clone(), asked, measurements, watch, around);
             let said = parted(said);
+            let durable = Durable::open("finished", &named);
+            let (credited, to) = (said.credited.clone(), shared.clone());
+            finished(whole, credited, cuts.clone(), released, durable)
+                .inspect(move |visit| to.lock().unwrap().finished.push(visit.clone()))
+                .probe_with(&done);
             let durable = Durable::open("views", &named);
             let to = shared.clone();
             views(specs, said.contributions, cuts, PARTITIONS, durable)
@@ -352,6 +361,8 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
             while done.less_than(&at) {
                 worker.step_or_park(Some(Duration::from_millis(1)));
             }
+            // Nothing was when it began: no table holds what has not come out.
+            held.set(plan.released);
         }
         shared.lock().unwrap().left.insert(index, left.get());
         // Dropped whole, so that the end of input says nothing; and by all, when all are there.

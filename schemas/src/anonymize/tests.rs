@@ -367,6 +367,9 @@ fn columns_of_visits_are_those_of_their_twins() {
             context: b"\x02\x04DE\x00\x00\x00\x00\x00",
             customer_id,
             sealed_tick: 8,
+            orders: Some(2),
+            revenue: Some(3_980),
+            credits: Some(&[]),
         }
         .encode_body(&mut body);
         let mut other = vec![];
