@@ -15,7 +15,7 @@ use crate::attribution::Order;
 use crate::complete::Complete;
 use crate::cut::{Cut, Cuts};
 use crate::durable::Durable;
-use crate::views::{STEP, step_end};
+use crate::views::step_end;
 use crate::visit::Tick;
 use crate::visits::complete_until;
 
@@ -86,10 +86,9 @@ pub fn finished<'s>(
             if until == u64::MAX {
                 cap = None;
             } else {
-                // The step at hand may still seal some.
-                let begun = until / STEP * STEP;
-                if begun > *held.time() {
-                    held.downgrade(&begun);
+                let next = waiting.front().map_or(until, |visit| visit.tick);
+                if next > *held.time() {
+                    held.downgrade(&next);
                 }
             }
         }

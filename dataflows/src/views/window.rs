@@ -20,7 +20,7 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use super::contribution::Contribution;
+use super::contribution::{Contribution, Place};
 use super::row::{Key, Sums};
 use crate::batch::worker_of;
 use crate::cut::{Cut, Cuts};
@@ -29,7 +29,7 @@ use crate::visit::Tick;
 use crate::visits::complete_until;
 
 /// The form in which a window is kept.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Views change at multiples of this, in ms: as often as frontiers usually advance, so that a change
 /// waits for nothing but its tick.
@@ -65,8 +65,8 @@ pub struct Window {
     browsers: HashMap<At, i64>,
 }
 
-/// When amounts enter, when they were found, and when they leave.
-type Stay = (Tick, Tick, Tick);
+/// When amounts enter, and when they leave.
+type Stay = (Tick, Tick);
 
 /// Where an amount is added: to which row, to which of its sums, or to how often this browser is in
 /// it.
@@ -242,13 +242,12 @@ impl Rows {
 impl Window {
     /// Adds to a place. If that is a browser's, it is how often it was there, in whose sum it counts
     /// once. What has a sum of nothing is no entry.
-    pub fn add(&mut self, contribution: Contribution) {
-        let Contribution { at, place, sums } = contribution;
+    pub fn add(&mut self, place: Place, sums: Sums) {
         if sums.is_zero() {
             return;
         }
         let row = self.rows.hold((place.view, place.key));
-        let amounts = self.entering.entry((place.enters, at, place.leaves));
+        let amounts = self.entering.entry((place.enters, place.leaves));
         let amounts = amounts.or_default();
         for (value, amount) in (0_u8..).zip(sums.0) {
             if amount != 0 {
@@ -288,7 +287,7 @@ impl Window {
     #[must_use]
     pub fn next_entering(&self) -> Tick {
         let entering = self.entering.keys().next();
-        entering.map_or(u64::MAX, |(enters, ..)| *enters)
+        entering.map_or(u64::MAX, |(enters, _)| *enters)
     }
 
     /// What changes at the next tick: rows and what is added to them.
@@ -300,7 +299,7 @@ impl Window {
             self.rows.release(at.row);
         }
         while let Some(first) = self.entering.first_entry() {
-            let (enters, _, leaves) = *first.key();
+            let (enters, leaves) = *first.key();
             if enters != tick {
                 break;
             }
@@ -394,9 +393,8 @@ impl Window {
             .collect()
     }
 
-    /// What was found until a tick, by shard of the rows: what enters (not leaving yet), and what
-    /// leaves.
-    fn saved<'a>(&'a mut self, until: Tick) -> BTreeMap<u8, Saved<'a>> {
+    /// All that is kept, by shard of the rows: what enters (not leaving yet), and what leaves.
+    fn saved<'a>(&'a mut self) -> BTreeMap<u8, Saved<'a>> {
         let all = self.entering.values_mut().chain(self.leaving.values_mut());
         all.for_each(|amounts| amounts.sum(&mut self.rows));
         let mut shards: BTreeMap<u8, Saved<'a>> = BTreeMap::new();
@@ -418,7 +416,7 @@ impl Window {
             }
             parts
         };
-        for (stay, amounts) in self.entering.iter().filter(|((_, at, _), _)| *at <= until) {
+        for (stay, amounts) in &self.entering {
             for (shard, amounts) in part(amounts, &mut shards) {
                 let shard = shards.entry(shard).or_default();
                 shard.entering.push((*stay, amounts));
@@ -515,10 +513,13 @@ pub fn window<'s>(
         let mut cap = caps.into_iter().next();
         let mut cuts = Cuts::default();
         let mut begun = false;
+        // What is added is of steps that may lie behind a cut.
+        let mut found: BTreeMap<Tick, Vec<Contribution>> = BTreeMap::new();
         move |frontiers| {
-            // What is found until a tick enters behind it: all of it is here when that is due.
             input.for_each(|_, contributions| {
-                contributions.drain(..).for_each(|added| state.add(added));
+                for added in contributions.drain(..) {
+                    found.entry(added.at).or_default().push(added);
+                }
             });
             heard.for_each(|_, heard| heard.drain(..).for_each(|cut| cuts.add(cut)));
             let Some(held) = cap.as_mut() else { return };
@@ -535,6 +536,11 @@ pub fn window<'s>(
                 let cut = cuts.first().filter(|cut| *cut <= until);
                 let limit = cut.unwrap_or(until);
                 let last = limit == u64::MAX;
+                // What is found until a tick enters at it, or behind it: all of it is here when that is due.
+                while let Some(step) = found.first_entry().filter(|step| *step.key() <= limit) {
+                    let added = step.remove().into_iter();
+                    added.for_each(|added| state.add(added.place, added.sums));
+                }
                 while state.next() <= limit && (!last || state.next_entering() < u64::MAX) {
                     let mut changes = Vec::new();
                     state.advance(|tick, row, sums| changes.push((row, tick, sums)));
@@ -546,7 +552,7 @@ pub fn window<'s>(
                 match cut.and_then(|cut| cuts.next(cut)) {
                     // What was found in the step that ends at a tick is an effect before it.
                     Some(cut) if cut.snapshot => {
-                        durable.save(cut.tick, FORMAT, state.saved(cut.tick));
+                        durable.save(cut.tick, FORMAT, state.saved());
                     }
                     Some(_) => {}
                     None => break,
@@ -569,7 +575,6 @@ pub fn window<'s>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::views::Place;
     use differential_dataflow::difference::Semigroup;
     use proptest::prelude::*;
 
@@ -593,11 +598,7 @@ mod tests {
             enters,
             leaves: enters + stays,
         };
-        window.add(Contribution {
-            at: enters - 1,
-            place,
-            sums: Sums::one(usize::from(value), amount),
-        });
+        window.add(place, Sums::one(usize::from(value), amount));
     }
 
     /// What a key's sums are at a tick: the amounts that count then, and the browsers that are there
@@ -621,11 +622,11 @@ mod tests {
         sums
     }
 
-    /// What is kept of these windows as of a tick, given to so many others by shard.
-    fn restarted(windows: &mut [Window], until: Tick, workers: usize) -> Vec<Window> {
+    /// What is kept of these windows, given to so many others by shard.
+    fn restarted(windows: &mut [Window], workers: usize) -> Vec<Window> {
         let mut restored: Vec<Window> = (0..workers).map(|_| Window::default()).collect();
         for window in windows {
-            for (shard, saved) in window.saved(until) {
+            for (shard, saved) in window.saved() {
                 let bytes = postcard::to_allocvec(&saved).unwrap();
                 let saved = postcard::from_bytes(&bytes).unwrap();
                 restored[usize::from(shard) % workers].restore(saved);
@@ -644,16 +645,17 @@ mod tests {
         ) {
             let mut windows = vec![Window::default()];
             let all: Vec<Added> = all.iter().flat_map(|one| vec![*one; again]).collect();
-            all.iter().for_each(|one| add(&mut windows[0], *one));
+            // Until the restart only what was found by then.
+            let (before, later): (Vec<Added>, _) = all.iter().partition(|one| one.3 <= restart + 1);
+            before.iter().for_each(|one| add(&mut windows[0], *one));
             let mut shown: HashMap<Key, Sums> = HashMap::new();
             for tick in 0..60 {
                 if tick == restart {
-                    windows = restarted(&mut windows, tick, workers);
-                    let later = all.iter().filter(|(_, _, _, enters, ..)| *enters > tick + 1);
-                    later.for_each(|one| {
+                    windows = restarted(&mut windows, workers);
+                    for one in &later {
                         let shard = shard_of(0, key(one.0).bytes());
                         add(&mut windows[usize::from(shard) % workers], *one);
-                    });
+                    }
                 }
                 for window in &mut windows {
                     while window.next() <= tick {
@@ -707,8 +709,7 @@ mod tests {
                 enters: at + 1,
                 leaves,
             };
-            let sums = Sums::one(0, 1);
-            window.add(Contribution { at, place, sums });
+            window.add(place, Sums::one(0, 1));
             while window.next() <= at {
                 window.advance(|_, (_, key), sums| *shown.entry(key).or_default() += sums.0[0]);
             }

@@ -21,7 +21,7 @@ use visitflow_dataflows::profiles::Part;
 use visitflow_dataflows::stories::{
     Answer, Credited, Finished, Question, Said, Settings, Stories, finished, parted,
 };
-use visitflow_dataflows::views::{Changed, View, views};
+use visitflow_dataflows::views::{Changed, STEP, View, views};
 use visitflow_dataflows::visit::{Rules, Tick};
 use visitflow_dataflows::visits::{self, Open, visits};
 use visitflow_schemas::store::MemoryStore;
@@ -286,7 +286,7 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
             ),
         };
         let held = released.clone();
-        let done = probe::Handle::new();
+        let (done, out) = (probe::Handle::new(), probe::Handle::new());
         let dataflow = worker.next_dataflow_index();
         let (mut input, mut cuts, mut asked) = worker.dataflow::<u64, _, _>(|scope| {
             let (input, accepted) = scope.new_input::<Batch>();
@@ -309,7 +309,7 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
             let (credited, to) = (said.credited.clone(), shared.clone());
             finished(whole, credited, cuts.clone(), released, durable)
                 .inspect(move |visit| to.lock().unwrap().finished.push(visit.clone()))
-                .probe_with(&done);
+                .probe_with(&out);
             let durable = Durable::open("views", &named);
             let to = shared.clone();
             views(specs, said.contributions, cuts, PARTITIONS, durable)
@@ -358,7 +358,8 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
             input.advance_to(at);
             cuts.advance_to(at);
             asked.advance_to(at);
-            while done.less_than(&at) {
+            // A visit that is sealed in a step comes out at its end.
+            while done.less_than(&at) || out.less_than(&(at / STEP * STEP)) {
                 worker.step_or_park(Some(Duration::from_millis(1)));
             }
             // Nothing was when it began: no table holds what has not come out.
