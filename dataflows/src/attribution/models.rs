@@ -1,6 +1,8 @@
 //! Models: how a value in whole cents is shared among touches, so that the shares sum to the value
 //! exactly. The one rule is [`split`], by largest remainder; a model is a row of weights.
 
+use std::cmp::Reverse;
+
 /// How an order's value is shared among the touches that led to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Model {
@@ -56,7 +58,7 @@ impl Model {
 
 /// Splits a value by weights, in whole units: the parts sum to the value, each is less than one
 /// unit away from its exact share, and none has another sign than the value. What is left over
-/// goes to the largest remainders, among equals to the first. If all weights are 0, all count
+/// goes to the largest remainders, among equals to the greatest weight, then to the first. If all weights are 0, all count
 /// alike; without weights there are no parts.
 ///
 /// ```
@@ -84,11 +86,12 @@ pub fn split(value: i64, weights: &[u64]) -> Vec<i64> {
         let exact = magnitude * u128::from(*weight);
         left -= exact / total;
         parts.push((exact / total) as u64);
-        remainders.push((std::cmp::Reverse(exact % total), at));
+        // Of two alike the greater weight comes first: where it stands decides among equals only.
+        remainders.push((Reverse(exact % total), Reverse(*weight), at));
     }
     // Fewer units are left than there are remainders above 0.
     remainders.sort_unstable();
-    for (_, at) in remainders.iter().take(left as usize) {
+    for (.., at) in remainders.iter().take(left as usize) {
         parts[*at] += 1;
     }
     let signed = |part: u64| match value < 0 {
