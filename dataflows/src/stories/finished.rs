@@ -76,13 +76,12 @@ pub fn finished<'s>(
                 });
                 output.activate().session(&*held).give_iterator(whole);
             }
+            orders.release(released.get().min(until));
             while let Some(cut) = cuts.next(until) {
                 if cut.snapshot {
-                    orders.release(released.get());
                     durable.save(cut.tick, FORMAT, orders.saved(cut.tick));
                 }
             }
-            orders.release(released.get());
             if until == u64::MAX {
                 cap = None;
             } else {
@@ -121,7 +120,7 @@ impl Orders {
         orders
     }
 
-    /// Lets go of what was sealed before this tick.
+    /// Lets go of steps that have ended by this tick.
     fn release(&mut self, released: Tick) {
         while let Some(first) = self.0.first_entry() {
             if first.key().0 > released {
