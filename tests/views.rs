@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use served::{EVER, Job, MAX_LAG, Traffic, python, root};
-use visitflow::generate::Limits;
+use visitflow::generate::{self, Limits};
 use visitflow::wall;
 
 /// So long that people come to order something in a visit. Nothing is far ahead, so that all visits are
@@ -229,45 +229,6 @@ const PAIRS: [&Pair; 12] = [
     &FUNNEL,
 ];
 
-/// A small database of countries in MaxMind's format: of IPv4 from 64.0.0.0 on a part is in one, the
-/// next in another; the rest of the world, and IPv6, is in none.
-fn countries() -> Vec<u8> {
-    let text = |text: &str| [&[0x40 | text.len() as u8], text.as_bytes()].concat();
-    let country = |code: &str| [vec![0xe1], text("country_code"), text(code)].concat();
-    let (first, second) = (country("AT"), country("DE"));
-    let nodes = 4;
-    let (none, record) = (nodes, |offset: usize| nodes + 16 + offset as u32);
-    let mut bytes = Vec::new();
-    // A node for each bit of an address, with where to go on if it is 0, and if it is 1.
-    for sides in [
-        [1, none],
-        [none, 2],
-        [3, none],
-        [record(0), record(first.len())],
-    ] {
-        sides
-            .iter()
-            .for_each(|side: &u32| bytes.extend(&side.to_be_bytes()[1..]));
-    }
-    bytes.extend([0; 16]);
-    bytes.extend([first, second].concat());
-    bytes.extend(b"\xab\xcd\xefMaxMind.com\xe9");
-    for (key, value) in [
-        ("node_count", vec![0xc1, nodes as u8]),
-        ("record_size", vec![0xa1, 24]),
-        ("ip_version", vec![0xa1, 4]),
-        ("binary_format_major_version", vec![0xa1, 2]),
-        ("binary_format_minor_version", vec![0xa0]),
-        ("build_epoch", vec![0x01, 0x02, 7]),
-        ("database_type", text("made-here")),
-        ("description", vec![0xe0]),
-        ("languages", vec![0x00, 0x04]),
-    ] {
-        bytes.extend([text(key), value].concat());
-    }
-    bytes
-}
-
 /// The part of a job's file behind what it serves.
 fn views() -> String {
     let view = |pair: &&Pair| {
@@ -387,7 +348,7 @@ fn every_row_is_what_duckdb_computes_over_the_tables() {
     let dir = tempfile::tempdir().unwrap();
     let traffic = Traffic::open(&dir.path().join("log"), 3, LIMITS);
     let mut job = Job::new(dir.path(), 2, LIMITS, &views());
-    fs::write(dir.path().join("countries.mmdb"), countries()).unwrap();
+    fs::write(dir.path().join("countries.mmdb"), generate::countries()).unwrap();
     // Tables know no browser to be a robot by how much it measures.
     let settings = [
         "enrich.robots_over=1000000000",

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::generate::GenerateError;
+use crate::generate::{self, GenerateError};
 use crate::job::{JobErrors, JobFile};
 use crate::kafka::{Connection, KafkaError};
 use crate::log::LogError;
@@ -92,9 +92,10 @@ fn job_text(dir: &Path, name: &str, options: &Options) -> String {
          [visits]\ninactivity = '30s'\nmax_length = '2min'\nmax_size = 5_000\nmax_delay = '3s'\n\
          [time]\nmax_lag = '1s'\n\
          [outputs]\n{outputs}files = {}\nfile_age = '15s'\n{state}\
-         [serve]\naddress = {}\n{}",
+         [enrich]\ngeoip = {}\n[serve]\naddress = {}\n{}",
         quoted(schemas(dir)),
         quoted(dir.join("tables")),
+        quoted(countries(dir)),
         text(&options.address),
         views(),
     )
@@ -114,6 +115,11 @@ fn views() -> String {
 /// The schemas of the shop's measurements.
 fn schemas(dir: &Path) -> PathBuf {
     dir.join("log/schemas")
+}
+
+/// Where the shop's visitors are.
+fn countries(dir: &Path) -> PathBuf {
+    dir.join("countries.mmdb")
 }
 
 /// The shop's topic in Kafka.
@@ -149,7 +155,9 @@ pub fn demo(options: &Options) -> Result<(), DemoError> {
     let traffic = traffic::open(to, &schemas(&dir), options.rate, wall::now() - past)?;
     let text = job_text(&dir, &name, options);
     let path = dir.join("demo.toml");
-    std::fs::write(&path, &text).map_err(|source| DemoError::Folder {
+    let written = std::fs::write(countries(&dir), generate::countries());
+    let written = written.and_then(|()| std::fs::write(&path, &text));
+    written.map_err(|source| DemoError::Folder {
         dir: dir.clone(),
         source,
     })?;

@@ -7,6 +7,7 @@
 //! the dataflows; [`generate`] does both and writes the answer into files. It is no model of any
 //! real shop: its shares and rates are chosen so that every trouble occurs.
 
+mod countries;
 mod judge;
 mod net;
 mod page;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use thiserror::Error;
 
+pub use countries::countries;
 pub use judge::Judge;
 pub use net::Trouble;
 pub use settings::{Limits, Scraper, Settings, Troubles};

@@ -117,45 +117,45 @@ pub(super) const MONITORS: [(&str, &str); 2] = [
 /// Who takes everything at once.
 pub(super) const SCRAPER: (&str, &str) = ("python-requests/2.32.3", "51.15.0.77");
 
-/// Networks of large access providers, all over the world, and how many of 100 people come from
-/// each.
-const NETWORKS: [(&str, u64); 36] = [
-    ("84.130.", 12),   // DE
-    ("79.192.", 9),    // DE
-    ("91.10.", 8),     // DE
-    ("2003:e0:", 6),   // DE
-    ("62.46.", 5),     // AT
-    ("178.190.", 3),   // AT
-    ("85.0.", 4),      // CH
-    ("83.76.", 2),     // CH
-    ("86.128.", 4),    // GB
-    ("81.152.", 3),    // GB
-    ("90.0.", 4),      // FR
-    ("82.64.", 2),     // FR
-    ("84.80.", 3),     // NL
-    ("79.0.", 3),      // IT
-    ("83.32.", 3),     // ES
-    ("83.0.", 3),      // PL
-    ("88.100.", 1),    // CZ
-    ("81.224.", 2),    // SE
-    ("85.164.", 1),    // NO
-    ("80.160.", 1),    // DK
-    ("88.192.", 1),    // FI
-    ("85.96.", 2),     // TR
-    ("95.24.", 1),     // RU
-    ("73.32.", 3),     // US
-    ("98.192.", 2),    // US
-    ("2601:40:", 2),   // US
-    ("70.48.", 1),     // CA
-    ("187.0.", 1),     // BR
-    ("187.128.", 1),   // MX
-    ("1.120.", 1),     // AU
-    ("126.0.", 1),     // JP
-    ("211.192.", 1),   // KR
-    ("59.88.", 2),     // IN
-    ("105.224.", 1),   // ZA
-    ("2a02:8100:", 1), // DE
-    ("46.224.", 1),    // IR
+/// Networks of large access providers, all over the world, how many of 100 people come from each,
+/// and the country that it is in.
+pub(super) const NETWORKS: [(&str, u64, &str); 36] = [
+    ("84.130.", 12, "DE"),
+    ("79.192.", 9, "DE"),
+    ("91.10.", 8, "DE"),
+    ("2003:e0:", 6, "DE"),
+    ("62.46.", 5, "AT"),
+    ("178.190.", 3, "AT"),
+    ("85.0.", 4, "CH"),
+    ("83.76.", 2, "CH"),
+    ("86.128.", 4, "GB"),
+    ("81.152.", 3, "GB"),
+    ("90.0.", 4, "FR"),
+    ("82.64.", 2, "FR"),
+    ("84.80.", 3, "NL"),
+    ("79.0.", 3, "IT"),
+    ("83.32.", 3, "ES"),
+    ("83.0.", 3, "PL"),
+    ("88.100.", 1, "CZ"),
+    ("81.224.", 2, "SE"),
+    ("85.164.", 1, "NO"),
+    ("80.160.", 1, "DK"),
+    ("88.192.", 1, "FI"),
+    ("85.96.", 2, "TR"),
+    ("95.24.", 1, "RU"),
+    ("73.32.", 3, "US"),
+    ("98.192.", 2, "US"),
+    ("2601:40:", 2, "US"),
+    ("70.48.", 1, "CA"),
+    ("187.0.", 1, "BR"),
+    ("187.128.", 1, "MX"),
+    ("1.120.", 1, "AU"),
+    ("126.0.", 1, "JP"),
+    ("211.192.", 1, "KR"),
+    ("59.88.", 2, "IN"),
+    ("105.224.", 1, "ZA"),
+    ("2a02:8100:", 1, "DE"),
+    ("46.224.", 1, "IR"),
 ];
 
 /// Kinds of goods.
@@ -300,10 +300,10 @@ fn customer(number: u64) -> String {
 }
 
 fn address(rng: &mut Rng) -> String {
-    let sum: u64 = NETWORKS.iter().map(|(_, share)| share).sum();
+    let sum: u64 = NETWORKS.iter().map(|(_, share, _)| share).sum();
     let mut place = rng.below(sum);
     let mut network = NETWORKS[0].0;
-    for (prefix, share) in NETWORKS {
+    for (prefix, share, _) in NETWORKS {
         if place < share {
             network = prefix;
             break;
