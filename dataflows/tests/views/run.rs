@@ -337,7 +337,13 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
         cuts.advance_to(at);
         asked.advance_to(at);
         while at < plan.until {
-            let next = (at + pace.next().copied().unwrap_or(1_000)).min(plan.until);
+            // First what comes out again.
+            let pace = if at == begin {
+                Some(&STEP)
+            } else {
+                pace.next()
+            };
+            let next = (at + pace.copied().unwrap_or(1_000)).min(plan.until);
             let own = |a: &&Arrival| (at..next).contains(&a.tick) && own(a.shard());
             let now: Vec<&Arrival> = arrivals.iter().filter(own).collect();
             // Several batches, as partitions send them.
