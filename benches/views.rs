@@ -20,7 +20,7 @@ use timely::dataflow::operators::{Concat, Input, Inspect, Probe, probe};
 use timely::dataflow::{Scope, StreamVec};
 use visitflow_dataflows::durable::{Durable, Keeps, Nothing};
 use visitflow_dataflows::views::{
-    Changed, Contribution, Field, Key, Place, Sums, Value, View, best, views,
+    Browsers, Changed, Contribution, Field, Key, Place, Sums, Value, View, best, views,
 };
 
 /// mimalloc, with the bytes that are held, and the most that were.
@@ -137,17 +137,21 @@ fn load(measurements: u64) -> Vec<Vec<Contribution>> {
             let Some((enters, leaves)) = spec.counts(spec.window, at, time as i64) else {
                 continue;
             };
-            for (value, browser) in [(0, [0; 2]), (1, browser)] {
-                let place = Place {
-                    view,
-                    key: key.clone(),
-                    browser,
-                    enters,
-                    leaves,
-                };
-                let sums = Sums::one(value, 1);
-                steps[(found / STEP) as usize].push(Contribution { at, place, sums });
-            }
+            let place = Place {
+                view,
+                key: key.clone(),
+                enters,
+                leaves,
+            };
+            steps[(found / STEP) as usize].push(Contribution {
+                at,
+                place,
+                sums: Sums::one(0, 1),
+                browsers: Browsers {
+                    value: 1,
+                    times: vec![(browser, 1)],
+                },
+            });
         }
     }
     steps
@@ -222,12 +226,23 @@ fn naive<'s>(
     _: Scope<'s, u64>,
     contributions: StreamVec<'s, u64, Contribution>,
 ) -> StreamVec<'s, u64, Changed> {
-    let counted = contributions.flat_map(|Contribution { place, sums, .. }| {
-        let row = (place.view, place.key, place.browser);
-        let left = (row.clone(), place.leaves, sums.negated());
-        [(row, place.enters, sums), left]
-            .into_iter()
-            .filter(|(_, time, _)| *time <= HOURS * HOUR)
+    let counted = contributions.flat_map(|added| {
+        let Contribution {
+            place,
+            sums,
+            browsers,
+            ..
+        } = added;
+        let value = usize::from(browsers.value);
+        let of_browsers = browsers.times.into_iter();
+        let of_browsers = of_browsers.map(move |(browser, n)| (browser, Sums::one(value, n)));
+        let all = [([0; 2], sums)].into_iter().chain(of_browsers);
+        all.flat_map(move |(browser, sums)| {
+            let row = (place.view, place.key.clone(), browser);
+            let left = (row.clone(), place.leaves, sums.negated());
+            [(row, place.enters, sums), left]
+        })
+        .filter(|(_, time, _)| *time <= HOURS * HOUR)
     });
     let browsers = counted
         .clone()

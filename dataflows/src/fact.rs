@@ -4,9 +4,9 @@
 //! A [`Reading`] keeps the compiled walk of each writer's schema that it has met.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use visitflow_schemas::key::EventKey;
 use visitflow_schemas::role::Role;
 use visitflow_schemas::roles::{Form, Overrides, Roles};
@@ -157,11 +157,16 @@ impl Reading {
         context: &'a [u8],
         body: &'a [u8],
     ) -> Option<Fact<'a>> {
-        if !self.walks.contains_key(&schema) {
-            self.meet(schema);
-        }
-        let walk = self.walks.get(&schema)?.as_ref()?;
-        let found = &mut self.found;
+        let Reading {
+            schemas,
+            overrides,
+            walks,
+            found,
+        } = self;
+        let walk = walks
+            .entry(schema)
+            .or_insert_with(|| compiled(&**schemas, overrides, schema));
+        let walk = walk.as_ref()?;
         walk.run(body, found).ok()?;
         let (country, agent) = split_context(context);
         Some(Fact {
@@ -180,16 +185,13 @@ impl Reading {
             agent,
         })
     }
+}
 
-    fn meet(&mut self, schema: u64) {
-        let compile = || {
-            let writer = self.schemas.get(schema).ok()??;
-            let roles = Roles::find(&writer, &self.overrides).ok()?;
-            Walk::up_to(&writer, &roles, ASKED).ok()
-        };
-        let walk = compile().map(Box::new);
-        self.walks.insert(schema, walk);
-    }
+/// The walk to a writer's roles, if its schema is there and has any.
+fn compiled(schemas: &dyn SchemaStore, overrides: &Overrides, schema: u64) -> Option<Box<Walk>> {
+    let writer = schemas.get(schema).ok()??;
+    let roles = Roles::find(&writer, overrides).ok()?;
+    Walk::up_to(&writer, &roles, ASKED).ok().map(Box::new)
 }
 
 /// The roles that a fact has.

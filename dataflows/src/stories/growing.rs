@@ -37,6 +37,8 @@ pub struct OfVisits {
     /// Those of visits and of funnels, whose rows are made anew each time.
     short: Vec<usize>,
     chains: Vec<usize>,
+    /// Of each funnel, how its rows name the steps.
+    steps: Vec<Vec<String>>,
     /// What counts measurements of an effect: the view, the value, the effect.
     effects: Vec<(usize, usize, String)>,
     /// Fields of the keys of chains and credits that may change while a visit grows.
@@ -62,6 +64,12 @@ impl OfVisits {
                 }
             }
         }
+        let steps = short.iter().filter_map(|n| match &views[*n].of {
+            Of::Funnel(steps) => Some(steps.iter().enumerate()),
+            _ => None,
+        });
+        let steps = steps.map(|steps| steps.map(|(n, step)| step_name(n, step)).collect());
+        let steps = steps.collect();
         let changes = [Field::Country, Field::Entry, Field::Exit, Field::Source];
         let by =
             |those: &[usize], field: &Field| those.iter().any(|n| views[*n].key.contains(field));
@@ -74,6 +82,7 @@ impl OfVisits {
                 || changing.clone().any(|field| of_pages.contains(field)),
             changing: changing.copied().collect(),
             short,
+            steps,
             chains,
             effects,
             settings: settings.clone(),
@@ -612,25 +621,34 @@ impl Growing {
     fn lines(&self, of: &OfVisits) -> Vec<Line> {
         let fields = self.fields();
         let mut text = String::new();
-        let mut lines = Vec::with_capacity(of.short.len() + 4);
-        let mut funnels = self.funnels.iter();
+        let mut lines: Vec<Line> = Vec::with_capacity(self.lines.len().max(of.short.len()));
+        // Most keys stay what they were.
+        let key_of = |lines: &[Line], n: usize, text: &str| {
+            let before = self.lines.get(lines.len());
+            let same =
+                before.filter(|((view, key, _), _)| usize::from(*view) == n && key.text() == text);
+            same.map_or_else(|| Key::of_text(text), |((_, key, _), _)| key.clone())
+        };
+        let mut funnels = self.funnels.iter().zip(&of.steps);
         for n in &of.short {
             let view = &of.views[*n];
             let taken = !view.people || self.agent == Agent::Person;
-            if let Of::Funnel(steps) = &view.of {
-                let reached = funnels.next().map_or(0, Vec::len);
-                for (at, step) in steps.iter().enumerate().take(reached).filter(|_| taken) {
-                    let step = &step_name(at, step);
+            if matches!(view.of, Of::Funnel(_)) {
+                let Some((reached, steps)) = funnels.next() else {
+                    continue;
+                };
+                for step in steps.iter().take(reached.len()).filter(|_| taken) {
                     let own = Own {
                         step,
                         ..Own::default()
                     };
                     fields.write_key(view, &own, &mut text);
-                    lines.push(((*n as u16, Key::of_text(&text), false), Sums::one(0, 1)));
+                    let key = key_of(&lines, *n, &text);
+                    lines.push(((*n as u16, key, false), Sums::one(0, 1)));
                 }
             } else if taken {
                 fields.write_key(view, &Own::default(), &mut text);
-                let key = Key::of_text(&text);
+                let key = key_of(&lines, *n, &text);
                 let mut sums = Sums::default();
                 for (at, value) in view.values.iter().enumerate() {
                     match value {

@@ -88,6 +88,7 @@ mod growing;
 mod news;
 mod part;
 mod question;
+mod recent;
 mod saved;
 mod story;
 mod watching;

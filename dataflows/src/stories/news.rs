@@ -7,7 +7,7 @@ use differential_dataflow::difference::{IsZero, Semigroup};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::complete::Key as BrowserKey;
-use crate::views::{Key, Place, Sums, Value, View};
+use crate::views::{Browsers, Key, Place, Sums, Value, View};
 use crate::visit::Tick;
 
 /// So many entries of a row are summed up anew at the least.
@@ -21,6 +21,9 @@ pub struct News {
     rows: HashTable<Row>,
 }
 
+/// What is added to a place, as a contribution says it.
+pub type Added = (Place, Sums, Browsers);
+
 /// From when until when something counts.
 type Span = (Tick, Tick);
 
@@ -29,7 +32,7 @@ struct Row {
     view: u16,
     key: Key,
     sums: Vec<(Span, Sums)>,
-    browsers: Vec<(BrowserKey, Span, i64)>,
+    browsers: Vec<(Span, BrowserKey, i64)>,
     /// How many entries of browsers there were when they were summed up last.
     summed: usize,
 }
@@ -44,7 +47,7 @@ impl Row {
     }
 
     fn add_browser(&mut self, browser: BrowserKey, span: Span, times: i64) {
-        self.browsers.push((browser, span, times));
+        self.browsers.push((span, browser, times));
         if self.browsers.len() > FEW.max(2 * self.summed) {
             self.sum_up();
         }
@@ -64,21 +67,32 @@ impl Row {
         self.summed = self.browsers.len();
     }
 
-    /// What is added, in the form of contributions. `place` is that of browsers among the sums.
-    fn places(&self, place: usize) -> impl Iterator<Item = (Place, Sums)> {
-        let of = |browser, (enters, leaves)| Place {
-            view: self.view,
-            key: self.key.clone(),
-            browser,
-            enters,
-            leaves,
-        };
+    /// What is added, in the form of contributions, once browsers are summed up. `value` is the sum that
+    /// counts them.
+    fn added(&self, value: u8) -> impl Iterator<Item = Added> {
         let sums = self.sums.iter().filter(|(_, sums)| !sums.is_zero());
-        let sums = sums.map(move |(span, sums)| (of([0; 2], *span), *sums));
-        let browsers = self.browsers.iter();
-        let browsers = browsers
-            .map(move |(browser, span, times)| (of(*browser, *span), Sums::one(place, *times)));
-        sums.chain(browsers)
+        let mut all: Vec<(Span, Sums, Browsers)> = sums
+            .map(|(span, sums)| (*span, *sums, Browsers::default()))
+            .collect();
+        for of_span in self.browsers.chunk_by(|a, b| a.0 == b.0) {
+            let times = of_span.iter().map(|(_, browser, times)| (*browser, *times));
+            let times = times.collect();
+            let browsers = Browsers { value, times };
+            let span = of_span[0].0;
+            match all.iter_mut().find(|(own, ..)| *own == span) {
+                Some(own) => own.2 = browsers,
+                None => all.push((span, Sums::default(), browsers)),
+            }
+        }
+        all.into_iter().map(|((enters, leaves), sums, browsers)| {
+            let place = Place {
+                view: self.view,
+                key: self.key.clone(),
+                enters,
+                leaves,
+            };
+            (place, sums, browsers)
+        })
     }
 }
 
@@ -132,13 +146,12 @@ impl News {
     }
 
     /// Adds what was kept.
-    pub fn restore(&mut self, place: &Place, sums: Sums) {
+    pub fn restore(&mut self, (place, sums, browsers): &Added) {
         let row = self.row(place.view, place.key.text());
         let span = (place.enters, place.leaves);
-        if place.browser == [0; 2] {
-            row.add(span, sums);
-        } else {
-            row.add_browser(place.browser, span, sums.0.iter().sum());
+        row.add(span, *sums);
+        for (browser, times) in &browsers.times {
+            row.add_browser(*browser, span, *times);
         }
     }
 
@@ -160,21 +173,19 @@ impl News {
     }
 
     /// All that is added.
-    pub fn places(&self) -> impl Iterator<Item = (Place, Sums)> {
-        let places = |row: &Row| self.views[usize::from(row.view)].browsers();
-        self.rows
-            .iter()
-            .flat_map(move |row| row.places(places(row)))
+    pub fn added(&mut self) -> impl Iterator<Item = Added> {
+        self.rows.iter_mut().for_each(Row::sum_up);
+        let value = |row: &Row| self.views[usize::from(row.view)].browsers() as u8;
+        self.rows.iter().flat_map(move |row| row.added(value(row)))
     }
 
     /// Gives all that is added; nothing is left.
-    pub fn take(&mut self, mut give: impl FnMut(Place, Sums)) {
+    pub fn take(&mut self, mut give: impl FnMut(Added)) {
         let views = self.views.clone();
         for mut row in self.rows.drain() {
             row.sum_up();
-            let place = views[usize::from(row.view)].browsers();
-            row.places(place)
-                .for_each(|(place, sums)| give(place, sums));
+            let value = views[usize::from(row.view)].browsers() as u8;
+            row.added(value).for_each(&mut give);
         }
     }
 }
@@ -210,32 +221,37 @@ mod tests {
         ) {
             let views = views();
             let mut news = News::new(views.clone());
-            let mut expected: HashMap<Place, Sums> = HashMap::new();
+            let mut expected: HashMap<(Place, u64), Sums> = HashMap::new();
             for (n, key, browser, time, amount) in added {
                 let text = key.to_string();
-                let browser = (n == 0 && browser > 0).then_some([browser, 0]);
-                let sums = Sums::one(if browser.is_some() { 2 } else { 0 }, amount);
-                news.add(n, (8_000, time), &text, browser, sums);
+                let browser = if n == 0 { browser } else { 0 };
+                let sums = Sums::one(if browser > 0 { 2 } else { 0 }, amount);
+                news.add(n, (8_000, time), &text, (browser > 0).then_some([browser, 0]), sums);
                 let mut put = |window, sums: Sums| {
                     if let Some((enters, leaves)) = views[n].counts(window, 8_000, time) {
                         let key = Key::of_text(&text);
-                        let browser = browser.unwrap_or_default();
-                        let place = Place { view: n as u16, key, browser, enters, leaves };
-                        expected.entry(place).or_default().plus_equals(&sums);
+                        let place = Place { view: n as u16, key, enters, leaves };
+                        expected.entry((place, browser)).or_default().plus_equals(&sums);
                     }
                 };
                 put(2_000, sums);
-                if n == 0 && browser.is_none() {
+                if n == 0 && browser == 0 {
                     put(5_000, Sums::one(1, amount));
                 }
             }
             expected.retain(|_, sums| !sums.is_zero());
             let mut again = News::new(views);
-            news.places().for_each(|(place, sums)| again.restore(&place, sums));
+            news.added().for_each(|added| again.restore(&added));
             for mut news in [news, again] {
-                let mut given: HashMap<Place, Sums> = HashMap::new();
-                news.take(|place, sums| {
-                    assert!(given.insert(place, sums).is_none());
+                let mut given: HashMap<(Place, u64), Sums> = HashMap::new();
+                news.take(|(place, sums, browsers)| {
+                    for (browser, times) in browsers.times {
+                        let sums = Sums::one(browsers.value.into(), times);
+                        assert!(given.insert((place.clone(), browser[0]), sums).is_none());
+                    }
+                    if !sums.is_zero() {
+                        assert!(given.insert((place, 0), sums).is_none());
+                    }
                 });
                 prop_assert_eq!(&given, &expected);
                 prop_assert_eq!(news.len(), 0);

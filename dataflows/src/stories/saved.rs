@@ -2,22 +2,22 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::news::Added;
 use super::question::Shown;
 use super::watching::{Browser, Seal};
 use crate::attribution::Past;
 use crate::complete::Key as BrowserKey;
-use crate::views::{Place, Sums};
 use crate::visit::Tick;
 
 /// Their version.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// What is kept of a shard.
 #[derive(Default, Serialize)]
 pub struct Keeping<'a> {
     pub due: Tick,
     pub browsers: Vec<(&'a BrowserKey, &'a Browser)>,
-    pub news: Vec<(Place, Sums)>,
+    pub news: Vec<Added>,
     pub ended: KeepingEnded<'a>,
     pub pasts: Vec<(u8, &'a BrowserKey, &'a (Tick, Past))>,
 }
@@ -33,7 +33,7 @@ pub struct KeepingEnded<'a> {
 pub struct Kept {
     pub due: Tick,
     pub browsers: Vec<(BrowserKey, Browser)>,
-    pub news: Vec<(Place, Sums)>,
+    pub news: Vec<Added>,
     pub ended: KeptEnded,
     pub pasts: Vec<(u8, BrowserKey, (Tick, Past))>,
 }

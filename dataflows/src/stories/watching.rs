@@ -16,6 +16,7 @@ use super::contributions::{Rows, rows};
 use super::growing::{Growing, Left, OfVisits};
 use super::news::News;
 use super::question::{Answer, Question, Shown};
+use super::recent::Recent;
 use super::saved::{FORMAT, Keeping, Kept};
 use super::story::{Story, stories_of};
 use crate::attribution::{self, Attributed, Order, PastTouch, Pasts, is_order};
@@ -229,6 +230,7 @@ pub struct Stories {
     /// The browsers of visits that were told of.
     pub(super) of_visits: HashMap<[u64; 2], BrowserKey>,
     grown: OfVisits,
+    recent: Recent,
     /// What sealed visits have left for later ones.
     pub(super) pasts: Pasts,
     /// Browsers whose visits grow, as they were told of.
@@ -300,9 +302,7 @@ impl Stories {
                 of_visits.extend(browser.begun().map(|begun| (begun.visit, key)));
                 browsers.insert(key, browser);
             }
-            for (place, sums) in &kept.news {
-                news.restore(place, *sums);
-            }
+            kept.news.iter().for_each(|added| news.restore(added));
             for (shard, key, past) in kept.pasts {
                 pasts.restore(shard, key, past);
             }
@@ -324,6 +324,7 @@ impl Stories {
         Stories {
             by_reason: views.iter().any(by_reason),
             grown: OfVisits::new(views.clone(), &settings.attribution),
+            recent: Recent::new(),
             pasts,
             quiet: VecDeque::new(),
             text: String::new(),
@@ -657,8 +658,13 @@ impl Stories {
                 browser.settle();
             }
         }
-        self.news.take(|place, sums| {
-            said.push(Said::Contribution(Contribution { at, place, sums }));
+        self.news.take(|(place, sums, browsers)| {
+            said.push(Said::Contribution(Contribution {
+                at,
+                place,
+                sums,
+                browsers,
+            }));
         });
         Ok(())
     }
@@ -704,6 +710,7 @@ impl<P: Payloads> Watch<P> for Stories {
 
     fn measured(&mut self, record: Record<'_>) {
         let head = record.head;
+        self.recent.add(record);
         self.fall_due(head.tick);
         let new = || Browser {
             id: record.browser_id.into(),
@@ -741,6 +748,10 @@ impl<P: Payloads> Watch<P> for Stories {
 
     fn repeated(&mut self, record: Record<'_>, kept: &mut Measurements<P>) -> Result<(), P::Error> {
         let head = record.head;
+        // Of two that are alike nothing is told otherwise.
+        if self.recent.has(record) {
+            return Ok(());
+        }
         let Some(browser) = self.browsers.get_mut(&head.browser) else {
             return Ok(());
         };
@@ -871,9 +882,10 @@ impl<P: Payloads> Watch<P> for Stories {
         }
         let is_last = some < entries;
         if is_last {
-            for (place, sums) in self.news.places() {
+            for added in self.news.added() {
+                let place = &added.0;
                 let shard = shards.entry(shard_of(place.view, place.key.bytes()));
-                shard.or_default().news.push((place, sums));
+                shard.or_default().news.push(added);
             }
         }
         for shard in shards.values_mut() {

@@ -16,12 +16,20 @@ pub struct Place {
     pub view: u16,
     /// The row.
     pub key: Key,
-    /// Whose it is, in a view that counts browsers; else zero.
-    pub browser: [u64; 2],
     /// The first of the view's steps at which it counts.
     pub enters: Tick,
     /// The first at which it does not any more.
     pub leaves: Tick,
+}
+
+/// Who is in a row of a view that counts browsers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Browsers {
+    /// Which of the row's sums counts them.
+    pub value: u8,
+    /// Each with how often it was there, more or less than before: it counts once while that is more
+    /// than nothing.
+    pub times: Vec<([u64; 2], i64)>,
 }
 
 /// A place, what is added to it, and the end of the step in which that was found.
@@ -33,6 +41,8 @@ pub struct Contribution {
     pub place: Place,
     /// How much.
     pub sums: Sums,
+    /// And whose it is, if that counts.
+    pub browsers: Browsers,
 }
 
 impl View {
@@ -51,11 +61,15 @@ impl View {
         let place = Place {
             view: number,
             key,
-            browser: [0; 2],
             enters,
             leaves,
         };
-        Some(Contribution { at, place, sums })
+        Some(Contribution {
+            at,
+            place,
+            sums,
+            browsers: Browsers::default(),
+        })
     }
 
     /// From when until when something of this time counts that is found at `at`: a row as of a step

@@ -25,7 +25,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use crate::cut::Cut;
 use crate::durable::Durable;
 pub use best::{Best, Changed, best};
-pub use contribution::{Contribution, Place, hour, minute};
+pub use contribution::{Browsers, Contribution, Place, hour, minute};
 pub use row::{Key, Row, SUMS, Sums};
 pub use spec::{Field, Of, PREFIX, Step, Value, View};
 pub use window::{Counted, STEP, Window, shard_of, step_end, window};
@@ -42,7 +42,7 @@ pub use window::{Counted, STEP, Window, shard_of, step_end, window};
 /// use timely::dataflow::operators::{Capture, Input, capture::Extract};
 /// use visitflow_dataflows::durable::{Durable, Keeps, Nothing};
 /// use visitflow_dataflows::fact::{Fact, Id};
-/// use visitflow_dataflows::views::{Changed, Contribution, Field, Place, View, views};
+/// use visitflow_dataflows::views::{Browsers, Changed, Contribution, Field, Place, View, views};
 /// use visitflow_dataflows::visit::Position;
 ///
 /// let said = timely::example(|scope| {
@@ -59,8 +59,9 @@ pub use window::{Counted, STEP, Window, shard_of, step_end, window};
 ///         view.of_fact(&fact, |key, sums, _| {
 ///             let at = (time as u64 / 1_000 + 1) * 1_000; // Found at the end of its second.
 ///             let (enters, leaves) = view.counts(view.window, at, time).unwrap();
-///             let place = Place { view: 0, key, browser: [0; 2], enters, leaves };
-///             input.send(Contribution { at, place, sums });
+///             let place = Place { view: 0, key, enters, leaves };
+///             let browsers = Browsers::default();
+///             input.send(Contribution { at, place, sums, browsers });
 ///         });
 ///     }
 ///     rows

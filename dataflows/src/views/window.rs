@@ -20,7 +20,7 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use super::contribution::{Contribution, Place};
+use super::contribution::{Browsers, Contribution, Place};
 use super::row::{Key, Sums};
 use crate::batch::worker_of;
 use crate::cut::{Cut, Cuts};
@@ -240,24 +240,25 @@ impl Rows {
 }
 
 impl Window {
-    /// Adds to a place. If that is a browser's, it is how often it was there, in whose sum it counts
-    /// once. What has a sum of nothing is no entry.
-    pub fn add(&mut self, place: Place, sums: Sums) {
-        if sums.is_zero() {
+    /// Adds to a place. What has a sum of nothing is no entry.
+    pub fn add(&mut self, place: Place, sums: Sums, browsers: Browsers) {
+        if sums.is_zero() && browsers.times.is_empty() {
             return;
         }
         let row = self.rows.hold((place.view, place.key));
         let amounts = self.entering.entry((place.enters, place.leaves));
         let amounts = amounts.or_default();
-        for (value, amount) in (0_u8..).zip(sums.0) {
-            if amount != 0 {
-                let at = At {
-                    row,
-                    value,
-                    browser: place.browser,
-                };
-                amounts.push(at, amount, &mut self.rows);
-            }
+        let nobody = (0_u8..).zip(sums.0).map(|(value, n)| (value, [0; 2], n));
+        let value = browsers.value;
+        let browsers = browsers.times.into_iter();
+        let browsers = browsers.map(|(browser, times)| (value, browser, times));
+        for (value, browser, amount) in nobody.chain(browsers).filter(|(.., n)| *n != 0) {
+            let at = At {
+                row,
+                value,
+                browser,
+            };
+            amounts.push(at, amount, &mut self.rows);
         }
         self.rows.release(row);
     }
@@ -513,12 +514,17 @@ pub fn window<'s>(
         let mut cap = caps.into_iter().next();
         let mut cuts = Cuts::default();
         let mut begun = false;
-        // What is added is of steps that may lie behind a cut.
-        let mut found: BTreeMap<Tick, Vec<Contribution>> = BTreeMap::new();
+        // What is added is of steps that may lie behind a cut. Containers are kept as they come: a
+        // list of all would be copied as it grows.
+        let mut found: BTreeMap<Tick, Vec<Vec<Contribution>>> = BTreeMap::new();
         move |frontiers| {
             input.for_each(|_, contributions| {
-                for added in contributions.drain(..) {
-                    found.entry(added.at).or_default().push(added);
+                while let Some(first) = contributions.first() {
+                    let at = first.at;
+                    let other = contributions.iter().position(|added| added.at != at);
+                    let later = contributions.split_off(other.unwrap_or(contributions.len()));
+                    let step = std::mem::replace(contributions, later);
+                    found.entry(at).or_default().push(step);
                 }
             });
             heard.for_each(|_, heard| heard.drain(..).for_each(|cut| cuts.add(cut)));
@@ -538,8 +544,8 @@ pub fn window<'s>(
                 let last = limit == u64::MAX;
                 // What is found until a tick enters at it, or behind it: all of it is here when that is due.
                 while let Some(step) = found.first_entry().filter(|step| *step.key() <= limit) {
-                    let added = step.remove().into_iter();
-                    added.for_each(|added| state.add(added.place, added.sums));
+                    let added = step.remove().into_iter().flatten();
+                    added.for_each(|added| state.add(added.place, added.sums, added.browsers));
                 }
                 while state.next() <= limit && (!last || state.next_entering() < u64::MAX) {
                     let mut changes = Vec::new();
@@ -594,11 +600,15 @@ mod tests {
         let place = Place {
             view: 0,
             key: key(n),
-            browser: [0, u64::from(browser)],
             enters,
             leaves: enters + stays,
         };
-        window.add(place, Sums::one(usize::from(value), amount));
+        if browser == 0 {
+            let sums = Sums::one(usize::from(value), amount);
+            return window.add(place, sums, Browsers::default());
+        }
+        let times = vec![([0, u64::from(browser)], amount)];
+        window.add(place, Sums::default(), Browsers { value, times });
     }
 
     /// What a key's sums are at a tick: the amounts that count then, and the browsers that are there
@@ -705,11 +715,13 @@ mod tests {
             let place = Place {
                 view: 0,
                 key: Key::of([n.to_string().as_str()]),
-                browser: [0, browser],
                 enters: at + 1,
                 leaves,
             };
-            window.add(place, Sums::one(0, 1));
+            let times = (browser > 0).then_some(([0, browser], 1));
+            let sums = Sums::one(0, i64::from(browser == 0));
+            let times = times.into_iter().collect();
+            window.add(place, sums, Browsers { value: 0, times });
             while window.next() <= at {
                 window.advance(|_, (_, key), sums| *shown.entry(key).or_default() += sums.0[0]);
             }

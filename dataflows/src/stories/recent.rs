@@ -1,0 +1,90 @@
+//! What was measured of late, by which a measurement that comes once more with the same bytes is known
+//! without a look at all that its browser has.
+
+use std::hash::BuildHasher;
+
+use hashbrown::DefaultHashBuilder;
+
+use crate::batch::Record;
+
+/// So many are known at most: 1 MB.
+const MOST: usize = 1 << 16;
+
+/// Hashes of the latest measurements, by those of their identities. A cache: what is not known was
+/// there or not.
+pub struct Recent {
+    hasher: DefaultHashBuilder,
+    known: Box<[[u64; 2]]>,
+}
+
+impl Recent {
+    /// None yet.
+    pub fn new() -> Recent {
+        Recent {
+            hasher: DefaultHashBuilder::default(),
+            known: vec![[0; 2]; MOST].into(),
+        }
+    }
+
+    /// Keeps a measurement in mind.
+    pub fn add(&mut self, record: Record<'_>) {
+        let hashes = self.hashes(record);
+        self.known[hashes[0] as usize % MOST] = hashes;
+    }
+
+    /// Whether this measurement was added, with these bytes.
+    pub fn has(&self, record: Record<'_>) -> bool {
+        let hashes = self.hashes(record);
+        self.known[hashes[0] as usize % MOST] == hashes
+    }
+
+    fn hashes(&self, record: Record<'_>) -> [u64; 2] {
+        let head = record.head;
+        let at = (head.browser, head.at.time, head.at.event);
+        [
+            self.hasher.hash_one(at),
+            self.hasher.hash_one((head.schema, record.body)),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Head;
+
+    fn record<'a>(head: &'a Head, body: &'a [u8]) -> Record<'a> {
+        Record {
+            head,
+            browser_id: b"b",
+            context: b"",
+            body,
+        }
+    }
+
+    #[test]
+    fn only_the_same_bytes_of_the_same_identity_are_known() {
+        let mut recent = Recent::new();
+        let head = Head::default();
+        assert!(!recent.has(record(&head, b"a")));
+        recent.add(record(&head, b"a"));
+        assert!(recent.has(record(&head, b"a")));
+        assert!(!recent.has(record(&head, b"b")));
+        let other = Head {
+            browser: [0, 1],
+            ..head
+        };
+        assert!(!recent.has(record(&other, b"a")));
+        let other = Head { schema: 1, ..head };
+        assert!(!recent.has(record(&other, b"a")));
+        for n in 0..2 * MOST as u64 {
+            let browser = [n, 2];
+            recent.add(record(&Head { browser, ..head }, b"c"));
+        }
+        let known = (0..2 * MOST as u64).filter(|n| {
+            let browser = [*n, 2];
+            recent.has(record(&Head { browser, ..head }, b"c"))
+        });
+        assert!((MOST / 4..=MOST).contains(&known.count()));
+    }
+}
