@@ -573,7 +573,9 @@ impl Stories {
                 Some(told) => told.count = visit.count,
                 None => browser.visits.push(Told::of(visit, agent)),
             }
-            self.of_visits.insert(visit.id, key);
+            // Its others, too: what was known of them within the step has just been forgotten.
+            let visits = browser.visits.iter().map(|told| told.begun.visit);
+            self.of_visits.extend(visits.map(|visit| (visit, key)));
             browser.growing = Some(growing);
             self.quiet.push_back((at, key));
             self.browsers.insert(key, browser);
