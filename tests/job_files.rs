@@ -687,6 +687,7 @@ state.memory              1GB                                          default
 state.snapshots           1min                                         default
 attribution.look_back     30d                                          default
 attribution.browsers      1_000_000                                    default
+attribution.customers     1_000_000                                    default
 profiles.enabled          false                                        default
 profiles.retention        365d                                         default
 profiles.forgotten        nobody                                       default

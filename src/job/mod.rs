@@ -249,10 +249,12 @@ pub struct Observe {
 /// How orders are traced to what led to them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Attribution {
-    /// How far back in earlier visits of a browser it is looked, in ms.
+    /// How far back in earlier visits of a browser or a customer it is looked, in ms.
     pub look_back: u64,
     /// Of how many browsers earlier visits are remembered.
     pub browsers: u64,
+    /// Of how many customers.
+    pub customers: u64,
 }
 
 /// What is served over HTTP.
@@ -360,6 +362,7 @@ impl Job {
             attribution: Attribution {
                 look_back: 0,
                 browsers: 0,
+                customers: 0,
             },
             profiles: Profiles {
                 enabled: false,

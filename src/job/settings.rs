@@ -593,7 +593,7 @@ pub static SETTINGS: &[Setting] = &[
             slot: |job| &mut job.attribution.look_back,
         },
         default: DefaultValue::Text("30d"),
-        meaning: "How long before an order what its browser met in earlier visits may have led to it.",
+        meaning: "How long before an order what its browser, or its customer, met in earlier visits may have led to it.",
     },
     Setting {
         name: "attribution.browsers",
@@ -605,6 +605,17 @@ pub static SETTINGS: &[Setting] = &[
         default: DefaultValue::Text("1_000_000"),
         meaning: "Of so many browsers it is kept what they met in earlier visits, some 150 bytes each; of more, those \
                   whose visits ended last.",
+    },
+    Setting {
+        name: "attribution.customers",
+        kind: Kind::Count {
+            least: 0,
+            most: 1_000_000_000,
+            slot: |job| &mut job.attribution.customers,
+        },
+        default: DefaultValue::Text("1_000_000"),
+        meaning: "Of so many customers it is kept what they met in earlier visits on whatever browser, some 150 bytes \
+                  each; of more, those whose visits ended last.",
     },
     Setting {
         name: "profiles.enabled",

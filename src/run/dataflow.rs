@@ -22,8 +22,8 @@ use visitflow_dataflows::fact::Reading;
 use visitflow_dataflows::fates::fates;
 use visitflow_dataflows::intake::{Intake, Outboxes};
 use visitflow_dataflows::ledger::{Entry, Ledger, ledger};
-use visitflow_dataflows::stories::{self, Finished, Stories, finished, parted};
-use visitflow_dataflows::views::{Changed, View, views};
+use visitflow_dataflows::stories::{self, Finished, Stories, crediting, finished, parted};
+use visitflow_dataflows::views::{Changed, Of, View, views};
 use visitflow_dataflows::visit::Tick;
 use visitflow_dataflows::visits::{Open, Visits, visits};
 
@@ -408,16 +408,18 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             let reading = Reading::new(shared.schemas.clone(), shared.overrides.clone());
             // What is kept names views by their places: of other views it would be others' rows.
             let of = recover::views(job);
+            let attribution = attribution::Settings {
+                look_back: i64::try_from(job.attribution.look_back).unwrap_or(i64::MAX),
+                browsers: usize::try_from(job.attribution.browsers).unwrap_or(usize::MAX),
+                customers: usize::try_from(job.attribution.customers).unwrap_or(usize::MAX),
+                ..attribution::Settings::default()
+            };
             let watch = Stories::new(
                 specs.clone(),
                 stories::Settings {
                     rules: *rules,
                     robots_over: u32::try_from(job.enrich.robots_over).unwrap_or(u32::MAX),
-                    attribution: attribution::Settings {
-                        look_back: i64::try_from(job.attribution.look_back).unwrap_or(i64::MAX),
-                        browsers: usize::try_from(job.attribution.browsers).unwrap_or(usize::MAX),
-                        ..attribution::Settings::default()
-                    },
+                    attribution: attribution.clone(),
                     profiles: job.profiles.enabled,
                     asked: job.serve.address.is_some(),
                 },
@@ -431,33 +433,50 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
                 asking::questions(cuts.clone(), index / job.workers, desk, profiles.is_some());
             let (complete, said) = kept.watched(&visits, cuts.clone(), questions.clone(), watch);
             let said = parted(said);
+            let partitions = job.outputs.partitions;
+            let durable = ["credits", "customers"];
+            let durable = durable.map(|name| Keep::open(&format!("{name} {of}"), &fragments));
+            let (to_credit, cut) = (said.to_credit, cuts.clone());
+            let orders = crediting(
+                specs.clone(),
+                &attribution,
+                to_credit,
+                cut,
+                partitions,
+                durable,
+            );
             if job.outputs.files.is_some() {
-                let (credited, released) = (said.credited.clone(), in_tables.clone());
+                let (credited, released) = (orders.credited.clone(), in_tables.clone());
                 let durable = Keep::open("finished", &fragments);
                 let visits = finished(complete, credited, cuts.clone(), released, durable);
                 whole = Some(visits);
             }
-            let partitions = job.outputs.partitions;
             let durable = Keep::open(&format!("views {of}"), &fragments);
-            let changed = views(specs, said.contributions, cuts.clone(), partitions, durable);
+            // Others need not wait for what orders add.
+            let added = match job.views.iter().any(|view| view.of == Of::Credits) {
+                true => said.contributions.concat(orders.contributions),
+                false => said.contributions,
+            };
+            let changed = views(specs, added, cuts.clone(), partitions, durable);
             let workers = job.workers;
             let changed = own_rows
                 .drain(..)
                 .fold(changed, |all, rows| all.concat(rows));
             let board = served.map(|served| served.board.clone());
             showing::views(changed, workers, board).probe_with(&committed);
-            further.push((ATTRIBUTION.to_owned(), attributed(said.credited.clone())));
-            let orders = served.map(|served| served.orders.clone());
-            showing::orders(said.credited, workers, orders).probe_with(&committed);
+            further.push((ATTRIBUTION.to_owned(), attributed(orders.credited.clone())));
+            let ring = served.map(|served| served.orders.clone());
+            showing::orders(orders.credited, workers, ring).probe_with(&committed);
             let desk = served.map(|served| served.desk.clone());
+            let of_visits = said.answers.concat(orders.answers);
             let answers = match profiles {
                 Some(profiles) => {
                     let (kept, failure) = ((job.profiles.retention, forgotten), failure.clone());
                     let of_customers =
                         profiles.kept(said.parts, questions, cuts.clone(), kept, failure);
-                    said.answers.concat(of_customers.probe_with(&committed))
+                    of_visits.concat(of_customers.probe_with(&committed))
                 }
-                None => said.answers,
+                None => of_visits,
             };
             asking::answers(answers, workers, peers, desk).probe_with(&committed);
         } else if job.outputs.files.is_some() {

@@ -407,7 +407,11 @@ fn inputs(job: &Job) -> Result<BTreeMap<String, String>, RunError> {
         }
     }
     if job.watched() {
-        for name in ["attribution.look_back", "attribution.browsers"] {
+        for name in [
+            "attribution.look_back",
+            "attribution.browsers",
+            "attribution.customers",
+        ] {
             add(name, crate::job::value_text(job, name));
         }
     }

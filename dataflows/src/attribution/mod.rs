@@ -9,13 +9,17 @@
 //!
 //! * The *chain* of a measurement: itself, its cause, that one's cause, up to the *root*, which has
 //!   none. See [`Order::chain`].
-//! * Its *touches*, in order: those that earlier visits have left ([`Past`]) within `look_back`;
+//! * Its *touches*, in order: those that earlier visits of its browser, and of the customer whom it
+//!   names, have left ([`Past`]) within `look_back`, before the visit began;
 //!   `expired`, if it ends at a cause that is gone; from the root on, the touch of each link that
 //!   has one ([`of_link`]), of neighbours with one name the first. If that is nothing, the last
 //!   link's reason, or `unknown`.
 //! * Its *credits*: the value, shared among the touches by each of four models, exactly to the cent
 //!   ([`Model`]). An order of several carts is first split over them by their values, and each
 //!   part is shared among the touches of its own chain; a touch has one credit, of all its shares.
+//!
+//! All but what earlier visits have left follows from the visit alone ([`trace`]); orders are credited
+//! once that is known as well ([`Uncredited`]).
 //!
 //! It decides nothing about visits, and does not follow a cause into another visit: there it is
 //! gone, and the touch is `expired`.
@@ -24,11 +28,13 @@ mod answer;
 mod basket;
 mod chain;
 mod credits;
+mod customers;
 mod models;
 mod past;
 mod pasts;
 mod shown;
 mod touch;
+mod traced;
 
 use std::collections::HashSet;
 
@@ -36,12 +42,14 @@ pub use answer::{Attributed, Cart, ChainKey, Credit, Flaws, Led, Link, Loser, Or
 pub(crate) use basket::is_cart;
 pub use basket::is_order;
 pub(crate) use chain::SHOWN;
+pub(crate) use customers::customer;
 pub use models::{Model, split};
 pub use past::{KEPT, Past};
 pub use pasts::Pasts;
 pub(crate) use shown::NESTED;
 pub use shown::{chains, chains_by};
 pub use touch::{EXPIRED, UNKNOWN, name_of_reason, of_link};
+pub use traced::{Traced, Uncredited, Way};
 
 use crate::fact::Fact;
 use basket::{Baskets, Part};
@@ -61,6 +69,8 @@ pub struct Settings {
     pub look_back: i64,
     /// Of how many browsers, on each worker's shards in proportion, past touches are kept.
     pub browsers: usize,
+    /// Of how many customers, in the same way.
+    pub customers: usize,
     /// The most links of a chain; what lies beyond is not followed.
     pub longest: usize,
     /// The most losers that are named at a link.
@@ -76,6 +86,7 @@ impl Default for Settings {
         Settings {
             look_back: 30 * 24 * 3_600_000,
             browsers: 1_000_000,
+            customers: 1_000_000,
             longest: 256,
             losers: 8,
             most: 1_000,
@@ -120,7 +131,14 @@ impl Default for Settings {
 /// ```
 #[must_use]
 pub fn orders(facts: &[Fact<'_>], past: &[PastTouch], settings: &Settings) -> Attributed {
-    let mut attributed = Attributed::default();
+    trace(facts, settings).attributed(past, settings)
+}
+
+/// What led to each order and cart of a visit so far, and what the visit leaves for later ones, before
+/// orders are credited. Costs what [`orders`] does.
+#[must_use]
+pub fn trace(facts: &[Fact<'_>], settings: &Settings) -> Traced {
+    let mut traced = Traced::default();
     let mut left = Vec::new();
     if let Some(page) = facts.iter().find(|fact| is_entry(fact)) {
         left.extend(entry_touch(page, settings));
@@ -129,17 +147,17 @@ pub fn orders(facts: &[Fact<'_>], past: &[PastTouch], settings: &Settings) -> At
     if !baskets.orders.is_empty() || !baskets.carts.is_empty() {
         let work = Work {
             causes: Causes::of(facts),
-            past,
             settings,
             flaws: Flaws::default(),
             left,
         };
-        (attributed, left) = work.all(&baskets);
+        (traced, left) = work.all(&baskets);
     }
+    traced.of_customers = customers::by_customer(facts, &left);
     let mut kept = Past::default();
     kept.add(&left);
-    attributed.touches = kept.into_touches();
-    attributed
+    traced.touches = kept.into_touches();
+    traced
 }
 
 /// Whether a measurement is of a page that was shown: a visit's first leaves a touch.
@@ -158,7 +176,6 @@ pub(crate) fn entry_touch(page: &Fact<'_>, settings: &Settings) -> Option<PastTo
 /// What is at hand while a visit's orders and carts are looked at.
 struct Work<'f> {
     causes: Causes<'f>,
-    past: &'f [PastTouch],
     settings: &'f Settings,
     flaws: Flaws,
     /// The touches that the visit leaves.
@@ -166,7 +183,7 @@ struct Work<'f> {
 }
 
 impl<'f> Work<'f> {
-    fn all(mut self, baskets: &Baskets) -> (Attributed, Vec<PastTouch>) {
+    fn all(mut self, baskets: &Baskets) -> (Traced, Vec<PastTouch>) {
         let most = self.settings.most;
         let mut ordered = HashSet::new();
         let numbers = 0..baskets.orders.len().min(most);
@@ -179,13 +196,13 @@ impl<'f> Work<'f> {
             .collect();
         let beyond = |all: &[usize]| all.len().saturating_sub(most) as u32;
         self.flaws.beyond = beyond(&baskets.orders) + beyond(&baskets.carts);
-        let attributed = Attributed {
+        let traced = Traced {
             orders,
             carts,
-            touches: Vec::new(),
             flaws: self.flaws,
+            ..Traced::default()
         };
-        (attributed, self.left)
+        (traced, self.left)
     }
 
     /// The chain of an order or a cart that is answered for.
@@ -201,20 +218,24 @@ impl<'f> Work<'f> {
         chain
     }
 
-    fn order(&mut self, baskets: &Baskets, number: usize, ordered: &mut HashSet<usize>) -> Order {
+    fn order(
+        &mut self,
+        baskets: &Baskets,
+        number: usize,
+        ordered: &mut HashSet<usize>,
+    ) -> Uncredited {
         let at = baskets.orders[number];
         let chain = self.chain(at);
         let parts = baskets.parts(number, &chain, &mut self.causes, self.settings);
         ordered.extend(parts.iter().filter_map(|part| part.cart));
-        let paths = parts.iter().map(|Part { chain, share, .. }| {
-            let path = touch::path(&self.causes, chain, self.past, self.settings);
-            (path, *share)
+        let ways = parts.iter().map(|Part { chain, share, .. }| {
+            touch::way(&self.causes, chain, *share, self.settings)
         });
-        let credits = credits::credits(paths);
+        let ways = ways.collect();
         self.leave(&chain);
         let links = (0..chain.links.len()).map(|link| self.link(&chain, link));
         let fact = &self.causes.facts()[at];
-        Order {
+        let order = Order {
             event: fact.at.event,
             order_id: id(fact),
             customer_id: fact.customer.map(|id| cut(&id.text())),
@@ -222,7 +243,12 @@ impl<'f> Work<'f> {
             value: fact.value,
             whole: chain.end == End::Root,
             chain: links.collect(),
-            credits,
+            credits: Vec::new(),
+        };
+        Uncredited {
+            order,
+            began: self.causes.facts()[0].at.time,
+            ways,
         }
     }
 

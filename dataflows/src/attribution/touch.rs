@@ -14,7 +14,7 @@
 use std::borrow::Cow;
 
 use super::chain::{Causes, Chain, End, SHOWN};
-use super::{PastTouch, Settings};
+use super::{PastTouch, Settings, Way};
 use crate::fact::Fact;
 
 /// The touch of a cause that is gone.
@@ -30,7 +30,7 @@ pub(super) struct Touch<'a> {
 }
 
 impl<'a> Touch<'a> {
-    fn new(time: i64, name: impl Into<Cow<'a, str>>) -> Touch<'a> {
+    pub fn new(time: i64, name: impl Into<Cow<'a, str>>) -> Touch<'a> {
         Touch {
             time,
             name: name.into(),
@@ -150,43 +150,51 @@ pub(super) fn along<'f>(
     }
 }
 
-/// The touch path of a chain; never empty.
-pub(super) fn path<'f>(
-    causes: &Causes<'f>,
-    chain: &Chain,
-    past: &'f [PastTouch],
+/// The touches of earlier visits that may have led to an order made at this time, in a visit that `began`
+/// then: by time, of neighbours with one name the first.
+pub(super) fn before<'p>(
+    past: &'p [PastTouch],
+    ordered: i64,
+    began: i64,
     settings: &Settings,
-) -> Vec<Touch<'f>> {
-    let facts = causes.facts();
-    let [from, last] = [chain.links[0] as usize, chain.last()].map(|at| &facts[at]);
-    let since = from.at.time.saturating_sub(settings.look_back);
+) -> Vec<&'p PastTouch> {
+    let since = ordered.saturating_sub(settings.look_back);
     let mut before: Vec<&PastTouch> = past
         .iter()
-        .filter(|touch| (since..facts[0].at.time).contains(&touch.time))
+        .filter(|touch| (since..began).contains(&touch.time))
         .collect();
     before.sort_unstable();
     before.dedup_by(|later, kept| later.touch == kept.touch);
-    let mut path: Vec<Touch> = before
-        .into_iter()
-        .map(|touch| Touch::new(touch.time, &*touch.touch))
-        .collect();
+    before
+}
+
+/// What is on a chain's way within its visit.
+pub(super) fn way(causes: &Causes<'_>, chain: &Chain, share: i64, settings: &Settings) -> Way {
+    let last = &causes.facts()[chain.last()];
+    let mut path = Vec::new();
     if chain.end == End::Gone {
         path.push(Touch::new(last.at.time, EXPIRED));
     }
     along(causes, chain, settings, &mut path);
-    if path.is_empty() {
+    let is_spare = path.is_empty();
+    if is_spare {
         let reason = last.reason.filter(|reason| !reason.is_empty());
         path.push(Touch::new(
             last.at.time,
             reason.map_or(UNKNOWN, name_of_reason),
         ));
     }
-    path
+    Way {
+        share,
+        touches: path.iter().map(Touch::kept).collect(),
+        is_spare,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::chain::tests::fact;
+    use super::super::traced::path;
     use super::*;
 
     fn names(facts: &[Fact], past: &[PastTouch]) -> Vec<String> {
@@ -196,7 +204,9 @@ mod tests {
         };
         let mut causes = Causes::of(facts);
         let chain = causes.follow(facts.len() - 1, 64);
-        let path = path(&causes, &chain, past, &settings);
+        let [first, order] = [0, facts.len() - 1].map(|at| facts[at].at.time);
+        let way = way(&causes, &chain, 0, &settings);
+        let path = path(&before(past, order, first, &settings), &way);
         path.into_iter().map(|touch| touch.name.into()).collect()
     }
 

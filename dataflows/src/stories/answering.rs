@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use super::crediting::{Asking, Customer, OfCustomer, OfOrder, Owed, Owing, What};
 use super::question::{Answer, Ask, Facts, Of, Question, Shown};
 use super::story::{Story, stories_of};
 use super::watching::{Begun, Said, Stories, agent_of, read, sealed_story};
-use crate::attribution;
+use crate::attribution::{self, Order};
 use crate::complete::{Complete, Key as BrowserKey, Measurements, Payloads};
 use crate::fact::Agent;
-use crate::visit::{Tick, browser_key, bytes_of_words};
+use crate::visit::{Tick, browser_key, bytes_of_words, words_of_bytes};
 
 /// How an open visit is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +50,7 @@ impl Stories {
             // Others know.
             Ask::Profile(_) => return Ok(()),
         };
-        said.push(Said::Answer(Answer {
+        let answer = Answer {
             at: question.at,
             process: question.process,
             id: question.id,
@@ -57,8 +58,66 @@ impl Stories {
             visits,
             kept: self.ended.kept,
             profile: None,
-        }));
+        };
+        match self.owing(&answer, kept)? {
+            None => said.push(Said::Answer(answer)),
+            Some((shard, orders)) => {
+                for owed in &orders {
+                    let asking = Asking(answer.process, answer.id, owed.number);
+                    let customer = Customer::of_order(&owed.order.order);
+                    said.extend(customer.map(|customer| {
+                        Said::Customer(OfCustomer {
+                            at: answer.at,
+                            customer,
+                            what: What::Asked(shard, asking),
+                        })
+                    }));
+                }
+                let owing = Owing {
+                    shard,
+                    answer,
+                    orders,
+                };
+                said.push(Said::Order(question.at, OfOrder::Owing(Box::new(owing))));
+            }
+        }
         Ok(())
+    }
+
+    /// The orders of an answer that name customers, whose pasts lie elsewhere, with their browser's shard;
+    /// if there are any.
+    fn owing<P: Payloads>(
+        &mut self,
+        answer: &Answer,
+        kept: &mut Measurements<P>,
+    ) -> Result<Option<(u8, Vec<Owed>)>, P::Error> {
+        let names = |order: &Order| Customer::of_order(order).is_some();
+        let naming = |shown: &&Shown| shown.attributed.iter().any(names);
+        let Some(shown) = answer.visits.iter().find(naming) else {
+            return Ok(None);
+        };
+        let id = words_of_bytes(&shown.visit);
+        let key = self.of_visits.get(&id).copied();
+        let Some((key, browser)) = key.and_then(|key| Some((key, self.browsers.get(&key)?))) else {
+            return Ok(None);
+        };
+        let looked = kept.look(&key)?;
+        let facts = looked
+            .as_ref()
+            .map(|kept| read(&mut self.reading, kept.measurements()));
+        let facts = facts.unwrap_or_default();
+        let visits = stories_of(&browser.id, &facts, &self.settings.rules);
+        let own = visits.iter().find(|(visit, _)| visit.id == id);
+        let traced = own.map(|(_, facts)| attribution::trace(facts, &self.settings.attribution));
+        let orders = (0..).zip(traced.unwrap_or_default().orders);
+        let owed = orders.filter(|(_, order)| names(&order.order));
+        let past = self.pasts.of(browser.shard, &key);
+        let owed = owed.map(|(number, order)| Owed {
+            number,
+            order,
+            past: past.to_vec(),
+        });
+        Ok(Some((browser.shard, owed.collect())))
     }
 
     /// A browser's open visits, as answers show them.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use differential_dataflow::difference::Semigroup;
 
 use super::story::Story;
-use crate::attribution::{Attributed, ChainKey, Settings, chains_by};
+use crate::attribution::{ChainKey, Credit, EXPIRED, Settings, chains_by};
 use crate::fact::{Agent, Fact, Id};
 use crate::views::{Field, Key, Of, Step, Sums, Value, View, hour, minute};
 use crate::visit::EndReason;
@@ -14,13 +14,8 @@ use crate::visit::EndReason;
 /// What a visit adds: by view, row, and whether its browser is counted there; at which time.
 pub type Rows = BTreeMap<(u16, Key, bool, i64), Sums>;
 
-/// What a visit adds to all views of visits.
-pub fn rows(
-    views: &[View],
-    story: &Story<'_>,
-    attributed: &Attributed,
-    settings: &Settings,
-) -> Rows {
+/// What a visit adds to all views of visits, but those of credits.
+pub fn rows(views: &[View], story: &Story<'_>, settings: &Settings) -> Rows {
     let mut rows = Rows::new();
     let of = Fields::of(story);
     let key = |view: &View, own: &Own<'_>| {
@@ -37,7 +32,6 @@ pub fn rows(
             rows.entry(place).or_default().plus_equals(&sums);
         };
         match &view.of {
-            Of::Measurements => {}
             Of::Visits => {
                 let key = key(view, &Own::default());
                 let mut sums = Sums::default();
@@ -97,23 +91,25 @@ pub fn rows(
                     add(key, false, sums);
                 }
             }
-            Of::Credits => {
-                for credit in attributed.orders.iter().flat_map(|order| &order.credits) {
-                    let own = Own {
-                        reason: &credit.touch,
-                        ..Own::default()
-                    };
-                    let expired = i64::from(&*credit.touch == "expired");
-                    let shares = [credit.first, credit.last, credit.linear, credit.position];
-                    let mut sums = Sums::one(0, 1);
-                    sums.0[1..5].copy_from_slice(&shares);
-                    sums.0[5] = expired;
-                    add(key(view, &own), false, sums);
-                }
-            }
+            // Orders are credited elsewhere.
+            Of::Measurements | Of::Credits => {}
         }
     }
     rows
+}
+
+/// What a touch of an order adds to a view of credits; `of` are the fields of the order's visit.
+pub fn of_credit(view: &View, of: &Fields<'_>, credit: &Credit) -> (Key, Sums) {
+    let own = Own {
+        reason: &credit.touch,
+        ..Own::default()
+    };
+    let mut key = String::new();
+    of.write_key(view, &own, &mut key);
+    let mut sums = Sums::one(0, 1);
+    sums.0[1..5].copy_from_slice(&[credit.first, credit.last, credit.linear, credit.position]);
+    sums.0[5] = i64::from(&*credit.touch == EXPIRED);
+    (Key::of_text(&key), sums)
 }
 
 /// Whether a measurement is of a funnel's step.

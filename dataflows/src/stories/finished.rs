@@ -10,7 +10,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use super::watching::Credited;
+use super::crediting::Credited;
 use crate::attribution::Order;
 use crate::complete::Complete;
 use crate::cut::{Cut, Cuts};
@@ -32,7 +32,7 @@ pub struct Finished {
 }
 
 /// Puts sealed visits and their orders together: `complete` are visits in the order of their seals, and
-/// come out in it; `credited` what stories say of orders. Visits that come once more after a start find
+/// come out in it; `credited` what is said of their orders. Visits that come once more after a start find
 /// their orders again: those are kept until `released`, the tick up to which seals are in a table.
 ///
 /// A visit waits for the end of its step. Costs a look-up for each; keeps the orders of visits that no

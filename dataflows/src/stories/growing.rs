@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 
 use super::contributions::{Fields, Own, Rows, is_step, step_name};
 use crate::attribution::{
-    self, NESTED, PastTouch, SHOWN, beginning, entry_touch, is_cart, is_entry, is_order,
+    self, NESTED, PastTouch, SHOWN, beginning, customer, entry_touch, is_cart, is_entry, is_order,
 };
-use crate::fact::{Agent, Fact};
+use crate::fact::{Agent, Fact, Id};
 use crate::views::{Field, Key, Of, SUMS, Sums, Value, View};
 use crate::visit::{Position, Rules, Visit};
 
@@ -41,8 +41,10 @@ pub struct OfVisits {
     steps: Vec<Vec<String>>,
     /// What counts measurements of an effect: the view, the value, the effect.
     effects: Vec<(usize, usize, String)>,
-    /// Fields of the keys of chains and credits that may change while a visit grows.
+    /// Fields of the keys of chains that may change while a visit grows.
     changing: Vec<Field>,
+    /// What is said of its orders, or is a field of the keys of credits, and may change.
+    of_orders: Vec<Field>,
     pages: bool,
     settings: attribution::Settings,
 }
@@ -73,14 +75,18 @@ impl OfVisits {
         let changes = [Field::Country, Field::Entry, Field::Exit, Field::Source];
         let by =
             |those: &[usize], field: &Field| those.iter().any(|n| views[*n].key.contains(field));
-        let of_orders = those(|of| *of == Of::Credits);
-        let in_keys = |field: &&Field| by(&chains, field) || by(&of_orders, field);
-        let changing = changes.iter().filter(in_keys);
+        let credits = those(|of| *of == Of::Credits);
+        let changing = changes.iter().filter(|field| by(&chains, field));
+        let of_orders = changes
+            .iter()
+            .filter(|field| **field == Field::Country || by(&credits, field));
         let of_pages = [Field::Entry, Field::Exit, Field::Source];
         OfVisits {
             pages: of_pages.iter().any(|field| by(&short, field))
-                || changing.clone().any(|field| of_pages.contains(field)),
+                || (changing.clone().chain(of_orders.clone()))
+                    .any(|field| of_pages.contains(field)),
             changing: changing.copied().collect(),
+            of_orders: of_orders.copied().collect(),
             short,
             steps,
             chains,
@@ -156,7 +162,9 @@ type Line = ((u16, Key, bool), Sums);
 pub struct Left {
     /// The touch of its first page.
     pub entry: Option<PastTouch>,
-    /// Whether its carts and orders leave more.
+    /// The customer that it names.
+    pub customer: Option<Box<str>>,
+    /// Whether it leaves more: by its carts and orders, or to several customers.
     pub more: bool,
 }
 
@@ -164,10 +172,41 @@ impl Left {
     /// What a visit of these measurements leaves.
     pub fn of(facts: &[Fact<'_>], settings: &attribution::Settings) -> Left {
         let first = facts.iter().find(|fact| is_entry(fact));
+        let mut named = Named::default();
+        facts.iter().for_each(|fact| named.take(fact));
         Left {
             entry: first.and_then(|page| entry_touch(page, settings)),
-            more: facts.iter().any(|fact| is_cart(fact) || is_order(fact)),
+            more: named.several || facts.iter().any(|fact| is_cart(fact) || is_order(fact)),
+            customer: named.only(),
         }
+    }
+}
+
+/// The customer that a visit names, while it names one.
+#[derive(Debug, Default)]
+struct Named {
+    customer: Option<Box<str>>,
+    several: bool,
+}
+
+impl Named {
+    fn take(&mut self, fact: &Fact<'_>) {
+        let Some(id) = fact.customer else { return };
+        if let (Id::Text(id), Some(known)) = (id, &self.customer)
+            && *id == **known
+        {
+            return;
+        }
+        match (customer(id), &self.customer) {
+            (Some(id), None) => self.customer = Some(id.into()),
+            (Some(id), Some(known)) if *id == **known => {}
+            // Nobody is another one, too.
+            _ => self.several = true,
+        }
+    }
+
+    fn only(&self) -> Option<Box<str>> {
+        self.customer.clone().filter(|_| !self.several)
     }
 }
 
@@ -208,7 +247,7 @@ pub struct Growing {
     orders: i64,
     revenue: i64,
     ordered: Option<Position>,
-    /// What orders add to chains and credits.
+    /// What orders add to chains.
     of_orders: Rows,
     /// The numbers of the causes of what orders came from: what else they have caused is said with them.
     beside: Vec<u16>,
@@ -216,6 +255,7 @@ pub struct Growing {
     in_chains: bool,
     /// Where its first page is, and what that leaves for later visits.
     first_page: Option<(Position, Option<PastTouch>)>,
+    named: Named,
 }
 
 impl Growing {
@@ -274,6 +314,7 @@ impl Growing {
             beside: Vec::new(),
             in_chains: of.chains.iter().any(takes),
             first_page: None,
+            named: Named::default(),
         }
     }
 
@@ -287,12 +328,13 @@ impl Growing {
         self.agent
     }
 
-    /// What it leaves for later visits of its browser, if that is all.
+    /// What it leaves for later visits of its browser and its customer, if that is all.
     pub fn leaves(&self) -> Left {
         let first = self.first_page.as_ref();
         Left {
             entry: first.and_then(|(_, touch)| touch.clone()),
-            more: self.carts > 0 || self.orders > 0,
+            customer: self.named.only(),
+            more: self.named.several || self.carts > 0 || self.orders > 0,
         }
     }
 
@@ -339,6 +381,7 @@ impl Growing {
         if is_entry(fact) && self.first_page.as_ref().is_none_or(is_first) {
             self.first_page = Some((fact.at, entry_touch(fact, &of.settings)));
         }
+        self.named.take(fact);
         self.carts += usize::from(is_cart(fact));
         let fields = self.take_fields(fact, of);
         let funnels = self.take_steps(fact, of);
@@ -350,8 +393,9 @@ impl Growing {
     fn take_fields(&mut self, fact: &Fact<'_>, of: &OfVisits) -> bool {
         let mut holds = true;
         let mut change = |fields: &[Field]| {
-            let in_keys = fields.iter().any(|field| of.changing.contains(field));
-            holds &= !in_keys || (self.rows.is_empty() && self.of_orders.is_empty());
+            let any = |of: &[Field]| fields.iter().any(|field| of.contains(field));
+            let in_rows = !self.rows.is_empty() || !self.of_orders.is_empty();
+            holds &= !(any(&of.changing) && in_rows || any(&of.of_orders) && self.orders > 0);
         };
         if let Some(country) = fact.country
             && self.sender.as_ref().is_none_or(|(at, _)| fact.at < *at)
@@ -569,7 +613,7 @@ impl Growing {
         }
     }
 
-    /// Takes in what its orders add to chains and credits: what there is in `all`, which is said of all of
+    /// Takes in what its orders add to chains: what there is in `all`, which is said of all of
     /// its measurements, and not in what it says itself.
     pub fn take_orders(&mut self, all: Rows) {
         let mut rest = all;
@@ -705,7 +749,6 @@ mod tests {
     use super::super::story::{Story, stories_of};
     use super::*;
     use crate::attribution::Settings;
-    use crate::fact::Id;
     use crate::views::Step;
     use crate::visit::visit_id;
 
@@ -778,13 +821,14 @@ mod tests {
             prop_oneof![30 => 1_u64..5, 1 => Just(60_u64)],
             prop_oneof![8 => Just(0_u64), 1 => 1_u64..12],
             proptest::option::of(0_u8..2),
+            prop_oneof![20 => Just(None), 9 => Just(Some("ann")), 1 => Just(Some("bob")), 1 => Just(Some(""))],
         );
         let agent = prop_oneof![Just(Agent::Person), Just(Agent::Robot)];
         (vec(one, 1..60), agent).prop_map(|(all, agent)| {
             let mut time = 1_000;
             let mut facts = Vec::new();
             for (n, one) in (0_u64..).zip(all) {
-                let (effect, entity, reason, back, gap, early, word) = one;
+                let (effect, entity, reason, back, gap, early, word, who) = one;
                 time += gap;
                 facts.push(Fact {
                     at: Position {
@@ -800,6 +844,7 @@ mod tests {
                     variant: word.map(|word| ["a", "b"][usize::from(word)]),
                     country: (n > 0).then_some(if n < 50 { "NL" } else { "BE" }),
                     agent,
+                    customer: who.map(Id::Text),
                     ..Fact::default()
                 });
             }
@@ -836,7 +881,7 @@ mod tests {
                 let (visit, facts) = visits[visits.len() - 1];
                 let story = Story::new(visit, facts, facts[0].agent, None);
                 let attributed = attribution::orders(facts, &[], &settings);
-                let mut expected = rows(&views, &story, &attributed, &settings);
+                let mut expected = rows(&views, &story, &settings);
                 expected.retain(|_, sums| !sums.is_zero());
                 if let Some(own) = &mut growing {
                     prop_assert_eq!(own.visit(), visit);

@@ -7,6 +7,9 @@
 //! told of from all that is kept of it: so where measurements have moved to need not be followed. The
 //! new story is held against the old one, and what differs is taken back and said anew.
 //!
+//! What led to an order is followed within its visit; what earlier visits have left comes to it behind,
+//! in [`crediting`](mod@crediting), since those of its customer were on any browser.
+//!
 //! ```
 //! use std::{cell::Cell, convert::Infallible, rc::Rc, sync::Arc};
 //! use timely::dataflow::operators::generic::operator::empty;
@@ -16,7 +19,7 @@
 //! use visitflow_dataflows::complete::{NoStore, Surroundings, complete, saved::Collected};
 //! use visitflow_dataflows::durable::{Durable, Keeps, Nothing};
 //! use visitflow_dataflows::fact::Reading;
-//! use visitflow_dataflows::stories::{self, Settings, Stories, parted};
+//! use visitflow_dataflows::stories::{self, Settings, Stories, crediting, parted};
 //! use visitflow_dataflows::visit::{Position, Rules, browser_key};
 //! use visitflow_dataflows::visits::{Open, visits};
 //! use visitflow_schemas::{encode, schema::Schema, store::MemoryStore};
@@ -71,7 +74,11 @@
 //!     let kept = Default::default();
 //!     let (_, said) = complete(&visits, empty(scope), empty(scope), kept, stories, Alone);
 //!     let row = |said: stories::Credited| (said.tick, said.sealed, format!("{:?}", said.order.root_reason()));
-//!     let orders = parted(said).credited.map(row).capture();
+//!     let settings = attribution::Settings::default();
+//!     let durable = ["credits", "customers"].map(|name| Durable::open(name, &nothing));
+//!     let to_credit = parted(said).to_credit;
+//!     let orders = crediting([].into(), &settings, to_credit, empty(scope), 8, durable);
+//!     let orders = orders.credited.map(row).capture();
 //!     input.send_batch(&mut batch.take());
 //!     orders
 //! });
@@ -83,6 +90,7 @@
 
 mod answering;
 mod contributions;
+pub mod crediting;
 mod finished;
 mod growing;
 mod news;
@@ -93,8 +101,9 @@ mod saved;
 mod story;
 mod watching;
 
+pub use crediting::{Credited, crediting};
 pub use finished::{Finished, finished};
 pub use part::{Parted, parted};
 pub use question::{Answer, Ask, Facts, Of, Question, Shown};
 pub use story::{Story, stories_of};
-pub use watching::{Credited, Said, Settings, Stories};
+pub use watching::{Said, Settings, Stories};

@@ -7,8 +7,9 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::operate::FrontierInterest;
 
+use super::crediting::ToCredit;
 use super::question::Answer;
-use super::watching::{Credited, Said};
+use super::watching::Said;
 use crate::profiles::Part;
 use crate::views::Contribution;
 
@@ -16,8 +17,8 @@ use crate::views::Contribution;
 pub struct Parted<'s> {
     /// What is added to views.
     pub contributions: StreamVec<'s, u64, Contribution>,
-    /// Orders and what led to them.
-    pub credited: StreamVec<'s, u64, Credited>,
+    /// Orders that are to be credited, and what that takes.
+    pub to_credit: ToCredit<'s>,
     /// What sealed visits add to profiles.
     pub parts: StreamVec<'s, u64, Part>,
     /// Answers.
@@ -30,25 +31,29 @@ pub fn parted<'s>(said: StreamVec<'s, u64, Said>) -> Parted<'s> {
     let mut input = builder.new_input(said, Pipeline);
     builder.set_notify_for(0, FrontierInterest::Never);
     let (contributions, contributions_stream) = builder.new_output();
-    let (credited, credited_stream) = builder.new_output();
+    let (orders, orders_stream) = builder.new_output();
     let (answers, answers_stream) = builder.new_output();
     let (parts, parts_stream) = builder.new_output();
+    let (customers, customers_stream) = builder.new_output();
     let mut contributions = Output::from(contributions);
-    let mut credited = Output::from(credited);
+    let mut orders = Output::from(orders);
     let mut answers = Output::from(answers);
     let mut parts = Output::from(parts);
+    let mut customers = Output::from(customers);
     builder.build(move |caps| {
         drop(caps);
         move |_| {
             input.for_each(|cap, said| {
-                let (mut to_views, mut orders) = (Vec::with_capacity(said.len()), vec![]);
-                let (mut answered, mut of_customers) = (vec![], vec![]);
+                let (mut to_views, mut of_orders) = (Vec::with_capacity(said.len()), vec![]);
+                let (mut answered, mut of_profiles) = (vec![], vec![]);
+                let mut of_customers = vec![];
                 for said in said.drain(..) {
                     match said {
                         Said::Contribution(contribution) => to_views.push(contribution),
-                        Said::Credited(order) => orders.push(*order),
+                        Said::Order(at, order) => of_orders.push((at, order)),
+                        Said::Customer(customer) => of_customers.push(customer),
                         Said::Answer(answer) => answered.push(answer),
-                        Said::Part(part) => of_customers.push(*part),
+                        Said::Part(part) => of_profiles.push(*part),
                     }
                 }
                 let at = |port| cap.retain_least(port).expect("what is said has a time");
@@ -56,11 +61,9 @@ pub fn parted<'s>(said: StreamVec<'s, u64, Said>) -> Parted<'s> {
                     let mut output = contributions.activate();
                     output.session(&at(0)).give_container(&mut to_views);
                 }
-                if !orders.is_empty() {
-                    credited
-                        .activate()
-                        .session(&at(1))
-                        .give_container(&mut orders);
+                if !of_orders.is_empty() {
+                    let mut output = orders.activate();
+                    output.session(&at(1)).give_container(&mut of_orders);
                 }
                 if !answered.is_empty() {
                     answers
@@ -68,16 +71,23 @@ pub fn parted<'s>(said: StreamVec<'s, u64, Said>) -> Parted<'s> {
                         .session(&at(2))
                         .give_container(&mut answered);
                 }
-                if !of_customers.is_empty() {
+                if !of_profiles.is_empty() {
                     let mut output = parts.activate();
-                    output.session(&at(3)).give_container(&mut of_customers);
+                    output.session(&at(3)).give_container(&mut of_profiles);
+                }
+                if !of_customers.is_empty() {
+                    let mut output = customers.activate();
+                    output.session(&at(4)).give_container(&mut of_customers);
                 }
             });
         }
     });
     Parted {
         contributions: contributions_stream,
-        credited: credited_stream,
+        to_credit: ToCredit {
+            orders: orders_stream,
+            customers: customers_stream,
+        },
         parts: parts_stream,
         answers: answers_stream,
     }

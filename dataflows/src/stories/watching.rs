@@ -13,13 +13,14 @@ use serde::{Deserialize, Serialize};
 
 use super::answering::sealed_shown;
 use super::contributions::{Rows, rows};
+use super::crediting::{self, Customer, OfCustomer, OfOrder, Place, Placed, Turn, What};
 use super::growing::{Growing, Left, OfVisits};
 use super::news::News;
 use super::question::{Answer, Question, Shown};
 use super::recent::Recent;
 use super::saved::{FORMAT, Keeping, Kept};
 use super::story::{Story, stories_of};
-use crate::attribution::{self, Attributed, Order, PastTouch, Pasts, is_order};
+use crate::attribution::{self, PastTouch, Pasts, Traced, Uncredited, is_entry, is_order};
 use crate::batch::Record;
 use crate::complete::{
     ByBrowser, Complete, Key as BrowserKey, Looked, Measurements, Payloads, Watch,
@@ -28,9 +29,7 @@ use crate::durable::{Durable, Shards, written};
 use crate::fact::{Agent, Fact, Reading};
 use crate::profiles::{Part, Profile, by_customer};
 use crate::views::{self, Contribution, Field, Key, STEP, Sums, View, shard_of, step_end};
-use crate::visit::{
-    Position, Rules, Tick, Visit, browser_key, bytes_of_words, visit_id, words_of_bytes,
-};
+use crate::visit::{Position, Rules, Tick, Visit, browser_key, visit_id, words_of_bytes};
 
 /// A browser of more measurements is told of again only when it has an eighth more, or a visit of it is
 /// sealed; and what it sends twice counts as it came first, until its visit is sealed.
@@ -62,33 +61,14 @@ pub struct Settings {
 pub enum Said {
     /// Something is added to a view, or taken back.
     Contribution(Contribution),
-    /// An order and what led to it, for the first time or corrected.
-    Credited(Box<Credited>),
+    /// Something about an order, which is to be credited, by the end of the step in which it was found.
+    Order(Tick, OfOrder),
+    /// Something about a customer, which decides over credits.
+    Customer(OfCustomer),
     /// What a sealed visit adds to a customer's profile.
     Part(Box<Part>),
     /// An answer.
     Answer(Answer),
-}
-
-/// An order and what led to it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Credited {
-    /// The end of the step in which it was found: all effects before this tick are in.
-    pub tick: Tick,
-    /// The browser's shard.
-    pub shard: u8,
-    /// The visit.
-    pub visit: [u8; 16],
-    /// The browser's ID.
-    pub browser_id: Box<[u8]>,
-    /// Two letters, or nothing.
-    pub country: Box<str>,
-    /// The kind of agent.
-    pub agent: Agent,
-    /// Whether the visit is sealed: then nothing will change any more.
-    pub sealed: bool,
-    /// The order.
-    pub order: Order,
 }
 
 /// What was said of a browser's open visits.
@@ -195,8 +175,18 @@ struct Told {
     rows: Box<[u8]>,
     /// What it leaves for later visits; of a visit that grows that one knows.
     left: Left,
-    /// Its orders, and a hash of what was said of each.
-    orders: Vec<([u64; 2], u64)>,
+    /// Its orders, and what was said of each.
+    orders: Vec<ToldOrder>,
+}
+
+/// What was said of an order of an open visit.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct ToldOrder {
+    place: Place,
+    /// A hash of it all.
+    said: u64,
+    /// Whom it names.
+    customer: Option<Customer>,
 }
 
 impl Told {
@@ -290,7 +280,7 @@ impl Stories {
         let mut touched = Vec::new();
         let mut of_visits = HashMap::new();
         let mut news = News::new(views.clone());
-        let mut pasts = Pasts::new(&settings.attribution);
+        let mut pasts = Pasts::of_browsers(&settings.attribution);
         let mut due = u64::MAX;
         for kept in restored {
             due = due.min(kept.due);
@@ -391,12 +381,67 @@ impl Stories {
     }
 
     /// What has led to a visit's orders.
-    fn attributed(&self, (key, browser): (BrowserKey, &Browser), story: &Story<'_>) -> Attributed {
+    fn traced(&self, story: &Story<'_>) -> Traced {
         if story.orders().next().is_none() {
-            return Attributed::default();
+            return Traced::default();
         }
+        attribution::trace(story.facts, &self.settings.attribution)
+    }
+
+    /// Says what has led to a visit's orders, where it was not told so before, and a last time when it is
+    /// sealed; and which of them are no more.
+    fn say_orders(
+        &self,
+        at: Tick,
+        (key, browser): (BrowserKey, &Browser),
+        story: &Story<'_>,
+        (orders, told): (Vec<Uncredited>, &[ToldOrder]),
+        turn: Option<Turn>,
+        said: &mut Vec<Said>,
+    ) -> Vec<ToldOrder> {
         let past = self.pasts.of(browser.shard, &key);
-        attribution::orders(story.facts, past, &self.settings.attribution)
+        let mut now = Vec::with_capacity(orders.len());
+        for order in orders {
+            let placed = Placed {
+                place: Place {
+                    visit: story.visit.id,
+                    time: order.order.time,
+                    event: order.order.event,
+                },
+                shard: browser.shard,
+                browser_id: browser.id.clone(),
+                country: story.country().into(),
+                agent: story.agent,
+                source: story.source().into(),
+                turn,
+                order,
+                past: past.to_vec(),
+            };
+            let one = ToldOrder {
+                place: placed.place,
+                said: crediting::hash(&placed),
+                customer: Customer::of_order(&placed.order.order),
+            };
+            now.push(one);
+            let same = |told: &ToldOrder| (told.place, told.said) == (one.place, one.said);
+            if told.iter().any(same) && turn.is_none() {
+                continue;
+            }
+            if let Some(customer) = one.customer {
+                let (shard, place) = (browser.shard, one.place);
+                let what = match turn {
+                    Some(turn) => What::Sealed(shard, place, turn),
+                    None => What::Ordered(shard, place),
+                };
+                said.push(Said::Customer(OfCustomer { at, customer, what }));
+            }
+            said.push(Said::Order(at, OfOrder::Placed(Box::new(placed))));
+        }
+        for told in told {
+            let own = now.iter().find(|now| now.place == told.place);
+            say_gone(at, browser.shard, told, own, said);
+        }
+        now
     }
 
     /// Tells of a visit, and holds it against what was told. `grown` follows it from now on.
@@ -405,22 +450,22 @@ impl Stories {
         at: Tick,
         (key, browser): (BrowserKey, &Browser),
         told: &Told,
-        (story, attributed): (&Story<'_>, &Attributed),
+        (story, traced, turn): (&Story<'_>, Traced, Option<Turn>),
         grown: &mut Option<Growing>,
         said: &mut Vec<Said>,
     ) -> Told {
         let bytes = match grown {
             Some(growing) => {
                 growing.tell(&self.grown, |_, _, _, _| ());
-                if !attributed.orders.is_empty() {
+                if !traced.orders.is_empty() {
                     let settings = &self.settings.attribution;
-                    growing.take_orders(rows(&self.views, story, attributed, settings));
+                    growing.take_orders(rows(&self.views, story, settings));
                 }
                 self.say_rows(at, key, &told.rows, growing.said());
                 Box::default()
             }
             None => {
-                let rows = rows(&self.views, story, attributed, &self.settings.attribution);
+                let rows = rows(&self.views, story, &self.settings.attribution);
                 let bytes = encode(&rows);
                 if bytes != told.rows {
                     self.say_rows(at, key, &told.rows, rows);
@@ -428,7 +473,8 @@ impl Stories {
                 bytes
             }
         };
-        let orders = say_orders(at, browser, story, (&attributed.orders, &told.orders), said);
+        let orders = (traced.orders, &told.orders[..]);
+        let orders = self.say_orders(at, (key, browser), story, orders, turn, said);
         Told {
             begun: Begun {
                 visit: story.visit.id,
@@ -484,21 +530,39 @@ impl Stories {
             let looks = !is_told || has_orders || leaves_more;
             let known = told
                 .as_ref()
-                .map(|told| (told.begun.agent, told.left.entry.clone()));
-            let (mut agent, entry) = known.unwrap_or_default();
-            let mut left: Vec<PastTouch> = entry.into_iter().collect();
+                .map(|told| (told.begun.agent, told.left.clone()));
+            let (mut agent, known) = known.unwrap_or_default();
+            let mut left: Vec<PastTouch> = known.entry.into_iter().collect();
+            let customer = known.customer.filter(|_| !left.is_empty());
+            let mut of_customers: Vec<(Box<str>, Vec<PastTouch>)> =
+                customer.map(|id| (id, left.clone())).into_iter().collect();
+            let first = complete.measurements().next();
+            let first = first.map_or(Position::default(), |first| first.at);
+            let turn = Turn::new(complete.tick, first, id);
             if looks || self.settings.profiles || self.settings.asked {
                 let facts: Vec<Fact<'_>> = read(&mut self.reading, complete.measurements());
                 let story = sealed_story(&complete, &facts, browser.robot);
-                let past = self.pasts.of(complete.shard, &key);
-                let mut attributed = attribution::orders(&facts, past, &self.settings.attribution);
-                (agent, left) = (story.agent, std::mem::take(&mut attributed.touches));
-                if !is_told {
-                    let told = told.unwrap_or_default();
-                    let story = (&story, &attributed);
-                    self.tell(at, (key, &browser), &told, story, &mut None, said);
-                } else if has_orders {
-                    say_orders(at, &browser, &story, (&attributed.orders, &[]), said);
+                let mut traced = attribution::trace(&facts, &self.settings.attribution);
+                (agent, left) = (story.agent, std::mem::take(&mut traced.touches));
+                of_customers = std::mem::take(&mut traced.of_customers);
+                let told = told.unwrap_or_default();
+                let sealed = if !is_told {
+                    let story = (&story, traced, Some(turn));
+                    let told = self.tell(at, (key, &browser), &told, story, &mut None, said);
+                    told.orders
+                } else {
+                    let (own, orders) = ((key, &browser), (traced.orders, &told.orders[..]));
+                    self.say_orders(at, own, &story, orders, Some(turn), said)
+                };
+                // Another visit may have had them before they came to this one.
+                let is_sealed = |told: &ToldOrder| {
+                    let of = |told: &ToldOrder| (told.place.time, told.place.event);
+                    sealed.iter().any(|sealed| of(sealed) == of(told))
+                };
+                for other in &mut browser.visits {
+                    for told in other.orders.extract_if(.., |told| is_sealed(told)) {
+                        say_gone(at, browser.shard, &told, None, said);
+                    }
                 }
                 // What a robot does under a customer's name says nothing of the customer.
                 if self.settings.profiles && agent != Agent::Robot {
@@ -513,6 +577,13 @@ impl Stories {
             // What a robot met leads nobody.
             if agent != Agent::Robot {
                 self.pasts.add(complete.shard, key, complete.tick, &left);
+                said.extend(of_customers.into_iter().map(|(id, touches)| {
+                    Said::Customer(OfCustomer {
+                        at,
+                        customer: Customer::of(&id),
+                        what: What::Left(turn, touches),
+                    })
+                }));
             }
             if browser.has_ordered() {
                 browser.settle();
@@ -610,8 +681,8 @@ impl Stories {
                 true => Growing::of(visit, facts, &self.grown),
                 false => None,
             };
-            let attributed = self.attributed((key, &browser), &story);
-            let (told, story) = (told.unwrap_or_default(), (&story, &attributed));
+            let (told, traced) = (told.unwrap_or_default(), self.traced(&story));
+            let story = (&story, traced, None);
             let told = self.tell(at, (key, &browser), &told, story, &mut grown, said);
             browser.visits.push(told);
             browser.growing = grown.map(Box::new);
@@ -623,6 +694,9 @@ impl Stories {
         for gone in before {
             self.of_visits.remove(&gone.begun.visit);
             self.say_rows(at, key, &gone.rows, Rows::new());
+            for told in &gone.orders {
+                say_gone(at, browser.shard, told, None, said);
+            }
         }
         if !browser.visits.is_empty() {
             self.browsers.insert(key, browser);
@@ -920,43 +994,27 @@ fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// Says what has led to a visit's orders, where it was not `told` so before, and a last time when it is
-/// sealed. Returns the orders and hashes of what is told.
-fn say_orders(
-    at: Tick,
-    browser: &Browser,
-    story: &Story<'_>,
-    (orders, told): (&[Order], &[([u64; 2], u64)]),
-    said: &mut Vec<Said>,
-) -> Vec<([u64; 2], u64)> {
-    let mut hashes = Vec::with_capacity(orders.len());
-    for order in orders {
-        let hash = (order.event, hash_of(order, story));
-        hashes.push(hash);
-        if told.contains(&hash) && story.ended.is_none() {
-            continue;
-        }
-        said.push(Said::Credited(Box::new(Credited {
-            tick: at,
-            shard: browser.shard,
-            visit: bytes_of_words(story.visit.id),
-            browser_id: browser.id.clone(),
-            country: story.country().into(),
-            agent: story.agent,
-            sealed: story.ended.is_some(),
-            order: order.clone(),
-        })));
+/// Says what is no more of an order that was told of: itself, or that it names a customer. `now` is what is
+/// told of it instead.
+fn say_gone(at: Tick, shard: u8, told: &ToldOrder, now: Option<&ToldOrder>, said: &mut Vec<Said>) {
+    if now.is_none() {
+        said.push(Said::Order(at, OfOrder::Gone(shard, told.place)));
     }
-    hashes
+    let others = told
+        .customer
+        .filter(|_| now.and_then(|now| now.customer) != told.customer);
+    if let Some(customer) = others {
+        let what = What::Gone(shard, told.place);
+        said.push(Said::Customer(OfCustomer { at, customer, what }));
+    }
 }
 
-/// What is told of a measurement in the end: of one that is no order, not by whom and where.
+/// What is told of a measurement in the end: of one that is no page, not where.
 fn told_alike(fact: Fact<'_>) -> Fact<'_> {
-    if is_order(&fact) {
+    if is_order(&fact) || is_entry(&fact) {
         return fact;
     }
     Fact {
-        customer: None,
         url: None,
         referrer: None,
         ..fact
@@ -1035,15 +1093,6 @@ pub(super) fn agent_of(facts: &[Fact<'_>], robot: bool) -> Agent {
         return Agent::Robot;
     }
     facts.first().map_or(Agent::Unknown, |fact| fact.agent)
-}
-
-/// A hash of all that is said of an order.
-fn hash_of(order: &Order, story: &Story<'_>) -> u64 {
-    let said = (order, story.country(), story.agent);
-    let bytes = postcard::to_allocvec(&said).expect("an order can be written to memory");
-    // FNV-1a: to see a change, which nobody has an interest to hide.
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 fn encode(rows: &Rows) -> Box<[u8]> {

@@ -214,6 +214,16 @@ const WHY: [Option<&str>; 4] = [
     Some("navigation"),
 ];
 
+/// Ann, mostly; who has no name is nobody.
+fn customer(n: i64) -> Option<&'static str> {
+    match n % 15 {
+        1 | 4 | 7 | 10 => Some("ann"),
+        2 | 12 => Some("bob"),
+        14 => Some(""),
+        _ => None,
+    }
+}
+
 /// Arrivals that a source would accept: none lies before its tick's horizon.
 pub fn arrivals() -> impl Strategy<Value = Arc<Vec<Arrival>>> {
     prop::collection::vec(next(), 1..90).prop_map(|all| Arc::new(arrivals_of(all)))
@@ -238,6 +248,7 @@ fn arrivals_of(all: Vec<Next>) -> Vec<Arrival> {
             };
             if next.again < 2 {
                 again.value = Some(next.value * 100);
+                again.customer = customer(next.which as i64);
                 again.entity_id = WHICH[next.why];
             }
             arrivals.push(again);
@@ -257,7 +268,7 @@ fn arrivals_of(all: Vec<Next>) -> Vec<Arrival> {
             entity_id: WHICH[next.which],
             reason: WHY[next.why],
             cause: before.map(|before| before.n).filter(|_| next.cause < 4),
-            customer: (n % 7 == 3).then_some("customer"),
+            customer: customer(n),
             value: value.filter(|_| n % 5 > 0),
             variant: [None, Some("test:a"), Some("test:b")][(n % 3) as usize]
                 .filter(|_| entity == "banner"),

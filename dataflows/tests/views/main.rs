@@ -11,7 +11,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use visitflow_dataflows::fact::Agent;
 use visitflow_dataflows::profiles::{Part, Profile, by_customer};
-use visitflow_dataflows::stories::{Answer, Ask, Finished, Question, Shown};
+use visitflow_dataflows::stories::{Answer, Ask, Credited, Finished, Question, Shown};
 use visitflow_dataflows::views::{Field, Of, STEP, Step, Value, View};
 use visitflow_dataflows::visit::{Rules, Tick, bytes_of_words, words_of_bytes};
 
@@ -469,7 +469,7 @@ proptest! {
         // Nothing is left of what has been sealed and has left the windows.
         let kept = &outcome.kept;
         prop_assert!(kept.visits.is_empty() && kept.measurements.iter().all(|rows| rows.kept.is_empty()));
-        prop_assert!(kept.named["views"].is_empty());
+        prop_assert!(kept.named["views"].is_empty() && kept.named["credits"].is_empty());
         if plan.released == Tick::MAX {
             // But for the touches that are left for later visits.
             let browsers: BTreeSet<u8> = arrivals.iter().map(|arrival| arrival.browser).collect();
@@ -496,7 +496,7 @@ proptest! {
         let before = Plan { until: cut + 1_300, cut, released: 0, ..before };
         let mut first = run(&views, &arrivals, &before, &Kept::default());
         let kept = first.kept.clone();
-        prop_assert_eq!(kept.named.len(), 3, "all keep something");
+        prop_assert_eq!(kept.named.len(), 5, "all keep something");
         let after = Plan { until: until + 1, cut: until, ..after };
         let second = run(&views, &arrivals, &after, &kept);
         first.changed.retain(|row| row.tick <= cut);
@@ -509,6 +509,7 @@ proptest! {
         check_rows(&views, &second, &reference, [cut, until]);
         check_orders(&[&first, &second], &reference, until, period);
         prop_assert!(second.kept.named["views"].is_empty());
+        prop_assert!(second.kept.named["credits"].is_empty());
         if after.released == Tick::MAX {
             prop_assert!(second.left.values().all(|left| *left == 0), "{:?}", second.left);
         }
@@ -563,6 +564,79 @@ fn page(browser: u8, time: i64, n: i64, tick: Tick) -> Arrival {
         customer: None,
         value: None,
         variant: None,
+    }
+}
+
+/// A customer's order on one browser, while a visit of theirs on another one is still open, and one of
+/// another customer, and one of a robot under the customer's name.
+#[test]
+fn an_order_is_credited_to_what_its_customer_has_met_on_other_browsers() {
+    let begin = BEGIN as i64;
+    let named = |customer, reason, arrival| Arrival {
+        customer: Some(customer),
+        reason: Some(reason),
+        ..arrival
+    };
+    let come = |browser, after: i64, n| page(browser, begin + after, n, BEGIN + after as u64);
+    let mut arrivals = vec![
+        named("ann", "campaign:spring", come(1, 0, 2)),
+        named("bob", "campaign:bob", come(2, 0, 5)),
+        named("ann", "campaign:robot", come(3, 0, 3)),
+        named("ann", "search", come(0, 2_000, 6)),
+    ];
+    // Ann's order comes before her other visit is sealed, and hers goes on after that.
+    for (after, n) in [(4_000, 8), (6_500, 9), (9_000, 14)] {
+        arrivals.push(named("ann", "navigation", come(0, after, n)));
+    }
+    arrivals[4] = Arrival {
+        effect: "ordered",
+        entity: "order",
+        value: Some(1_000),
+        cause: Some(6),
+        ..arrivals[4].clone()
+    };
+    let arrivals = Arc::new(arrivals);
+    let until = end_of(&arrivals);
+    let reference = Reference::new(&arrivals, until, STEP);
+    let views = all_views(STEP);
+    let credits = |outcome: &Outcome| {
+        let credits = |said: &Credited| {
+            let credits = said.order.credits.iter();
+            let credits = credits.map(|credit| (credit.touch.to_string(), credit.linear));
+            (said.tick - BEGIN, said.sealed, credits.collect::<Vec<_>>())
+        };
+        outcome.credited.iter().map(credits).collect::<Vec<_>>()
+    };
+    let spring = ("campaign:spring".to_owned(), 500);
+    let search = |linear| ("search".to_owned(), linear);
+    for workers in 1..4 {
+        let cut = BEGIN + 5_000;
+        let plan = Plan {
+            rules: RULES,
+            workers,
+            pace: vec![100],
+            until: until + 1,
+            cut,
+            memory: usize::MAX,
+            released: Tick::MAX,
+            questions: vec![],
+        };
+        let outcome = run(&views, &arrivals, &plan, &Kept::default());
+        let expected = [
+            (4_100, false, vec![search(1_000)]),
+            (9_100, false, vec![spring.clone(), search(500)]),
+            (16_100, true, vec![spring.clone(), search(500)]),
+        ];
+        assert_eq!(credits(&outcome), expected);
+        check_rows(&views, &outcome, &reference, [BEGIN, until]);
+        // A start between the order and what corrects it.
+        let again = Plan {
+            cut: until,
+            workers: 4 - workers,
+            ..plan
+        };
+        let again = run(&views, &arrivals, &again, &outcome.kept);
+        assert_eq!(credits(&again), expected[1..]);
     }
 }
 

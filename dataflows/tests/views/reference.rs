@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use visitflow_dataflows::attribution::{self, Attributed, ChainKey, Order, Past};
+use visitflow_dataflows::attribution::{self, Attributed, ChainKey, Order, Past, Settings};
 use visitflow_dataflows::fact::{Agent, Fact};
 use visitflow_dataflows::views::{Field, Of, STEP, Value, View};
 use visitflow_dataflows::visit::{Position, Tick, visit_id};
@@ -23,8 +23,10 @@ pub struct Visit<'a> {
     pub reason: &'static str,
     pub agent: Agent,
     pub members: Vec<&'a Arrival>,
-    /// What the browser's sealed visits before it have left.
+    /// What the browser's visits have left that were sealed before it.
     pub past: Past,
+    /// What those of each customer have left, on whatever browser.
+    pub of_customers: BTreeMap<Box<str>, Past>,
 }
 
 impl Visit<'_> {
@@ -50,13 +52,21 @@ impl Visit<'_> {
         self.seal < at
     }
 
+    /// An order is credited over what its browser's visits and those of the customer that it names have
+    /// left.
     pub fn orders(&self) -> Vec<Order> {
-        self.attributed().orders
+        let mut orders = self.attributed(&self.past).orders;
+        for (n, order) in orders.iter_mut().enumerate() {
+            let customer = order.customer_id.as_deref();
+            if let Some(past) = customer.and_then(|id| self.of_customers.get(id)) {
+                *order = self.attributed(&self.past.merged(past)).orders.remove(n);
+            }
+        }
+        orders
     }
 
-    fn attributed(&self) -> Attributed {
-        let past = self.past.touches();
-        attribution::orders(&self.facts(), past, &attribution::Settings::default())
+    fn attributed(&self, past: &Past) -> Attributed {
+        attribution::orders(&self.facts(), past.touches(), &Settings::default())
     }
 
     fn ordered(&self) -> impl Iterator<Item = &&Arrival> {
@@ -127,6 +137,7 @@ fn walk<'a>(set: &BTreeMap<Identity, &'a Arrival>) -> Vec<Visit<'a>> {
             agent: first.agent(),
             members,
             past: Past::default(),
+            of_customers: BTreeMap::new(),
         }
     };
     runs.into_iter().map(visit).collect()
@@ -227,13 +238,22 @@ impl<'a> Reference<'a> {
                 visit.agent = Agent::Robot;
             }
         }
-        // In the order of their browsers' measurements.
-        let mut pasts: BTreeMap<u8, Past> = BTreeMap::new();
-        for visit in &mut visits {
-            let past = pasts.entry(visit.browser).or_default();
-            visit.past = past.clone();
+        // Visits are sealed one after the other; those that are open come behind all of them.
+        let mut in_turn: Vec<&mut Visit<'_>> = visits.iter_mut().collect();
+        in_turn.sort_by_key(|visit| (visit.seal, visit.members[0].at(), visit.id));
+        in_turn.sort_by_key(|visit| !visit.is_sealed(at));
+        let mut of_browsers: BTreeMap<u8, Past> = BTreeMap::new();
+        let mut of_customers: BTreeMap<Box<str>, Past> = BTreeMap::new();
+        for visit in in_turn {
+            let of_browser = of_browsers.entry(visit.browser).or_default();
+            visit.past.clone_from(of_browser);
+            visit.of_customers.clone_from(&of_customers);
             if visit.is_sealed(at) && visit.agent != Agent::Robot {
-                past.add(&visit.attributed().touches);
+                let traced = attribution::trace(&visit.facts(), &Settings::default());
+                of_browser.add(&traced.touches);
+                for (customer, touches) in traced.of_customers {
+                    of_customers.entry(customer).or_default().add(&touches);
+                }
             }
         }
         Known {
@@ -513,7 +533,7 @@ fn of_chains(view: &View, visit: &Visit<'_>, at: i64) -> Vec<Adds> {
             _ => String::new(),
         }))
     };
-    let settings = attribution::Settings::default();
+    let settings = Settings::default();
     let all = attribution::chains_by(&visit.facts(), &settings, key);
     let adds = all.into_iter().map(|(key, led)| {
         let mut sums = [0; 6];

@@ -8,7 +8,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use timely::Config;
-use timely::dataflow::operators::{Input, Inspect, Probe, probe};
+use timely::dataflow::operators::{Concat, Input, Inspect, Probe, probe};
 use visitflow_dataflows::attribution;
 use visitflow_dataflows::batch::{Batch, Record, worker_of};
 use visitflow_dataflows::complete::{
@@ -19,7 +19,7 @@ use visitflow_dataflows::durable::{Durable, Keeps, Shards};
 use visitflow_dataflows::fact::Reading;
 use visitflow_dataflows::profiles::Part;
 use visitflow_dataflows::stories::{
-    Answer, Credited, Finished, Question, Said, Settings, Stories, finished, parted,
+    Answer, Credited, Finished, Question, Said, Settings, Stories, crediting, finished, parted,
 };
 use visitflow_dataflows::views::{Changed, STEP, View, views};
 use visitflow_dataflows::visit::{Rules, Tick};
@@ -305,22 +305,36 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
             };
             let (whole, said) = complete(&visits, cuts.clone(), asked, measurements, watch, around);
             let said = parted(said);
+            let durable = ["credits", "customers"].map(|name| Durable::open(name, &named));
+            let settings = attribution::Settings::default();
+            let (of_orders, cut) = (said.to_credit, cuts.clone());
+            let orders = crediting(
+                specs.clone(),
+                &settings,
+                of_orders,
+                cut,
+                PARTITIONS,
+                durable,
+            );
             let durable = Durable::open("finished", &named);
-            let (credited, to) = (said.credited.clone(), shared.clone());
+            let (credited, to) = (orders.credited.clone(), shared.clone());
             finished(whole, credited, cuts.clone(), released, durable)
                 .inspect(move |visit| to.lock().unwrap().finished.push(visit.clone()))
                 .probe_with(&out);
             let durable = Durable::open("views", &named);
             let to = shared.clone();
-            views(specs, said.contributions, cuts, PARTITIONS, durable)
+            let added = said.contributions.concat(orders.contributions);
+            views(specs, added, cuts, PARTITIONS, durable)
                 .inspect(move |row| to.lock().unwrap().changed.push(row.clone()))
                 .probe_with(&done);
             let to = shared.clone();
-            said.credited
+            orders
+                .credited
                 .inspect(move |order| to.lock().unwrap().credited.push(order.clone()))
                 .probe_with(&done);
             let to = shared.clone();
             said.answers
+                .concat(orders.answers)
                 .inspect(move |answer| to.lock().unwrap().answers.push(answer.clone()))
                 .probe_with(&done);
             let to = shared.clone();
@@ -369,7 +383,10 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
                 worker.step_or_park(Some(Duration::from_millis(1)));
             }
             // Nothing was when it began: no table holds what has not come out.
-            held.set(plan.released);
+            if held.replace(plan.released) != plan.released {
+                // What is let go of is so with a step, and there may be none any more.
+                left.set(0);
+            }
         }
         shared.lock().unwrap().left.insert(index, left.get());
         // Dropped whole, so that the end of input says nothing; and by all, when all are there.
