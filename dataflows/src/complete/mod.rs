@@ -78,6 +78,7 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
         let mut caps = caps;
         let mut kept = measurements;
         let mut ends: VecDeque<Lifecycle> = VecDeque::new();
+        let mut revised: VecDeque<(Tick, Key)> = VecDeque::new();
         let mut cuts = Cuts::default();
         // What is tagged behind a cut that is not passed waits: the cut's snapshot must not hold it.
         let mut waiting = Waiting::default();
@@ -102,8 +103,13 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
                 }
             });
             lifecycle.for_each(|_, said| {
-                let ended = |said: &Lifecycle| matches!(said.change, Change::Ended { .. });
-                ends.extend(said.drain(..).filter(ended));
+                for said in said.drain(..) {
+                    match said.change {
+                        Change::Ended { .. } => ends.push_back(said),
+                        Change::Revised { .. } => revised.push_back((said.tick, said.browser)),
+                        Change::Started { .. } => {}
+                    }
+                }
             });
             heard.for_each(|_, heard| heard.drain(..).for_each(|cut| cuts.add(cut)));
             let [held, saying] = &mut caps[..] else {
@@ -165,6 +171,11 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
                         kept.add(record);
                     });
                     met?;
+                    // What revises a visit was tagged in the same tick.
+                    let ready = revised.partition_point(|(tick, _)| *tick < limit);
+                    revised
+                        .drain(..ready)
+                        .for_each(|(_, browser)| watch.revised(browser));
                     let mut given = 0;
                     while ends.front().is_some_and(|end| end.tick < limit) {
                         if given > ENOUGH {

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 
+use super::by_browser::Key;
 use super::kept::{Measurements, Payloads};
 use super::whole::Complete;
 use crate::batch::Record;
@@ -32,6 +33,8 @@ pub trait Watch<P: Payloads> {
     /// # Errors
     /// What the store meets.
     fn repeated(&mut self, record: Record<'_>, kept: &mut Measurements<P>) -> Result<(), P::Error>;
+    /// Measurements of this browser belong to another visit than they did, since the step at hand.
+    fn revised(&mut self, _browser: Key) {}
     /// A visit that was sealed in the step at hand, and is not kept any more.
     fn sealed(&mut self, visit: &Complete);
     /// The step ends.

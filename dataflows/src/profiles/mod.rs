@@ -3,12 +3,14 @@
 //! customer likes, and asks for it while a page is being made.
 //!
 //! A visit says what it adds to whom when it is sealed ([`Part`]), so a profile is never taken back.
-//! It is personal data: a job makes profiles only if it says so, and they go to no output, neither to
-//! the identified ones nor to the anonymized. It is not a history: what a customer did when cannot be
-//! read from it, and what is not seen again decays ([`decayed`]).
+//! It is loaded when a visit first names its customer ([`Named`]), for whoever is told of visits as they
+//! come and go. It is personal data: a job makes profiles only if it says so, and nothing of them goes to
+//! anonymized outputs. It is not a history: what a customer did when cannot be read from it, and what is
+//! not seen again decays ([`decayed`]).
 
 mod decay;
 mod keeping;
+mod named;
 mod part;
 mod profile;
 mod shelf;
@@ -17,8 +19,9 @@ mod tests;
 mod top;
 
 pub use decay::{HALF_LIFE, UNIT, Weight, decayed};
-pub use keeping::{KeepingError, profiles};
-pub use part::{CUSTOMER, GROUPS, Part, by_customer, group_of};
+pub use keeping::{KeepingError, Kept, profiles};
+pub use named::{Loaded, Named};
+pub use part::{CUSTOMER, GROUPS, Part, by_customer, group_of, is_id};
 pub use profile::{MOST_BYTES, Profile, ProfileError, Shown, Weighed};
 pub use shelf::{InMemory, Model, Shelf};
 pub use top::{NAME, Top};

@@ -23,6 +23,12 @@ pub fn group_of(customer: &str) -> usize {
     usize::from(Shard::of(customer.as_bytes()).0) % GROUPS
 }
 
+/// Whether there can be a profile of a customer of this ID.
+#[must_use]
+pub fn is_id(customer: &str) -> bool {
+    !customer.is_empty() && customer.len() <= CUSTOMER
+}
+
 /// What a visit adds to a customer's profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
@@ -63,7 +69,7 @@ pub fn by_customer<'f>(facts: &'f [Fact<'f>]) -> BTreeMap<Cow<'f, str>, Vec<&'f 
         }
         let Some(id) = known else { continue };
         let id = id.text();
-        if !id.is_empty() && id.len() <= CUSTOMER {
+        if is_id(&id) {
             all.entry(id).or_default().extend(own);
         }
     }

@@ -93,6 +93,7 @@ mod contributions;
 pub mod crediting;
 mod finished;
 mod growing;
+mod naming;
 mod news;
 mod part;
 mod question;

@@ -10,7 +10,7 @@ use timely::progress::operate::FrontierInterest;
 use super::crediting::ToCredit;
 use super::question::Answer;
 use super::watching::Said;
-use crate::profiles::Part;
+use crate::profiles::{Named, Part};
 use crate::views::Contribution;
 
 /// What stories say, by what it is.
@@ -21,6 +21,8 @@ pub struct Parted<'s> {
     pub to_credit: ToCredit<'s>,
     /// What sealed visits add to profiles.
     pub parts: StreamVec<'s, u64, Part>,
+    /// Customers who are named in visits for the first time.
+    pub named: StreamVec<'s, u64, Named>,
     /// Answers.
     pub answers: StreamVec<'s, u64, Answer>,
 }
@@ -35,18 +37,20 @@ pub fn parted<'s>(said: StreamVec<'s, u64, Said>) -> Parted<'s> {
     let (answers, answers_stream) = builder.new_output();
     let (parts, parts_stream) = builder.new_output();
     let (customers, customers_stream) = builder.new_output();
+    let (named, named_stream) = builder.new_output();
     let mut contributions = Output::from(contributions);
     let mut orders = Output::from(orders);
     let mut answers = Output::from(answers);
     let mut parts = Output::from(parts);
     let mut customers = Output::from(customers);
+    let mut named = Output::from(named);
     builder.build(move |caps| {
         drop(caps);
         move |_| {
             input.for_each(|cap, said| {
                 let (mut to_views, mut of_orders) = (Vec::with_capacity(said.len()), vec![]);
                 let (mut answered, mut of_profiles) = (vec![], vec![]);
-                let mut of_customers = vec![];
+                let (mut of_customers, mut who) = (vec![], vec![]);
                 for said in said.drain(..) {
                     match said {
                         Said::Contribution(contribution) => to_views.push(contribution),
@@ -54,6 +58,7 @@ pub fn parted<'s>(said: StreamVec<'s, u64, Said>) -> Parted<'s> {
                         Said::Customer(customer) => of_customers.push(customer),
                         Said::Answer(answer) => answered.push(answer),
                         Said::Part(part) => of_profiles.push(*part),
+                        Said::Named(customer) => who.push(*customer),
                     }
                 }
                 let at = |port| cap.retain_least(port).expect("what is said has a time");
@@ -79,6 +84,9 @@ pub fn parted<'s>(said: StreamVec<'s, u64, Said>) -> Parted<'s> {
                     let mut output = customers.activate();
                     output.session(&at(4)).give_container(&mut of_customers);
                 }
+                if !who.is_empty() {
+                    named.activate().session(&at(5)).give_container(&mut who);
+                }
             });
         }
     });
@@ -89,6 +97,7 @@ pub fn parted<'s>(said: StreamVec<'s, u64, Said>) -> Parted<'s> {
             customers: customers_stream,
         },
         parts: parts_stream,
+        named: named_stream,
         answers: answers_stream,
     }
 }

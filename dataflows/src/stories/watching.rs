@@ -15,6 +15,7 @@ use super::answering::sealed_shown;
 use super::contributions::{Rows, rows};
 use super::crediting::{self, Customer, OfCustomer, OfOrder, Place, Placed, Turn, What};
 use super::growing::{Growing, Left, OfVisits};
+use super::naming::Naming;
 use super::news::News;
 use super::question::{Answer, Question, Shown};
 use super::recent::Recent;
@@ -27,7 +28,7 @@ use crate::complete::{
 };
 use crate::durable::{Durable, Shards, written};
 use crate::fact::{Agent, Fact, Reading};
-use crate::profiles::{Part, Profile, by_customer};
+use crate::profiles::{Named, Part, Profile, by_customer};
 use crate::views::{self, Contribution, Field, Key, STEP, Sums, View, shard_of, step_end};
 use crate::visit::{Position, Rules, Tick, Visit, browser_key, visit_id, words_of_bytes};
 
@@ -67,6 +68,8 @@ pub enum Said {
     Customer(OfCustomer),
     /// What a sealed visit adds to a customer's profile.
     Part(Box<Part>),
+    /// A customer who is named in a visit for the first time.
+    Named(Box<Named>),
     /// An answer.
     Answer(Answer),
 }
@@ -251,6 +254,8 @@ pub struct Stories {
     pub(super) holds: BTreeMap<u32, Tick>,
     /// A snapshot that is being written.
     saving: Option<Saving>,
+    /// Who is named, if that is to be said.
+    pub(super) naming: Option<Naming>,
 }
 
 /// The tick of a visit's seal, and its ID.
@@ -340,6 +345,7 @@ impl Stories {
             released,
             holds: BTreeMap::new(),
             saving: None,
+            naming: None,
         }
     }
 
@@ -349,6 +355,7 @@ impl Stories {
     pub fn len(&self) -> usize {
         let step = self.touched.len() + self.urgent.len() + self.stale.len();
         let step = step + self.sealed.len() + self.news.len();
+        let step = step + self.naming.as_ref().map_or(0, Naming::len);
         self.browsers.len() + self.of_visits.len() + self.ended.visits.len() + step
     }
 
@@ -568,6 +575,7 @@ impl Stories {
                 if self.settings.profiles && agent != Agent::Robot {
                     said.extend(parts(at, &complete, &facts));
                 }
+                self.name_sealed(at, &complete, (key, &browser), &facts, said);
                 if self.settings.asked {
                     let shown = sealed_shown(&complete, &story);
                     let place = (complete.tick, id);
@@ -815,6 +823,9 @@ impl<P: Payloads> Watch<P> for Stories {
         if is_order(&fact) {
             self.urgent.push(head.browser);
         }
+        if let Some(naming) = &mut self.naming {
+            naming.measured(head, &fact);
+        }
         if self.of_measurements && read.is_some() {
             let robot = browser.robot;
             let at = step_end(head.tick);
@@ -846,6 +857,11 @@ impl<P: Payloads> Watch<P> for Stories {
         };
         let before = fact(before.schema, before.context, before.body);
         let now = fact(head.schema, record.context, record.body);
+        if let Some(naming) = &mut self.naming
+            && (before.customer, before.agent) != (now.customer, now.agent)
+        {
+            naming.moved(head.browser);
+        }
         if told_alike(before) == told_alike(now) {
             return Ok(());
         }
@@ -862,6 +878,12 @@ impl<P: Payloads> Watch<P> for Stories {
         }
         self.fall_due(head.tick);
         Ok(())
+    }
+
+    fn revised(&mut self, browser: BrowserKey) {
+        if let Some(naming) = &mut self.naming {
+            naming.moved(browser);
+        }
     }
 
     fn sealed(&mut self, visit: &Complete) {
@@ -881,6 +903,7 @@ impl<P: Payloads> Watch<P> for Stories {
         if !self.sealed.is_empty() {
             self.due = self.due.min(at.next_multiple_of(self.period));
         }
+        self.name_open(at, kept, said)?;
         self.tell_sealed(at, said);
         while let Some(first) = self.ended.visits.first_entry() {
             let tick = first.key().0;
@@ -923,6 +946,11 @@ impl<P: Payloads> Watch<P> for Stories {
     }
 
     fn save_some(&mut self, at: Tick, entries: usize) -> bool {
+        if let Some(naming) = &mut self.naming
+            && !naming.save_some(at, entries)
+        {
+            return false;
+        }
         let mut saving = self.saving.take().unwrap_or_default();
         let mut shards: BTreeMap<u8, Keeping<'_>> = BTreeMap::new();
         let mut some = 0;
