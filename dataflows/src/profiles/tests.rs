@@ -9,6 +9,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use timely::Config;
+use timely::dataflow::operators::generic::operator::empty;
 use timely::dataflow::operators::{Input, Inspect, Probe, probe};
 
 use super::*;
@@ -245,11 +246,12 @@ fn run(parts: &Arc<Vec<Part>>, plan: Plan, disk: &Disk) -> BTreeMap<(Tick, usize
             let (to_say, said) = scope.new_input::<Vec<Part>>();
             let (to_ask, asked) = scope.new_input::<Vec<Question>>();
             let (to_cut, cuts) = scope.new_input::<Vec<Cut>>();
-            profiles(said, asked, cuts, RETENTION, disk, |error| {
+            let kept = profiles(said, empty(scope), asked, cuts, RETENTION, disk, |error| {
                 panic!("{error}")
-            })
-            .inspect(move |answer| to.lock().unwrap().push(answer.clone()))
-            .probe_with(&done);
+            });
+            kept.answers
+                .inspect(move |answer| to.lock().unwrap().push(answer.clone()))
+                .probe_with(&done);
             (to_say, to_ask, to_cut)
         });
         let mut at = plan.from;

@@ -31,8 +31,10 @@ pub(super) struct Naming {
     browsers: ByBrowser<Own>,
     /// Who was named in the step at hand, by the tags.
     found: Vec<Found>,
-    /// Browsers that are to be looked at anew.
+    /// Browsers whose measurements belong to other visits than they did.
     moved: Vec<BrowserKey>,
+    /// Browsers whose measurements name others than they did.
+    retold: Vec<BrowserKey>,
     /// How many parts of the browsers are in the snapshot that is being written.
     saving: Option<(usize, Shards)>,
     /// The last that was written.
@@ -82,6 +84,7 @@ impl Naming {
             browsers,
             found: Vec::new(),
             moved: Vec::new(),
+            retold: Vec::new(),
             saving: None,
             saved: 0,
         }
@@ -89,7 +92,7 @@ impl Naming {
 
     /// Of how many browsers something is kept.
     pub fn len(&self) -> usize {
-        self.browsers.len() + self.found.len() + self.moved.len()
+        self.browsers.len() + self.found.len() + self.moved.len() + self.retold.len()
     }
 
     /// A measurement was tagged.
@@ -108,11 +111,16 @@ impl Naming {
         }
     }
 
-    /// Which measurements of a browser belong to which visit, or who is named by them, is not what it was.
+    /// Measurements of a browser belong to other visits than they did.
     pub fn moved(&mut self, browser: BrowserKey) {
         if self.moved.last() != Some(&browser) {
             self.moved.push(browser);
         }
+    }
+
+    /// A measurement of a browser names somebody else than it did.
+    pub fn retold(&mut self, browser: BrowserKey) {
+        self.retold.push(browser);
     }
 
     /// Says that a customer is named, unless it was said.
@@ -212,13 +220,14 @@ impl Stories {
         let mut found = std::mem::take(&mut naming.found);
         let mut moved = std::mem::take(&mut naming.moved);
         found.sort_unstable();
-        moved.sort_unstable();
-        moved.dedup();
         // Where nobody was named before and nobody is now, nobody is named elsewhere.
         moved.retain(|key| {
             let is_found = found.binary_search_by(|found| found.browser.cmp(key));
             is_found.is_ok() || naming.browsers.get(key).is_some()
         });
+        moved.append(&mut naming.retold);
+        moved.sort_unstable();
+        moved.dedup();
         let people = |browser: &&Browser| !browser.robot;
         for found in found {
             let key = found.browser;

@@ -860,7 +860,7 @@ impl<P: Payloads> Watch<P> for Stories {
         if let Some(naming) = &mut self.naming
             && (before.customer, before.agent) != (now.customer, now.agent)
         {
-            naming.moved(head.browser);
+            naming.retold(head.browser);
         }
         if told_alike(before) == told_alike(now) {
             return Ok(());
