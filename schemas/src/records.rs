@@ -107,9 +107,16 @@ pub static ORDER_ATTRIBUTED: LazyLock<Schema> = LazyLock::new(|| {
         .expect("attribution.avsc is a schema, as the tests hold")
 });
 
+/// The schema of a customer who is named in a visit, and of what is known of the customer:
+/// `schemas/customer_named.avsc`. Jobs that keep profiles say it among what [`Lifecycle`] is.
+pub static CUSTOMER_NAMED: LazyLock<Schema> = LazyLock::new(|| {
+    Schema::parse(include_str!("../customer_named.avsc"))
+        .expect("customer_named.avsc is a schema, as the tests hold")
+});
+
 /// All schemas of this module.
 pub fn all() -> &'static [&'static Schema] {
-    static ALL: LazyLock<[&'static Schema; 6]> = LazyLock::new(|| {
+    static ALL: LazyLock<[&'static Schema; 7]> = LazyLock::new(|| {
         [
             &VISIT_STARTED,
             &VISIT_ENDED,
@@ -117,6 +124,7 @@ pub fn all() -> &'static [&'static Schema] {
             &REJECTED,
             &VISIT,
             &ORDER_ATTRIBUTED,
+            &CUSTOMER_NAMED,
         ]
     });
     &*ALL
@@ -263,7 +271,8 @@ impl<'a> VisitRevised<'a> {
     }
 }
 
-/// What is said of visits as they come and go: one message of the output `lifecycle`.
+/// What is said of visits as they come and go: one message of the output `lifecycle`. Of a job that
+/// keeps profiles there are those of [`CUSTOMER_NAMED`] among them, which this does not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Lifecycle<'a> {

@@ -238,6 +238,9 @@ impl<'a> Twin<'a> {
                 let mut anonymous = Vec::with_capacity(value.len() + 64);
                 let browser = transcoder.run(key, value, &mut anonymous, salts, tagged, wrong)?;
                 complete |= of.waiting.back().is_some_and(|last| last.tick != tick);
+                of.reader.advance();
+                // What has no twin is read again after a start, if nothing is behind it.
+                let Some(browser) = browser else { continue };
                 bytes += anonymous.len();
                 of.waiting.push_back(Item {
                     tick,
@@ -245,7 +248,6 @@ impl<'a> Twin<'a> {
                     browser,
                     value: anonymous,
                 });
-                of.reader.advance();
             }
         }
         Ok(())

@@ -277,11 +277,11 @@ impl<'a> Twin<'a> {
         let (key, value) = (record.key, record.value);
         let transcoder = &mut self.transcoder;
         let browser = transcoder.run(key, value, &mut self.bytes, salts, tagged, wrong)?;
-        self.items.push(Item {
+        self.items.extend(browser.map(|browser| Item {
             tick,
             browser,
             value: start..self.bytes.len(),
-        });
+        }));
         self.readers[partition].advance();
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use visitflow_schemas::anonymize::Anonymizer;
 use visitflow_schemas::message;
 use visitflow_schemas::pseudonym::{Kind, hex, text_value, year_of};
+use visitflow_schemas::records::CUSTOMER_NAMED;
 use visitflow_schemas::shard::Shard;
 use visitflow_schemas::store::{FolderStore, SchemaStore};
 
@@ -15,10 +16,15 @@ use super::{AnonymizeError, RecordProblem, TOPICS, Tagged};
 
 const HOUR: i64 = 3_600_000;
 
-/// How to anonymize the messages of one schema.
-struct Known {
-    anonymizer: Anonymizer,
-    header: Vec<u8>,
+/// What becomes of the messages of one schema.
+enum Known {
+    /// Their twins begin with this header.
+    Anonymized {
+        anonymizer: Anonymizer,
+        header: Vec<u8>,
+    },
+    /// They have none.
+    Nothing,
 }
 
 /// How to anonymize the messages of one topic.
@@ -41,7 +47,7 @@ impl<'a> Transcoder<'a> {
     }
 
     /// Appends what becomes of a message, and returns the pseudonym of its browser, which is its
-    /// key. `wrong` says where the record is.
+    /// key; or nothing of a message that has no twin. `wrong` says where the record is.
     pub fn run(
         &mut self,
         key: &[u8],
@@ -50,14 +56,16 @@ impl<'a> Transcoder<'a> {
         salts: &mut SaltFile,
         tagged: &Tagged,
         wrong: impl Fn(RecordProblem) -> AnonymizeError,
-    ) -> Result<[u8; 16], AnonymizeError> {
+    ) -> Result<Option<[u8; 16]>, AnonymizeError> {
         let (fingerprint, body) = message::split(value).map_err(|error| wrong(error.into()))?;
         if !self.known.contains_key(&fingerprint) {
             let known = self.learn(fingerprint, tagged)?;
             let known = known.ok_or_else(|| wrong(RecordProblem::Schema(fingerprint)))?;
             self.known.insert(fingerprint, known);
         }
-        let Known { anonymizer, header } = &self.known[&fingerprint];
+        let Known::Anonymized { anonymizer, header } = &self.known[&fingerprint] else {
+            return Ok(None);
+        };
         let began = anonymizer
             .began(body)
             .map_err(|error| wrong(error.into()))?;
@@ -67,10 +75,12 @@ impl<'a> Transcoder<'a> {
         out.extend_from_slice(header);
         let done = anonymizer.run(salt, body, out);
         done.map_err(|error| wrong(error.into()))?;
-        Ok(salt.pseudonym(&Kind::Browser, text_value(key).as_bytes()))
+        Ok(Some(
+            salt.pseudonym(&Kind::Browser, text_value(key).as_bytes()),
+        ))
     }
 
-    /// How to anonymize messages of a schema, if it is known.
+    /// What becomes of messages of a schema, if it is known.
     fn learn(&self, fingerprint: u64, tagged: &Tagged) -> Result<Option<Known>, AnonymizeError> {
         let anonymizer = if self.tagged {
             let schema = match tagged.known.get(&fingerprint) {
@@ -86,6 +96,14 @@ impl<'a> Transcoder<'a> {
                 .transpose()?
         } else {
             let schema = self.store.get(fingerprint)?;
+            // By its name, whatever version of it.
+            let of_customers = &CUSTOMER_NAMED.record().name;
+            if schema
+                .as_ref()
+                .is_some_and(|schema| schema.record().name == *of_customers)
+            {
+                return Ok(Some(Known::Nothing));
+            }
             schema
                 .map(|schema| Anonymizer::of_record(&schema))
                 .transpose()?
@@ -96,7 +114,7 @@ impl<'a> Transcoder<'a> {
         self.store.put(anonymizer.anonymous())?;
         let mut header = vec![];
         message::write_header(anonymizer.anonymous().fingerprint(), &mut header);
-        Ok(Some(Known { anonymizer, header }))
+        Ok(Some(Known::Anonymized { anonymizer, header }))
     }
 }
 

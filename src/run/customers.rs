@@ -8,8 +8,8 @@ use std::rc::Rc;
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::vec::Filter;
 use visitflow_dataflows::cut::Cut;
-use visitflow_dataflows::profiles::{self, InMemory, KeepingError, Part};
-use visitflow_dataflows::stories::{Answer, Question};
+use visitflow_dataflows::profiles::{self, InMemory, KeepingError, Kept, Named, Part};
+use visitflow_dataflows::stories::Question;
 use visitflow_dataflows::visit::Tick;
 
 use super::snapshots::Gathering;
@@ -81,34 +81,37 @@ pub fn open(
 }
 
 impl Profiles {
-    /// Keeps profiles of what sealed visits add to them, but for those who are to be forgotten; answers
-    /// what is asked.
+    /// Keeps profiles of what sealed visits add to them, but for those who are to be forgotten; loads
+    /// those of others who are named, and answers what is asked.
     pub fn kept<'s>(
         self,
-        parts: StreamVec<'s, u64, Part>,
+        (parts, named): (StreamVec<'s, u64, Part>, StreamVec<'s, u64, Named>),
         questions: StreamVec<'s, u64, Question>,
         cuts: StreamVec<'s, u64, Cut>,
         (retention, forgotten): (u64, BTreeSet<Box<str>>),
         failure: Failure,
-    ) -> StreamVec<'s, u64, Answer> {
+    ) -> Kept<'s> {
         let retention = retention as i64;
-        let parts = parts.filter(move |part| !forgotten.contains(&part.customer));
+        let forgotten = Rc::new(forgotten);
+        let of = forgotten.clone();
+        let parts = parts.filter(move |part| !of.contains(&part.customer));
+        let named = named.filter(move |named| !forgotten.contains(&named.customer));
         match self {
             Profiles::OnDisk(shelf) => {
-                profiles::profiles(parts, questions, cuts, retention, shelf, move |error| {
+                let failed = move |error| {
                     failure.set(match error {
                         KeepingError::Shelf(error) => RunError::Shelf(error),
                         KeepingError::Profile(error) => RunError::Profile(error),
                     });
-                })
+                };
+                profiles::profiles(parts, named, questions, cuts, retention, shelf, failed)
             }
             Profiles::InMemory(shelf) => {
-                profiles::profiles(parts, questions, cuts, retention, shelf, move |error| {
-                    match error {
-                        KeepingError::Shelf(never) => match never {},
-                        KeepingError::Profile(error) => failure.set(error),
-                    }
-                })
+                let failed = move |error| match error {
+                    KeepingError::Shelf(never) => match never {},
+                    KeepingError::Profile(error) => failure.set(error),
+                };
+                profiles::profiles(parts, named, questions, cuts, retention, shelf, failed)
             }
         }
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use timely::dataflow::operators::generic::operator::empty;
 use timely::dataflow::operators::vec::{Broadcast, Map};
 use timely::dataflow::operators::{Concat, Inspect, Probe, probe};
 use timely::dataflow::{Stream, StreamVec};
@@ -350,6 +351,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             .clone()
             .inspect(move |said| seen.lifecycle(said));
         let mut further = Vec::new();
+        let mut loaded = empty(scope);
         let mut own_rows = Vec::new();
         // Sealed visits are let go of once a table holds them; at once, if there are no tables.
         let in_tables = Rc::new(Cell::new(match job.outputs.files {
@@ -427,6 +429,10 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
                 Keep::open(&format!("stories {of}"), &fragments),
                 in_tables.clone(),
             );
+            let watch = match profiles {
+                Some(_) => watch.naming(Keep::open("named", &fragments)),
+                None => watch,
+            };
             let served = shared.served.as_ref().filter(|_| local == 0);
             let desk = served.map(|served| (served.desk.clone(), served.holds.least()));
             let questions =
@@ -472,9 +478,10 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             let answers = match profiles {
                 Some(profiles) => {
                     let (kept, failure) = ((job.profiles.retention, forgotten), failure.clone());
-                    let of_customers =
-                        profiles.kept(said.parts, questions, cuts.clone(), kept, failure);
-                    of_visits.concat(of_customers.probe_with(&committed))
+                    let of_customers = (said.parts, said.named);
+                    let known = profiles.kept(of_customers, questions, cuts.clone(), kept, failure);
+                    loaded = known.loaded.probe_with(&committed);
+                    of_visits.concat(known.answers.probe_with(&committed))
                 }
                 None => of_visits,
             };
@@ -504,6 +511,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
                 let streams = Streams {
                     tagged,
                     lifecycle,
+                    loaded,
                     late,
                     rejected,
                     further,

@@ -405,6 +405,12 @@ fn inputs(job: &Job) -> Result<BTreeMap<String, String>, RunError> {
         for name in ["profiles.enabled", "profiles.retention"] {
             add(name, crate::job::value_text(job, name));
         }
+        // What was sent of a customer would not be made again of one who is forgotten since.
+        let forgotten = match &job.profiles.forgotten {
+            None => "nobody".to_owned(),
+            Some(path) => fingerprint(&std::fs::read(path).map_err(RunError::io("read", path))?),
+        };
+        add("profiles.forgotten", forgotten);
     }
     if job.watched() {
         for name in [

@@ -4,6 +4,7 @@
 pub mod attribution;
 pub mod embedded;
 pub mod kafka;
+pub mod naming;
 pub mod table;
 pub mod topics;
 

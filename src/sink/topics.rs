@@ -18,6 +18,7 @@ use timely::scheduling::SyncActivator;
 use visitflow_dataflows::batch::{Batch, Record, worker_of};
 use visitflow_dataflows::cut::{Cut, Cuts};
 use visitflow_dataflows::message::Message;
+use visitflow_dataflows::profiles::Loaded;
 use visitflow_dataflows::step::Steps;
 use visitflow_dataflows::visit::{Tick, bytes_of_words};
 use visitflow_dataflows::visits::Lifecycle;
@@ -28,6 +29,7 @@ use visitflow_schemas::schema::{Schema, SchemaError};
 use visitflow_schemas::store::SchemaStore;
 use visitflow_schemas::tag::{self, Tag};
 
+use super::naming::{encode_named, tick_of};
 use super::{Position, SinkError};
 use crate::job::Job;
 use crate::run::Failure;
@@ -125,6 +127,9 @@ pub struct Streams<'s> {
     pub tagged: Stream<'s, u64, Batch>,
     /// Beginnings, revisions and ends of visits.
     pub lifecycle: StreamVec<'s, u64, Lifecycle>,
+    /// Customers who are named in visits, and what is known of them: for the same topic, of each tick
+    /// behind what else it says.
+    pub loaded: StreamVec<'s, u64, Loaded>,
     /// Late measurements: how late, the context, the measurement's own bytes.
     pub late: Stream<'s, u64, Batch>,
     /// Rejected records, whose bodies the intake has written.
@@ -158,6 +163,7 @@ pub struct Settings<D> {
 struct Held {
     tagged: Steps,
     lifecycle: Vec<Lifecycle>,
+    loaded: Vec<Loaded>,
     late: Steps,
     rejected: Steps,
     /// By further topic.
@@ -207,8 +213,15 @@ impl<D: Destination> Messages<D> {
             (settings.sample)(&record);
             push(to, TAGGED, &record, &[scratch, record.context, record.body])?;
         }
+        // They come from all workers, in any order.
+        held.loaded.sort_unstable_by(|a, b| place(a).cmp(&place(b)));
+        let ready = held.loaded.partition_point(|said| tick_of(said) < until);
+        let mut loaded = held.loaded.drain(..ready).peekable();
         let ready = held.lifecycle.partition_point(|said| said.tick < until);
         for said in held.lifecycle.drain(..ready) {
+            while let Some(before) = loaded.next_if(|before| tick_of(before) < said.tick) {
+                last = last.max(push_loaded(to, &before, scratch)?);
+            }
             last = last.max(said.tick);
             scratch.clear();
             super::encode_lifecycle(&said, scratch);
@@ -219,6 +232,9 @@ impl<D: Destination> Messages<D> {
                 &said.browser_id,
                 &[scratch],
             )?;
+        }
+        for said in loaded {
+            last = last.max(push_loaded(to, &said, scratch)?);
         }
         for record in held.late.complete(until).in_order() {
             last = last.max(record.head.tick);
@@ -260,6 +276,25 @@ fn push(
     to.push(topic, head.tick, head.shard, record.browser_id, parts)
 }
 
+/// Where it stands in the topic: by tick, then each browser's by event time.
+fn place(said: &Loaded) -> impl Ord + use<'_> {
+    let named = &said.named;
+    let of = (&named.browser_id, named.time, &named.visit, &named.customer);
+    (named.tick, of)
+}
+
+fn push_loaded(
+    to: &mut impl Destination,
+    said: &Loaded,
+    scratch: &mut Vec<u8>,
+) -> Result<Tick, SinkError> {
+    let (tick, named) = (tick_of(said), &said.named);
+    scratch.clear();
+    encode_named(said, scratch);
+    to.push(LIFECYCLE, tick, named.shard, &named.browser_id, &[scratch])?;
+    Ok(tick)
+}
+
 /// Writes streams to topics. The stream that comes back carries nothing but its frontier: the ticks
 /// before it are committed.
 pub fn topics<'s, D: Destination + 'static>(
@@ -274,6 +309,9 @@ pub fn topics<'s, D: Destination + 'static>(
     let mut rejected = builder.new_input(streams.rejected, Pipeline);
     let mut heard = builder.new_input(streams.cuts, Pipeline);
     let (partitions, peers) = (settings.partitions, scope.peers());
+    // Those who have a customer's profile need not be those who write the browser's partition.
+    let to = move |said: &Loaded| worker_of(said.named.shard, partitions, peers) as u64;
+    let mut loaded = builder.new_input(streams.loaded, Exchange::new(to));
     let (further_names, mut further): (Vec<String>, Vec<_>) = streams
         .further
         .into_iter()
@@ -302,6 +340,7 @@ pub fn topics<'s, D: Destination + 'static>(
             let _output = &output;
             tagged.for_each(|_, batch| held.tagged.push(std::mem::take(batch)));
             lifecycle.for_each(|_, said| held.lifecycle.append(said));
+            loaded.for_each(|_, said| held.loaded.append(said));
             late.for_each(|_, batch| held.late.push(std::mem::take(batch)));
             rejected.for_each(|_, batch| held.rejected.push(std::mem::take(batch)));
             for ((input, held), name) in further
