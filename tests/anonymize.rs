@@ -21,6 +21,7 @@ use visitflow::table::{Table, to_json_lines};
 use visitflow_schemas::measurement::{MEASUREMENT, Measurement};
 use visitflow_schemas::message;
 use visitflow_schemas::pseudonym::{Kind, Salt, Salts, hex};
+use visitflow_schemas::records::CUSTOMER_NAMED;
 use visitflow_schemas::schema::Schema;
 use visitflow_schemas::store::{FolderStore, SchemaStore};
 
@@ -457,6 +458,31 @@ fn the_twins_can_be_joined_with_one_another() {
         keys.collect::<BTreeSet<String>>(),
         of(&tagged, "browser_id")
     );
+}
+
+#[test]
+fn what_is_known_of_customers_has_no_twin() {
+    let shop = Shop::of_made(10_000, &["profiles.enabled=true"]);
+    let all = records(&shop.topic("lifecycle"));
+    let of_customer = |(_, value, _): &&(Vec<u8>, Vec<u8>, i64)| {
+        let (fingerprint, _) = message::split(value).unwrap();
+        fingerprint == CUSTOMER_NAMED.fingerprint()
+    };
+    let named = all.iter().filter(of_customer).count();
+    assert!(named > 5, "{named}");
+    let written = shop.anonymize().unwrap();
+    assert_eq!(written.records.unwrap()[1], (all.len() - named) as u64);
+    let twin = read(&shop, "lifecycle-anonymous");
+    assert_eq!(twin.len(), all.len() - named);
+    let own = |record: &serde_json::Value| {
+        record
+            .get("profile")
+            .or(record.get("customer_id"))
+            .is_some()
+    };
+    assert!(!twin.iter().any(own));
+    // Whoever begins again passes over them once more.
+    assert_eq!(shop.anonymize().unwrap().records, Some([0, 0]));
 }
 
 #[test]

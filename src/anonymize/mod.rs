@@ -4,7 +4,7 @@
 //! | of | comes | which has |
 //! | --- | --- | --- |
 //! | the topic `tagged` | the topic `tagged-anonymous`, beside it in the log or in Kafka | the measurements, in batches of whole ticks, sorted by browser within a tick |
-//! | the topic `lifecycle` | the topic `lifecycle-anonymous` | beginnings, ends and revisions of visits, likewise |
+//! | the topic `lifecycle` | the topic `lifecycle-anonymous` | beginnings, ends and revisions of visits, likewise; not which customers they name |
 //! | the table `identified/measurements` | the table `anonymous/measurements` | version n of version n; rows sorted by visit; the column `position_in_visit`, from 1 |
 //! | the table `identified/visits` | the table `anonymous/visits` | version n of version n; rows sorted by visit |
 //!
@@ -24,6 +24,9 @@
 //! which was the first of them (`first_id`) and the first after them (`until_id`). Which others lie
 //! between is not to be seen, since times are hours: for the final visits of measurements a reader
 //! takes `visit_id` from the table, by `event_id`.
+//!
+//! `CustomerNamed` on `lifecycle` says what a customer likes and when one was seen, which would tell who
+//! a pseudonym is: nothing of it goes into the twin.
 //!
 //! `late` and `rejected` hold what is personal and have no twin. Nor has `attribution`: an order's
 //! value and chain would name it even without its number, and both follow from the twins of measurements.

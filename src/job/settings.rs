@@ -623,8 +623,9 @@ pub static SETTINGS: &[Setting] = &[
             slot: |job| &mut job.profiles.enabled,
         },
         default: DefaultValue::Text("false"),
-        meaning: "true: a small profile of each customer is kept, in state.dir if there is one, and served as \
-                  `/profiles/CUSTOMER`. It is personal data: ask your customers first.",
+        meaning: "true: a small profile of each customer is kept, in state.dir if there is one, sent on the topic \
+                  `lifecycle` when a visit names the customer, and served as `/profiles/CUSTOMER`. It is personal \
+                  data: ask your customers first.",
     },
     Setting {
         name: "profiles.retention",
@@ -642,8 +643,8 @@ pub static SETTINGS: &[Setting] = &[
             slot: |job| &mut job.profiles.forgotten,
         },
         default: DefaultValue::Derived("nobody"),
-        meaning: "A file of customers' IDs, one on a line, of whom nothing is kept; what is known of them is removed \
-                  at the start.",
+        meaning: "A file of customers' IDs, one on a line, of whom nothing is kept and nothing sent; what is known of \
+                  them is removed at the start.",
     },
     Setting {
         name: "privacy.salts",
