@@ -197,7 +197,12 @@ fn each_customer_s_profile_is_a_plain_sum_over_the_table_also_after_a_crash() {
         let told = fs::read_to_string(dir.join("told")).unwrap();
         assert!(told.contains("crash: at"), "{told}");
         let is_named = |line: &Value| line["schema"] == "visitflow.CustomerNamed";
-        said.push(lifecycle(dir).into_iter().filter(is_named).count());
+        said.push(
+            lifecycle(dir, "results")
+                .into_iter()
+                .filter(is_named)
+                .count(),
+        );
     }
     let mut job = Job::start(dir, 1, None);
     job.until(dir, "all visits in the table", |_| {
@@ -229,9 +234,9 @@ fn each_customer_s_profile_is_a_plain_sum_over_the_table_also_after_a_crash() {
 }
 
 /// What the topic `lifecycle` has, partition by partition, as the program shows it.
-fn lifecycle(dir: &Path) -> Vec<Value> {
+fn lifecycle(dir: &Path, results: &str) -> Vec<Value> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_visitflow"));
-    command.args(["show", "results", "--topic", "lifecycle"]);
+    command.args(["show", results, "--topic", "lifecycle"]);
     let shown = command.current_dir(dir).output().unwrap();
     assert!(shown.status.success(), "{shown:?}");
     let lines = String::from_utf8(shown.stdout).unwrap();
@@ -264,7 +269,7 @@ fn each_customer_of_a_visit_is_said_once(
     }
     let mut begun = BTreeSet::new();
     let (mut said, mut known) = (BTreeSet::new(), 0);
-    for line in lifecycle(dir) {
+    for line in lifecycle(dir, "results") {
         let value = &line["value"];
         let visit = text(value, "visit_id");
         match line["schema"].as_str().unwrap() {
@@ -301,4 +306,36 @@ fn each_customer_of_a_visit_is_said_once(
     assert!(missing.is_empty(), "{missing:?}");
     assert!(known > 20, "{known} of {} are known", said.len());
     said.len()
+}
+
+#[test]
+fn of_whoever_is_to_be_forgotten_nothing_is_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    shop(&dir.join("log"));
+    fs::write(dir.join("forgotten"), "").unwrap();
+    let named = |results: &str| {
+        let text = format!(
+            "workers = 2\n[source]\nlog = 'log'\n[outputs]\nlog = '{results}'\n[profiles]\nenabled = true\nforgotten = 'forgotten'\n",
+        );
+        fs::write(dir.join("job.toml"), text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_visitflow"));
+        let ran = command.args(["run", "job.toml"]).current_dir(dir).output();
+        let ran = ran.unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+        let mut lines = lifecycle(dir, results);
+        lines.retain(|line| line["schema"] == "visitflow.CustomerNamed");
+        lines
+    };
+    let mut all = named("results");
+    let forgotten = text(&all[0]["value"], "customer_id");
+    fs::write(dir.join("forgotten"), format!("{forgotten}\r\n")).unwrap();
+    let rest = named("others");
+    all.retain(|line| line["value"]["customer_id"] != forgotten);
+    assert!(!rest.is_empty());
+    let values = |lines: &[Value]| {
+        let values = lines.iter().map(|line| line["value"].clone());
+        values.collect::<Vec<_>>()
+    };
+    assert_eq!(values(&rest), values(&all));
 }

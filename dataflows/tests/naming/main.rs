@@ -103,6 +103,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         workers,
         pace,
         memory,
+        robots_over: 10_000,
         until: 0,
         cut: 0,
     })
@@ -178,6 +179,7 @@ fn one_customer_on_three_devices_is_greeted_on_each_with_what_all_have_said() {
         workers: 2,
         pace: vec![100],
         memory: usize::MAX,
+        robots_over: 10_000,
         until: end,
         cut: end,
     };
@@ -201,6 +203,7 @@ fn two_customers_on_one_browser_are_each_greeted_with_their_own() {
         workers: 3,
         pace: vec![100],
         memory: usize::MAX,
+        robots_over: 10_000,
         until: end,
         cut: end,
     };
@@ -219,4 +222,32 @@ fn two_customers_on_one_browser_are_each_greeted_with_their_own() {
     };
     assert_eq!(of("ann"), [None, Some(1)]);
     assert_eq!(of("bob"), [None, Some(1), Some(2)]);
+}
+
+#[test]
+fn who_was_found_to_be_a_robot_is_not_greeted() {
+    // Told of as a robot a minute later; greeted before that, not after.
+    let mut arrivals: Vec<Arrival> = (0..5).map(|n| at(0, 0, n * 13 + 2, None)).collect();
+    arrivals.push(at(1, 0, 80, Some("ann")));
+    for second in (3..60).step_by(2) {
+        arrivals.push(at(second, 0, 13 * second as i64 + 3, None));
+    }
+    arrivals.push(at(61, 0, 1_000, Some("bob")));
+    let arrivals = Arc::new(arrivals);
+    let end = end_of(&arrivals);
+    let plan = |robots_over| Plan {
+        workers: 1,
+        pace: vec![100],
+        memory: usize::MAX,
+        robots_over,
+        until: end,
+        cut: end,
+    };
+    let named = |robots_over| {
+        let (said, _) = run(&arrivals, &plan(robots_over), &Kept::default());
+        let names = said.iter().map(|loaded| loaded.named.customer.to_string());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(named(10_000), ["ann", "bob"]);
+    assert_eq!(named(2), ["ann"]);
 }

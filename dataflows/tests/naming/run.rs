@@ -34,6 +34,8 @@ pub struct Plan {
     pub workers: usize,
     /// By how much the frontier advances, in turn.
     pub pace: Vec<u64>,
+    /// A browser of more open measurements is a robot.
+    pub robots_over: u32,
     /// How many bytes are held in memory.
     pub memory: usize,
     /// Where the frontier stands at last.
@@ -76,7 +78,9 @@ type Shared = Arc<Mutex<(Vec<Loaded>, Kept)>>;
 
 /// A store for measurements: the last place that was taken, and what is there.
 #[derive(Clone, Default)]
-struct Memory(Rc<RefCell<(u64, BTreeMap<u64, Vec<u8>>)>>);
+struct Memory(Rc<RefCell<Places>>);
+
+type Places = (u64, BTreeMap<u64, Vec<u8>>);
 
 impl Payloads for Memory {
     type Chunk = [u64; 3];
@@ -193,7 +197,7 @@ pub fn run(arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kept) -> (Vec<Loade
         let schema = schema();
         let settings = Settings {
             rules: RULES,
-            robots_over: 10_000,
+            robots_over: plan.robots_over,
             attribution: attribution::Settings::default(),
             profiles: true,
             asked: false,
