@@ -82,10 +82,10 @@
 //!     input.send_batch(&mut batch.take());
 //!     orders
 //! });
-//! // Told of at the end of its second, and once more when its visit is sealed.
+//! // Told of at the end of its step, and once more when its visit is sealed.
 //! let orders: Vec<_> = said.extract().into_iter().flat_map(|(_, orders)| orders).collect();
 //! let why = String::from(r#"Some("campaign:spring")"#);
-//! assert_eq!(orders, [(6_000, false, why.clone()), (1_932_000, true, why)]);
+//! assert_eq!(orders, [(5_100, false, why.clone()), (1_931_100, true, why)]);
 //! ```
 
 mod answering;
