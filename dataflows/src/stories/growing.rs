@@ -229,6 +229,8 @@ pub struct Growing {
     numbers: HashTable<u16>,
     /// Of each ID, its measurement.
     holders: Vec<u16>,
+    /// The number of the last cause.
+    cause: u16,
     links: Vec<Link>,
     /// Of each measurement and view of chains, its row.
     of: Vec<u16>,
@@ -297,6 +299,7 @@ impl Growing {
             ids: Vec::new(),
             numbers: HashTable::new(),
             holders: Vec::new(),
+            cause: NONE,
             links: Vec::new(),
             of: Vec::new(),
             led: Vec::new(),
@@ -454,6 +457,14 @@ impl Growing {
         n
     }
 
+    /// The number of a cause. What a page shows comes together, and all of it has been caused by the page.
+    fn number_of_cause(&mut self, id: [u64; 2]) -> u16 {
+        if self.ids.get(usize::from(self.cause)) != Some(&id) {
+            self.cause = self.number(id);
+        }
+        self.cause
+    }
+
     fn take_cause(&mut self, fact: &Fact<'_>, of: &OfVisits) -> bool {
         if self.links.len() >= MOST || self.rows.len() >= MOST_ROWS {
             return false;
@@ -471,7 +482,7 @@ impl Growing {
             holder if after < self.links[usize::from(holder)].after => return false,
             _ => {}
         }
-        let cause = fact.cause.map_or(NONE, |id| self.number(id));
+        let cause = fact.cause.map_or(NONE, |id| self.number_of_cause(id));
         let is_shown = fact.effect == SHOWN;
         self.links.push(Link {
             after,
