@@ -73,11 +73,7 @@ impl Stories {
                         })
                     }));
                 }
-                let owing = Owing {
-                    shard,
-                    answer,
-                    orders,
-                };
+                let owing = Owing { answer, orders };
                 said.push(Said::Order(question.at, OfOrder::Owing(Box::new(owing))));
             }
         }

@@ -567,8 +567,8 @@ fn page(browser: u8, time: i64, n: i64, tick: Tick) -> Arrival {
     }
 }
 
-/// A customer's order on one browser, while a visit of theirs on another one is still open, and one of
-/// another customer, and one of a robot under the customer's name.
+/// Orders of two customers in one visit, while one of each on another browser is still open, and one of a
+/// robot under a customer's name.
 #[test]
 fn an_order_is_credited_to_what_its_customer_has_met_on_other_browsers() {
     let begin = BEGIN as i64;
@@ -584,31 +584,56 @@ fn an_order_is_credited_to_what_its_customer_has_met_on_other_browsers() {
         named("ann", "campaign:robot", come(3, 0, 3)),
         named("ann", "search", come(0, 2_000, 6)),
     ];
-    // Ann's order comes before her other visit is sealed, and hers goes on after that.
-    for (after, n) in [(4_000, 8), (6_500, 9), (9_000, 14)] {
+    // The orders come before the other visits are sealed, and theirs goes on after that.
+    for (customer, after, n) in [("ann", 4_000, 8), ("bob", 4_000, 9)] {
+        arrivals.push(Arrival {
+            effect: "ordered",
+            entity: "order",
+            value: Some(1_000),
+            cause: Some(6),
+            ..named(customer, "navigation", come(0, after, n))
+        });
+    }
+    for (after, n) in [(6_500, 12), (9_000, 14)] {
         arrivals.push(named("ann", "navigation", come(0, after, n)));
     }
-    arrivals[4] = Arrival {
-        effect: "ordered",
-        entity: "order",
-        value: Some(1_000),
-        cause: Some(6),
-        ..arrivals[4].clone()
-    };
     let arrivals = Arc::new(arrivals);
     let until = end_of(&arrivals);
     let reference = Reference::new(&arrivals, until, STEP);
     let views = all_views(STEP);
-    let credits = |outcome: &Outcome| {
+    let credits = |outcome: &Outcome, customer: &str| {
         let credits = |said: &Credited| {
             let credits = said.order.credits.iter();
             let credits = credits.map(|credit| (credit.touch.to_string(), credit.linear));
             (said.tick - BEGIN, said.sealed, credits.collect::<Vec<_>>())
         };
-        outcome.credited.iter().map(credits).collect::<Vec<_>>()
+        let own = outcome.credited.iter();
+        let own = own.filter(|said| said.order.customer_id.as_deref() == Some(customer));
+        own.map(credits).collect::<Vec<_>>()
     };
-    let spring = ("campaign:spring".to_owned(), 500);
     let search = |linear| ("search".to_owned(), linear);
+    let expected = |first: &str| {
+        let both = vec![(first.to_owned(), 500), search(500)];
+        [
+            (4_100, false, vec![search(1_000)]),
+            (9_100, false, both.clone()),
+            (16_100, true, both),
+        ]
+    };
+    let whose = [("ann", "campaign:spring"), ("bob", "campaign:bob")];
+    let of_orders = reference.step(BEGIN + 5_000).visits.iter();
+    let of_orders = of_orders.filter(|visit| visit.browser == 0);
+    let asked = of_orders.map(|visit| Ask::Visit(visit.id)).next();
+    let ask = |at| Question {
+        at,
+        process: 0,
+        id: at,
+        ask: asked.clone().expect("there is a visit with orders"),
+    };
+    let questions: Vec<Question> = (BEGIN + 4_100..BEGIN + 16_000)
+        .step_by(700)
+        .map(ask)
+        .collect();
     for workers in 1..4 {
         let cut = BEGIN + 5_000;
         let plan = Plan {
@@ -619,24 +644,31 @@ fn an_order_is_credited_to_what_its_customer_has_met_on_other_browsers() {
             cut,
             memory: usize::MAX,
             released: Tick::MAX,
-            questions: vec![],
+            questions: questions.clone(),
         };
         let outcome = run(&views, &arrivals, &plan, &Kept::default());
-        let expected = [
-            (4_100, false, vec![search(1_000)]),
-            (9_100, false, vec![spring.clone(), search(500)]),
-            (16_100, true, vec![spring.clone(), search(500)]),
-        ];
-        assert_eq!(credits(&outcome), expected);
+        for (customer, first) in whose {
+            assert_eq!(credits(&outcome, customer), expected(first));
+        }
+        for question in &questions {
+            let answers = outcome.answers.iter().filter(|a| a.id == question.id);
+            let answers: Vec<&Answer> = answers.collect();
+            assert_eq!(answers.len(), workers, "each worker answers");
+            let known = reference.known(question.at);
+            check_answer(question, &answers, &known, plan.released);
+        }
         check_rows(&views, &outcome, &reference, [BEGIN, until]);
         // A start between the order and what corrects it.
         let again = Plan {
             cut: until,
             workers: 4 - workers,
+            questions: vec![],
             ..plan
         };
         let again = run(&views, &arrivals, &again, &outcome.kept);
-        assert_eq!(credits(&again), expected[1..]);
+        for (customer, first) in whose {
+            assert_eq!(credits(&again, customer), expected(first)[1..]);
+        }
     }
 }
 

@@ -153,11 +153,9 @@ pub struct Placed {
 /// An answer about an open visit whose orders name customers.
 #[derive(Clone, Debug)]
 pub struct Owing {
-    /// The browser's shard.
-    pub shard: u8,
     /// The answer, with a visit; its orders are credited over the past of their browser alone.
     pub answer: Answer,
-    /// The orders that are to be credited anew, by their numbers.
+    /// The orders that are to be credited anew, in the order of their numbers.
     pub orders: Vec<Owed>,
 }
 

@@ -18,8 +18,14 @@ use crate::fact::Agent;
 use crate::views::{Key, Of, Sums, View};
 use crate::visit::{Tick, bytes_of_words};
 
-/// What customers' visits have left, by who is to know, with the shard.
-type Pasts = BTreeMap<(u8, To), Vec<PastTouch>>;
+/// An answer that waits for what its orders' customers have left: that comes from other workers, and may
+/// be here first.
+#[derive(Default)]
+struct Waiting {
+    owing: Option<Owing>,
+    /// By the numbers of orders.
+    pasts: BTreeMap<u32, Vec<PastTouch>>,
+}
 
 /// The open orders of one worker's shards.
 pub(super) struct Orders {
@@ -28,6 +34,8 @@ pub(super) struct Orders {
     durable: Durable,
     /// By their browsers' shards.
     open: Vec<BTreeMap<Place, Kept>>,
+    /// By their questions.
+    waiting: BTreeMap<(u32, u64), Waiting>,
 }
 
 /// What is kept of an open order.
@@ -58,24 +66,33 @@ impl Orders {
             settings: settings.clone(),
             durable,
             open,
+            waiting: BTreeMap::new(),
         }
     }
 
     /// Takes what was heard of a step, or was asked behind it.
     pub fn advance(&mut self, at: Tick, heard: Vec<Heard>, says: &mut Says) {
         let mut placed = BTreeMap::new();
-        let mut owing = Vec::new();
         let mut gone = Vec::new();
-        let mut pasts: Pasts = BTreeMap::new();
+        let mut pasts: BTreeMap<(u8, Place), Vec<PastTouch>> = BTreeMap::new();
         for heard in heard {
             match heard {
                 Heard::Order(OfOrder::Placed(order)) => {
                     placed.insert((order.shard, order.place), *order);
                 }
                 Heard::Order(OfOrder::Gone(shard, place)) => gone.push((shard, place)),
-                Heard::Order(OfOrder::Owing(answer)) => owing.push(*answer),
-                Heard::Customer(shard, to, past) => {
-                    pasts.insert((shard, to), past);
+                Heard::Order(OfOrder::Owing(owing)) => {
+                    let question = (owing.answer.process, owing.answer.id);
+                    self.waiting.entry(question).or_default().owing = Some(*owing);
+                    says.answers.extend(self.answer(question));
+                }
+                Heard::Customer(shard, To::Order(place), past) => {
+                    pasts.insert((shard, place), past);
+                }
+                Heard::Customer(_, To::Answer(Asking(process, id, number)), past) => {
+                    let waiting = self.waiting.entry((process, id)).or_default();
+                    waiting.pasts.insert(number, past);
+                    says.answers.extend(self.answer((process, id)));
                 }
             }
         }
@@ -85,17 +102,12 @@ impl Orders {
                 self.say_rows(at, &before, [Some(&before), None], says);
             }
         }
-        for answer in owing {
-            let answer = self.answered(answer, &mut pasts);
-            says.answers.push(answer);
-        }
         for order in placed.into_values() {
-            let customers = pasts.remove(&(order.shard, To::Order(order.place)));
+            let customers = pasts.remove(&(order.shard, order.place));
             self.credit(at, order, &customers.unwrap_or_default(), says);
         }
         // What is left is of orders that have not changed, but whose customers' visits have left more.
-        for ((shard, to), past) in pasts {
-            let To::Order(place) = to else { continue };
+        for ((shard, place), past) in pasts {
             let kept = self.open[usize::from(shard)].get(&place);
             if let Some(order) = kept.map(Kept::placed) {
                 self.credit(at, order, &past, says);
@@ -141,25 +153,24 @@ impl Orders {
         }
     }
 
-    /// Credits the orders of an answer.
-    fn answered(&self, owing: Owing, pasts: &mut Pasts) -> Answer {
-        let Owing {
-            shard,
-            mut answer,
-            orders,
-        } = owing;
-        for owed in orders {
-            let asking = Asking(answer.process, answer.id, owed.number);
-            let customers = pasts.remove(&(shard, To::Answer(asking)));
-            let customers = customers.unwrap_or_default();
-            let past = merged(&owed.past, &customers);
+    /// The answer to a question with its orders credited, once all is known that it waits for.
+    fn answer(&mut self, question: (u32, u64)) -> Option<Answer> {
+        let waiting = self.waiting.get(&question)?;
+        let owed = waiting.owing.as_ref()?.orders.len();
+        if waiting.pasts.len() < owed {
+            return None;
+        }
+        let Waiting { owing, pasts } = self.waiting.remove(&question)?;
+        let Owing { mut answer, orders } = owing?;
+        for (owed, customers) in orders.iter().zip(pasts.values()) {
+            let past = merged(&owed.past, customers);
             let own = answer.visits.first_mut();
             let own = own.and_then(|visit| visit.attributed.get_mut(owed.number as usize));
             if let Some(order) = own {
                 *order = owed.order.credited(&past, &self.settings);
             }
         }
-        answer
+        Some(answer)
     }
 
     /// Says how what an order adds to views of credits has changed.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{ByShard, Customer, FORMAT, Known, OfCustomer, Place, To, Turn, What, bytes_of};
-use crate::attribution::{Past, PastTouch, Pasts, Settings};
+use crate::attribution::{Past, Pasts, Settings};
 use crate::durable::Durable;
 use crate::visit::Tick;
 
@@ -81,7 +81,7 @@ impl CustomersPasts {
             match what {
                 What::Sealed(shard, place, _) => {
                     self.forget(customer, &(shard, place));
-                    self.say(at, customer, shard, To::Order(place), known);
+                    known.extend(self.known(at, customer, shard, To::Order(place)));
                 }
                 What::Left(_, touches) => {
                     let Customer { shard, key } = customer;
@@ -101,25 +101,30 @@ impl CustomersPasts {
             open.insert(order, customer);
         }
         for ((shard, place), customer) in open {
-            self.say(at, customer, shard, To::Order(place), known);
+            known.extend(self.known(at, customer, shard, To::Order(place)));
         }
-        for (shard, asking, customer) in asked {
-            self.say(at, customer, shard, To::Answer(asking), known);
-        }
-    }
-
-    /// Says what a customer's visits have left, if anything.
-    fn say(&self, at: Tick, customer: Customer, shard: u8, to: To, known: &mut Vec<Known>) {
-        let past: &[PastTouch] = self.pasts.of(customer.shard, &customer.key);
-        if !past.is_empty() {
-            let past = past.to_vec();
-            known.push(Known {
+        // An answer waits until it knows.
+        known.extend(asked.into_iter().map(|(shard, asking, customer)| {
+            let to = To::Answer(asking);
+            let known = self.known(at, customer, shard, to);
+            known.unwrap_or(Known {
                 at,
                 shard,
                 to,
-                past,
-            });
-        }
+                past: Vec::new(),
+            })
+        }));
+    }
+
+    /// What a customer's visits have left, if anything.
+    fn known(&self, at: Tick, customer: Customer, shard: u8, to: To) -> Option<Known> {
+        let past = self.pasts.of(customer.shard, &customer.key);
+        (!past.is_empty()).then(|| Known {
+            at,
+            shard,
+            to,
+            past: past.to_vec(),
+        })
     }
 
     fn forget(&mut self, customer: Customer, order: &(u8, Place)) {
@@ -151,5 +156,116 @@ impl ByShard for CustomersPasts {
 
     fn durable(&self) -> &Durable {
         &self.durable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::super::Asking;
+    use super::*;
+    use crate::attribution::PastTouch;
+    use crate::durable::{Keeps, Nothing};
+    use crate::visit::Position;
+
+    fn pasts() -> CustomersPasts {
+        let nothing: Rc<dyn Keeps> = Rc::new(Nothing);
+        CustomersPasts::restore(&Settings::default(), Durable::open("customers", &nothing))
+    }
+
+    fn place(event: u64) -> Place {
+        Place {
+            visit: [0, event],
+            time: 9_000,
+            event: [0, event],
+        }
+    }
+
+    fn turn(tick: Tick, first: i64) -> Turn {
+        let first = Position {
+            time: first,
+            event: [0, 1],
+        };
+        Turn::new(tick, first, [first.time as u64; 2])
+    }
+
+    fn left(turn: Turn, name: &str) -> What {
+        let touch = PastTouch {
+            time: 1_000,
+            touch: name.into(),
+        };
+        What::Left(turn, vec![touch])
+    }
+
+    /// What becomes known at a tick, in whatever order it was said.
+    fn known(pasts: &mut CustomersPasts, at: Tick, said: &[What]) -> Vec<(To, Vec<String>)> {
+        let say = |what: &What| OfCustomer {
+            at,
+            customer: Customer::of("ann"),
+            what: what.clone(),
+        };
+        let mut known = Vec::new();
+        pasts.advance(at, said.iter().rev().map(say).collect(), &mut known);
+        let names = |past: Vec<PastTouch>| past.into_iter().map(|touch| touch.touch.into());
+        let mut known: Vec<_> = known
+            .into_iter()
+            .map(|known| (known.to, names(known.past).collect()))
+            .collect();
+        known.sort();
+        known
+    }
+
+    #[test]
+    fn an_order_knows_what_was_left_before_its_visits_turn_and_an_open_one_all() {
+        let mut pasts = pasts();
+        let said = [
+            left(turn(8_000, 20), "second"),
+            left(turn(8_000, 10), "first"),
+            What::Sealed(0, place(1), turn(8_000, 15)),
+            What::Sealed(0, place(2), turn(8_000, 20)),
+            What::Ordered(0, place(3)),
+            What::Asked(0, Asking(0, 7, 0)),
+        ];
+        let one = |names: &[&str]| names.iter().map(|name| String::from(*name)).collect();
+        let [first, both]: [Vec<String>; 2] = [one(&["first"]), one(&["first", "second"])];
+        assert_eq!(
+            known(&mut pasts, 8_100, &said),
+            [
+                (To::Order(place(1)), first.clone()),
+                (To::Order(place(2)), first),
+                (To::Order(place(3)), both.clone()),
+                (To::Answer(Asking(0, 7, 0)), both),
+            ]
+        );
+    }
+
+    #[test]
+    fn who_names_a_customer_hears_more_until_it_is_gone_or_sealed_and_then_nothing_is_left() {
+        let mut pasts = pasts();
+        // Nothing is known yet; but whoever asks is answered.
+        let asked = What::Asked(0, Asking(0, 7, 0));
+        let said = [
+            What::Ordered(0, place(1)),
+            What::Ordered(3, place(2)),
+            asked,
+        ];
+        let nothing = (To::Answer(Asking(0, 7, 0)), vec![]);
+        assert_eq!(known(&mut pasts, 8_100, &said), [nothing]);
+        let heard = |known: Vec<(To, Vec<String>)>| known.into_iter().map(|(to, _)| to);
+        let said = known(&mut pasts, 8_200, &[left(turn(8_100, 10), "search")]);
+        let both = [To::Order(place(1)), To::Order(place(2))];
+        assert!(heard(said).eq(both));
+        let more = [What::Gone(0, place(1)), left(turn(8_200, 10), "direct")];
+        let said = known(&mut pasts, 8_300, &more);
+        assert!(heard(said).eq([To::Order(place(2))]));
+        let last = [What::Sealed(3, place(2), turn(8_400, 5))];
+        let said = known(&mut pasts, 8_500, &last);
+        assert!(heard(said).eq([To::Order(place(2))]));
+        assert!(pasts.orders.iter().all(BTreeMap::is_empty));
+        assert_eq!(
+            known(&mut pasts, 8_600, &[left(turn(8_500, 10), "search")]),
+            []
+        );
     }
 }
