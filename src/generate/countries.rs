@@ -53,9 +53,11 @@ pub fn countries() -> Vec<u8> {
     bytes.extend(data);
     bytes.extend(b"\xab\xcd\xefMaxMind.com");
     map(&mut bytes, 9);
+    text(&mut bytes, "node_count");
+    bytes.push(0xc4);
+    bytes.extend((count as u32).to_be_bytes());
     for (key, value) in [
-        ("node_count", count as u16),
-        ("record_size", 24),
+        ("record_size", 24_u16),
         ("ip_version", 6),
         ("binary_format_major_version", 2),
         ("binary_format_minor_version", 0),
