@@ -137,14 +137,14 @@ const COUNTRIES: Pair = Pair {
            key = ['country', 'agent']
            values = ['count', 'measurements', 'orders', 'revenue', 'count:clicked', 'browsers']",
     sql: "SELECT country, agent, count(*) AS count, sum(measurements) AS measurements,
-              sum(orders) AS orders, sum(revenue) AS revenue, sum(clicked) AS clicked,
+              sum(own.orders) AS orders, sum(own.revenue) AS revenue, sum(clicked) AS clicked,
               count(DISTINCT browser_id) AS browsers
           FROM visits JOIN
               (SELECT visit_id, arg_min(agent, n) AS agent,
                    count(*) FILTER (effect = 'ordered' AND entity = 'order') AS orders,
                    coalesce(sum(value) FILTER (effect = 'ordered' AND entity = 'order'), 0) AS revenue,
                    count(*) FILTER (effect = 'clicked') AS clicked
-               FROM members GROUP BY visit_id) USING (visit_id)
+               FROM members GROUP BY visit_id) AS own USING (visit_id)
           GROUP BY ALL",
 };
 
