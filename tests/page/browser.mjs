@@ -13,6 +13,9 @@ export const launch = () => chromium.launch({
 export const DESKTOP = { viewport: { width: 1360, height: 900 } };
 export const PHONE = { viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true };
 
+/** The browser complains of any 404; but a visit that somebody wants to see may have ended by then. */
+const ENDED = /404 .*\/visits\/[0-9a-f]{32}/;
+
 /** A page at `url`, and what it asked for and complained of. */
 export async function look(browser, url, options) {
   const context = await browser.newContext({ locale: 'en-GB', ...options });
@@ -20,7 +23,10 @@ export async function look(browser, url, options) {
   const asked = [];
   const errors = [];
   page.on('request', request => asked.push(request.url()));
-  page.on('console', message => message.type() === 'error' && errors.push(`${message.text()} (${message.location().url})`));
+  page.on('console', message => {
+    const text = `${message.text()} (${message.location().url})`;
+    if (message.type() === 'error' && !ENDED.test(text)) errors.push(text);
+  });
   page.on('pageerror', error => errors.push(String(error)));
   await page.goto(url, { waitUntil: 'load' });
   return { page, context, asked, errors };
