@@ -805,20 +805,26 @@ impl<P: Payloads> Watch<P> for Stories {
         let begins = browser.known + browser.added == 0 && browser.visits.is_empty();
         browser.added += 1;
         browser.touch(head.browser, &mut self.touched);
-        browser.go_stale(head.browser, &mut self.stale);
         let (context, body) = (record.context, record.body);
         let read = self.reading.fact(head.at, head.schema, context, body);
         let fact = read.unwrap_or(Fact {
             at: head.at,
             ..Fact::default()
         });
+        let mut grows = None;
         if let Some(growing) = &mut browser.growing {
-            if !growing.add(&fact, &self.grown, &self.settings.rules) {
+            if growing.add(&fact, &self.grown, &self.settings.rules) {
+                grows = Some(growing.visit().id);
+            } else {
                 browser.settle();
             }
         } else if begins && !browser.robot {
             let id = visit_id(&browser.id, head.at);
             browser.growing = Growing::begin(id, &fact, &self.grown).map(Box::new);
+        }
+        // While a visit that is known grows, they are those that they were.
+        if grows.is_none_or(|visit| browser.begun().all(|begun| begun.visit != visit)) {
+            browser.go_stale(head.browser, &mut self.stale);
         }
         if is_order(&fact) {
             self.urgent.push(head.browser);
