@@ -2,8 +2,8 @@
 //! browsers *and of their customers* have left. For whoever is told of orders and reads views of credits.
 //!
 //! An order lies with its browser, a customer's past with the customer, on any worker. So two operators
-//! do it: [`pasts`] keeps what customers' visits have left and says it to whose open orders name them,
-//! [`orders`] keeps open orders and credits them, at the end of the step in which anything about them
+//! do it: `pasts` keeps what customers' visits have left and says it to whose open orders name them,
+//! `orders` keeps open orders and credits them, at the end of the step in which anything about them
 //! has changed: that they were found or revised, or that another visit of the customer was sealed. What
 //! crosses workers is small, and an order that names nobody crosses none.
 //!
