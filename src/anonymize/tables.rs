@@ -42,6 +42,8 @@ pub(super) struct Twin {
     /// The column with the place in the visit, if there is one.
     position: Option<String>,
     options: Options,
+    /// Its columns.
+    schema: Schema,
     /// Rows are sorted and written when they take so many bytes.
     chunk: usize,
     /// Since it was opened.
@@ -106,6 +108,7 @@ impl Twin {
         Ok(Twin {
             from: from.to_owned(),
             options: options(&anonymizer, tagged, &schema, &visit),
+            schema,
             twin,
             anonymizer,
             visit,
@@ -157,7 +160,7 @@ impl Twin {
         // A version without a later tick is of somebody who keeps the table in order.
         let put = match self.twin.last_tick() {
             Some(last) if last >= tick => self.twin.replace(&[], &files, last)?,
-            _ => self.twin.append(&files, tick)?,
+            _ => self.twin.evolve(&self.schema, &files, tick)?,
         };
         if put != version {
             let dir = self.twin.dir().to_owned();

@@ -285,6 +285,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
     let taken = probe::Handle::new();
     let in_topics = probe::Handle::new();
     let versions = Rc::new(Cell::new(versions_now(shared, index)?));
+    let columns = table::columns(&shared.reader)?;
     let saved = durable.map(|_| Rc::new(Cell::new(restored_at)));
     let forgotten = customers::forgotten(job)?;
     let profiles = customers::open(job, &gathering, saved.as_ref(), &forgotten, (index, peers))?;
@@ -554,6 +555,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             let put = table::versions(
                 done,
                 &identified(files),
+                columns.clone(),
                 versions.clone(),
                 move |time| seen.tables.took(time),
                 failure.clone(),

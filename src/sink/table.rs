@@ -23,7 +23,7 @@ use visitflow_dataflows::complete::Complete;
 use visitflow_dataflows::cut::Cut;
 use visitflow_dataflows::stories::Finished;
 use visitflow_dataflows::visit::{Tick, bytes_of_words};
-use visitflow_schemas::columns::{Columns, Ids, Program};
+use visitflow_schemas::columns::{Columns, Ids, Program, arrow_schema_of};
 use visitflow_schemas::encode;
 use visitflow_schemas::records::{self, OrderCredit, Visit};
 use visitflow_schemas::resolve::{identity, resolve};
@@ -459,12 +459,29 @@ pub fn files<'s>(
     stream
 }
 
-/// Puts a version of each table once all workers have passed a cut; on the first worker. The
+/// The columns of both tables, of a job that reads measurements with this schema.
+///
+/// # Errors
+/// It has what cannot be columns.
+pub fn columns(reader: &Schema) -> Result<[arrow_schema::Schema; 2], SinkError> {
+    let columns = |schema: &Schema| {
+        let columns = arrow_schema_of(schema, Ids::Hex);
+        columns.map_err(|e| unreadable(schema.fingerprint())(&e))
+    };
+    Ok([
+        columns(&measurement_rows(reader)?)?,
+        columns(&records::VISIT)?,
+    ])
+}
+
+/// Puts a version of each table once all workers have passed a cut; on the first worker. A table of an
+/// earlier version of the program gets the [`columns`] that it lacks. The
 /// stream that comes back says up to which tick both tables hold all seals; the cuts before its
 /// frontier are committed. `took` is told how long each put of a version took.
 pub fn versions<'s>(
     done: StreamVec<'s, u64, Done>,
     dir: &Path,
+    columns: [arrow_schema::Schema; 2],
     committed: Rc<Cell<[(u64, u64); 2]>>,
     mut took: impl FnMut(Duration) + 'static,
     failure: Failure,
@@ -514,8 +531,8 @@ pub fn versions<'s>(
                                     "versions-between"
                                 });
                                 let began = Instant::now();
-                                now[number] =
-                                    (table.append(&files, tick).map_err(failed(number))?, tick);
+                                let put = table.evolve(&columns[number], &files, tick);
+                                now[number] = (put.map_err(failed(number))?, tick);
                                 took(began.elapsed());
                             }
                         }

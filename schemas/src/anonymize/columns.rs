@@ -9,7 +9,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Int64Array, ListArray, MapArray, RecordBatch, StringArray,
-    StructArray, TimestampMicrosecondArray,
+    StructArray, TimestampMicrosecondArray, new_null_array,
 };
 use arrow_buffer::BooleanBuffer;
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Fields, Schema as ArrowSchema};
@@ -135,7 +135,14 @@ impl Columns<'_> {
             };
             let this = self.below(&field.name);
             let Some((at, _)) = have.find(&field.name) else {
-                return Err(this.unlike(None, &want.data_type().to_string()));
+                if !want.is_nullable() {
+                    return Err(this.unlike(None, &want.data_type().to_string()));
+                }
+                // Rows of before there was such a column have nothing there.
+                let array = new_null_array(want.data_type(), rows.len());
+                fields.push(like(want, &array));
+                made.push(array);
+                continue;
             };
             let array = this.convert(&field.ty, plan, &arrays[at], want.data_type(), rows)?;
             fields.push(like(want, &array));
