@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::crediting::{Asking, Customer, OfCustomer, OfOrder, Owed, Owing, What};
 use super::question::{Answer, Ask, Facts, Of, Question, Shown};
 use super::story::{Story, stories_of};
-use super::watching::{Begun, Said, Stories, agent_of, read, sealed_story};
+use super::watching::{Begun, Said, Stories, agent_of, read, read_all, sealed_story};
 use crate::attribution::{self, Order};
 use crate::complete::{Complete, Key as BrowserKey, Measurements, Payloads};
 use crate::fact::Agent;
@@ -98,10 +98,7 @@ impl Stories {
             return Ok(None);
         };
         let looked = kept.look(&key)?;
-        let facts = looked
-            .as_ref()
-            .map(|kept| read(&mut self.reading, kept.measurements()));
-        let facts = facts.unwrap_or_default();
+        let facts = read_all(&mut self.reading, looked.as_ref());
         let visits = stories_of(&browser.id, &facts, &self.settings.rules);
         let own = visits.iter().find(|(visit, _)| visit.id == id);
         let traced = own.map(|(_, facts)| attribution::trace(facts, &self.settings.attribution));
@@ -128,10 +125,7 @@ impl Stories {
             return Ok(Vec::new());
         };
         let looked = kept.look(&key)?;
-        let facts = looked
-            .as_ref()
-            .map(|kept| read(&mut self.reading, kept.measurements()));
-        let facts = facts.unwrap_or_default();
+        let facts = read_all(&mut self.reading, looked.as_ref());
         let mut visits = Vec::new();
         for (visit, facts) in stories_of(&browser.id, &facts, &self.settings.rules) {
             if only.is_some_and(|id| id != visit.id) {
@@ -172,10 +166,7 @@ impl Stories {
                 Some(begun) => begun,
                 None => {
                     let looked = kept.look(&key)?;
-                    let facts = looked
-                        .as_ref()
-                        .map(|kept| read(&mut self.reading, kept.measurements()));
-                    let facts = facts.unwrap_or_default();
+                    let facts = read_all(&mut self.reading, looked.as_ref());
                     let visits = stories_of(&browser.id, &facts, &self.settings.rules);
                     let begun = visits.iter().map(|(visit, facts)| Begun {
                         visit: visit.id,

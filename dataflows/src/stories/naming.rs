@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::story::stories_of;
-use super::watching::{Browser, Said, Stories, read};
+use super::watching::{Browser, Said, Stories, read_all};
 use crate::batch::Head;
 use crate::complete::{ByBrowser, Complete, Key as BrowserKey, Measurements, Payloads};
 use crate::durable::{Durable, Shards, written};
@@ -243,10 +243,7 @@ impl Stories {
                 continue;
             };
             let looked = kept.look(&key)?;
-            let facts = looked
-                .as_ref()
-                .map(|kept| read(&mut self.reading, kept.measurements()));
-            let facts = facts.unwrap_or_default();
+            let facts = read_all(&mut self.reading, looked.as_ref());
             for (visit, facts) in stories_of(&browser.id, &facts, &self.settings.rules) {
                 for fact in facts {
                     if let Some(customer) = customer_of(fact) {

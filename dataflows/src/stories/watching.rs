@@ -662,10 +662,7 @@ impl Stories {
         }
         browser.settle();
         let looked = kept.look(&key)?;
-        let facts = looked
-            .as_ref()
-            .map(|kept| read(&mut self.reading, kept.measurements()));
-        let facts = facts.unwrap_or_default();
+        let facts = read_all(&mut self.reading, looked.as_ref());
         (browser.known, browser.added) = (facts.len() as u32, 0);
         if !browser.robot && browser.known > self.settings.robots_over {
             browser.robot = true;
@@ -1086,6 +1083,11 @@ pub(super) fn read<'a>(
         })
     };
     measurements.map(fact).collect()
+}
+
+/// The facts of all that was looked at; none, if there was nothing.
+pub(super) fn read_all<'a>(reading: &mut Reading, looked: Option<&'a Looked<'_>>) -> Vec<Fact<'a>> {
+    looked.map_or_else(Vec::new, |kept| read(reading, kept.measurements()))
 }
 
 /// The story of a sealed visit.
