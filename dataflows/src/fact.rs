@@ -33,9 +33,9 @@ pub struct Fact<'a> {
     pub cause: Option<[u64; 2]>,
     /// The customer.
     pub customer: Option<Id<'a>>,
-    /// The page's address.
+    /// The address of a page to which nothing on the site has led; elsewhere it says nothing.
     pub url: Option<&'a str>,
-    /// The address that led here.
+    /// The address that led to such a page.
     pub referrer: Option<&'a str>,
     /// The arm of an experiment.
     pub variant: Option<&'a str>,
@@ -169,16 +169,21 @@ impl Reading {
         let walk = walk.as_ref()?;
         walk.run(body, found).ok()?;
         let (country, agent) = split_context(context);
+        let cause = EventKey::of_role(found, body, Role::Cause);
+        let entity = found.text(body, Role::Entity).unwrap_or_default();
+        // Nearly all of the rest is their addresses, again and again.
+        let address = |role| found.text(body, role);
+        let came = cause.is_none() && entity == "page";
         Some(Fact {
             at,
             effect: found.text(body, Role::Effect).unwrap_or_default(),
-            entity: found.text(body, Role::Entity).unwrap_or_default(),
+            entity,
             entity_id: id(found, body, Role::EntityId),
             reason: found.text(body, Role::Reason),
-            cause: EventKey::of_role(found, body, Role::Cause).map(|key| words_of_bytes(&key.0)),
+            cause: cause.map(|key| words_of_bytes(&key.0)),
             customer: id(found, body, Role::CustomerId),
-            url: found.text(body, Role::Url),
-            referrer: found.text(body, Role::Referrer),
+            url: came.then(|| address(Role::Url)).flatten(),
+            referrer: came.then(|| address(Role::Referrer)).flatten(),
             variant: found.text(body, Role::Variant),
             value: found.long(Role::Value),
             country,

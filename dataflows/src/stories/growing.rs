@@ -3,8 +3,8 @@
 //!
 //! Nearly all that is said of a visit are sums over its measurements, in whatever order they come. What
 //! is not, or is rare, is not followed here: a measurement that begins the visit anew or another one,
-//! an order, a step of a funnel that comes late, a cause that comes after what it
-//! caused was counted, something beside what an order has come from. Then [`Growing::add`] refuses, and
+//! an order, a cause that comes after what it caused where there are orders, something beside what an
+//! order has come from. Then [`Growing::add`] refuses, and
 //! the visit is told of from all that is kept of it. So this is a cache, of visits that grow right now;
 //! nothing but time is lost with it.
 
@@ -16,6 +16,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use serde::{Deserialize, Serialize};
 
 use super::contributions::{Fields, Own, Rows, is_step, step_name};
+use super::steps::Steps;
 use crate::attribution::{
     self, NESTED, PastTouch, SHOWN, beginning, customer, entry_touch, is_cart, is_entry, is_order,
 };
@@ -24,10 +25,11 @@ use crate::views::{Field, Key, Of, SUMS, Sums, Value, View};
 use crate::visit::{Position, Rules, Visit};
 
 const NONE: u16 = u16::MAX;
-/// Of an ID that was looked for and not found: whoever comes with it comes too late.
+/// Of an ID that was looked for and not found: something waits for whoever comes with it.
 const MISSED: u16 = u16::MAX - 1;
-/// A visit of more measurements is not followed; places and numbers have room for so many.
-const MOST: usize = 4_096;
+/// A visit of more measurements is not followed; places and numbers have room for so many, each with a
+/// cause of its own.
+const MOST: usize = 30_000;
 /// Nor one of more rows of chains.
 const MOST_ROWS: usize = 60_000;
 
@@ -134,6 +136,8 @@ struct Link {
 struct Led {
     at: u16,
     to: To,
+    /// So much of what has led to it is counted.
+    counted: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,11 +223,10 @@ pub struct Growing {
     first_reason: Option<Box<str>>,
     entry: Option<Page>,
     exit: Option<Page>,
-    last: Position,
     /// By the effects that views count.
     effects: Vec<i64>,
-    /// Of each funnel, where each step was reached.
-    funnels: Vec<Vec<Position>>,
+    /// Of each funnel.
+    funnels: Vec<Steps>,
     /// IDs of measurements and of causes, by which they are known by number.
     ids: Vec<[u64; 2]>,
     numbers: HashTable<u16>,
@@ -236,6 +239,8 @@ pub struct Growing {
     of: Vec<u16>,
     /// Clicks, carts and orders that are not counted yet.
     led: Vec<Led>,
+    /// Those of which a cause was not there, with its number.
+    waiting: Vec<(u16, Led)>,
     carts: usize,
     rows: Vec<Row>,
     places: HashTable<u16>,
@@ -261,19 +266,20 @@ pub struct Growing {
 }
 
 impl Growing {
-    /// The visit of this ID that begins with this measurement. None if it is not followed.
-    pub fn begin(id: [u64; 2], fact: &Fact<'_>, of: &OfVisits) -> Option<Growing> {
+    /// The visit of this ID and this kind of agent that begins with this measurement. None if it is not
+    /// followed.
+    pub fn begin(id: [u64; 2], agent: Agent, fact: &Fact<'_>, of: &OfVisits) -> Option<Growing> {
         if is_order(fact) {
             return None;
         }
-        let mut growing = Growing::new(Visit::begin(fact.at, id), fact, of);
+        let mut growing = Growing::new(Visit::begin(fact.at, id), agent, fact, of);
         growing.take(fact, of).then_some(growing)
     }
 
     /// The visit of these measurements, all that there are. If there are orders among them, it must
     /// [take them in](Growing::take_orders) before it is given more.
-    pub fn of(visit: Visit, facts: &[Fact<'_>], of: &OfVisits) -> Option<Growing> {
-        let mut growing = Growing::new(visit, facts.first()?, of);
+    pub fn of(visit: Visit, agent: Agent, facts: &[Fact<'_>], of: &OfVisits) -> Option<Growing> {
+        let mut growing = Growing::new(visit, agent, facts.first()?, of);
         if !growing.in_chains && facts.iter().any(is_order) {
             return None;
         }
@@ -283,19 +289,23 @@ impl Growing {
             .then_some(growing)
     }
 
-    fn new(visit: Visit, fact: &Fact<'_>, of: &OfVisits) -> Growing {
-        let takes = |n: &usize| !of.views[*n].people || fact.agent == Agent::Person;
+    fn new(visit: Visit, agent: Agent, fact: &Fact<'_>, of: &OfVisits) -> Growing {
+        let takes = |n: &usize| !of.views[*n].people || agent == Agent::Person;
         let funnel = |n: &&usize| matches!(of.views[**n].of, Of::Funnel(_));
         Growing {
             visit,
-            agent: fact.agent,
+            agent,
             sender: None,
             first_reason: fact.reason.map(Box::from),
             entry: None,
             exit: None,
-            last: fact.at,
             effects: vec![0; of.effects.len()],
-            funnels: of.short.iter().filter(funnel).map(|_| Vec::new()).collect(),
+            funnels: of
+                .short
+                .iter()
+                .filter(funnel)
+                .map(|_| Steps::default())
+                .collect(),
             ids: Vec::new(),
             numbers: HashTable::new(),
             holders: Vec::new(),
@@ -303,6 +313,7 @@ impl Growing {
             links: Vec::new(),
             of: Vec::new(),
             led: Vec::new(),
+            waiting: Vec::new(),
             carts: 0,
             rows: Vec::new(),
             places: HashTable::new(),
@@ -388,7 +399,6 @@ impl Growing {
         self.carts += usize::from(is_cart(fact));
         let fields = self.take_fields(fact, of);
         let funnels = self.take_steps(fact, of);
-        self.last = self.last.max(fact.at);
         fields && funnels && (!self.in_chains || self.take_cause(fact, of))
     }
 
@@ -419,27 +429,15 @@ impl Growing {
         holds
     }
 
-    /// How far it brings the visit through funnels: each step is the first of its kind after the one
-    /// before it.
+    /// How far it brings the visit through funnels.
     fn take_steps(&mut self, fact: &Fact<'_>, of: &OfVisits) -> bool {
-        let late = fact.at < self.last;
         let funnels = of.short.iter().filter_map(|n| match &of.views[*n].of {
             Of::Funnel(steps) => Some(steps),
             _ => None,
         });
-        for (steps, reached) in funnels.zip(&mut self.funnels) {
-            let n = match late {
-                true => reached.partition_point(|at| *at < fact.at),
-                false => reached.len(),
-            };
-            if steps.get(n).is_some_and(|step| is_step(fact, step)) {
-                if late {
-                    return false;
-                }
-                reached.push(fact.at);
-            }
-        }
-        true
+        funnels.zip(&mut self.funnels).all(|(steps, reached)| {
+            reached.take(fact.at, steps.len(), |step| is_step(fact, &steps[step]))
+        })
     }
 
     fn number(&mut self, id: [u64; 2]) -> u16 {
@@ -477,7 +475,14 @@ impl Growing {
         let own = usize::from(self.number(fact.at.event));
         match self.holders[own] {
             NONE => self.holders[own] = place,
-            MISSED => return false,
+            // What has led to an order must be told anew.
+            MISSED if self.orders > 0 => return false,
+            MISSED => {
+                self.holders[own] = place;
+                let waited = |(id, _): &mut (u16, Led)| usize::from(*id) == own;
+                let waited = self.waiting.extract_if(.., waited);
+                self.led.extend(waited.map(|(_, led)| led));
+            }
             // The first that has an ID is meant by it.
             holder if after < self.links[usize::from(holder)].after => return false,
             _ => {}
@@ -508,7 +513,11 @@ impl Growing {
         } else {
             (fact.effect == "clicked").then_some(To::Click)
         };
-        self.led.extend(to.map(|to| Led { at: place, to }));
+        self.led.extend(to.map(|to| Led {
+            at: place,
+            to,
+            counted: 0,
+        }));
         self.carts <= of.settings.most
     }
 
@@ -595,9 +604,14 @@ impl Growing {
             To::Cart | To::Order => of.settings.longest.saturating_sub(1),
         };
         let mut at = led.at;
-        for _ in 0..most {
+        for n in 0..most as u32 {
             let was_shown = self.links[usize::from(at)].is_shown;
             let Some(cause) = self.cause_of(at) else {
+                let id = self.links[usize::from(at)].cause;
+                let counted = n;
+                if id != NONE {
+                    self.waiting.push((id, Led { counted, ..led }));
+                }
                 return;
             };
             at = cause;
@@ -614,11 +628,13 @@ impl Growing {
                 }
             };
             let chains = of.chains.len();
-            for n in 0..chains {
-                let row = self.of[usize::from(at) * chains + n];
+            for view in 0..chains {
+                let row = self.of[usize::from(at) * chains + view];
                 if row != NONE && self.rows[usize::from(row)].counted != self.counts {
                     self.rows[usize::from(row)].counted = self.counts;
-                    self.count(row, place);
+                    if n >= led.counted {
+                        self.count(row, place);
+                    }
                 }
             }
         }
@@ -881,7 +897,9 @@ mod tests {
             for n in 1..=arrived.len() {
                 let last = &arrived[n - 1];
                 growing = match growing {
-                    None if n == 1 => Growing::begin(visit_id(b"b", last.at), last, &of),
+                    None if n == 1 => {
+                        Growing::begin(visit_id(b"b", last.at), last.agent, last, &of)
+                    }
                     growing => growing.and_then(|mut own: Growing| {
                         own.add(last, &of, &rules).then_some(own)
                     }),
@@ -909,7 +927,7 @@ mod tests {
                     prop_assert_eq!(own.leaves(), Left::of(facts, &settings));
                 } else {
                     // From all at once.
-                    growing = Growing::of(visit, facts, &of);
+                    growing = Growing::of(visit, facts[0].agent, facts, &of);
                     if let Some(own) = &mut growing {
                         own.tell(&of, |_, _, _, _| ());
                         own.take_orders(expected.clone());
@@ -944,12 +962,13 @@ mod tests {
             cause: cause.map(|id| [0, id]),
             ..Fact::default()
         };
-        let begun = || Growing::begin([0, 1], &fact(5, "shown", None), &of).unwrap();
+        let person = Agent::Person;
+        let begun = || Growing::begin([0, 1], person, &fact(5, "shown", None), &of).unwrap();
         assert!(begun().add(&fact(6, "shown", None), &of, &rules));
         assert!(!begun().add(&fact(4, "shown", None), &of, &rules));
         assert!(!begun().add(&fact(6, "ordered", None), &of, &rules));
         assert!(!begun().add(&fact(5 + 31 * 60_000, "shown", None), &of, &rules));
-        assert!(Growing::begin([0, 1], &fact(5, "ordered", None), &of).is_none());
+        assert!(Growing::begin([0, 1], person, &fact(5, "ordered", None), &of).is_none());
         // An ID that comes twice is that of the first.
         let twice = |time| Fact {
             at: Position {
@@ -962,21 +981,23 @@ mod tests {
         assert!(growing.add(&twice(9), &of, &rules));
         assert!(growing.add(&twice(10), &of, &rules));
         assert!(!growing.add(&twice(8), &of, &rules));
-        // Its cause comes late: in time, and when it was missed.
+        // Causes that come late were waited for.
         let mut growing = begun();
         assert!(growing.add(&fact(9, "clicked", Some(8)), &of, &rules));
         assert!(growing.add(&fact(8, "shown", Some(7)), &of, &rules));
         growing.tell(&of, |_, _, _, _| ());
-        assert!(growing.add(&fact(10, "shown", Some(9)), &of, &rules));
-        assert!(!growing.add(&fact(7, "shown", None), &of, &rules));
-        // A step of a funnel before another that was reached.
-        let mut growing = begun();
-        let page = |time| Fact {
-            entity: "page",
-            ..fact(time, "shown", None)
+        let reason = Some("campaign:a");
+        let root = Fact {
+            reason,
+            ..fact(7, "shown", None)
         };
-        assert!(growing.add(&page(20), &of, &rules));
-        assert!(growing.add(&page(30), &of, &rules));
-        assert!(!growing.add(&page(10), &of, &rules));
+        assert!(growing.add(&root, &of, &rules));
+        let mut shown_and_clicked = Vec::new();
+        growing.tell(&of, |n, key, _, sums| {
+            if n == 6 {
+                shown_and_clicked.push((key.to_owned(), sums.0[..2].to_vec()));
+            }
+        });
+        assert_eq!(shown_and_clicked, [("campaign:a".to_owned(), vec![1, 1])]);
     }
 }

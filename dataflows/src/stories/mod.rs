@@ -99,6 +99,7 @@ mod part;
 mod question;
 mod recent;
 mod saved;
+mod steps;
 mod story;
 mod watching;
 

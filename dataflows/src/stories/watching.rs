@@ -32,8 +32,8 @@ use crate::profiles::{Named, Part, Profile, by_customer};
 use crate::views::{self, Contribution, Field, Key, STEP, Sums, View, shard_of, step_end};
 use crate::visit::{Position, Rules, Tick, Visit, browser_key, visit_id, words_of_bytes};
 
-/// A browser of more measurements is told of again only when it has an eighth more, or a visit of it is
-/// sealed; and what it sends twice counts as it came first, until its visit is sealed.
+/// What a browser of more measurements sends twice counts as it came first, until its visit is sealed;
+/// and where its visit cannot be followed, it is told of again only when it has an eighth more.
 const MANY: u32 = 2_000;
 /// Where there are no views, visits are told of so often, in ms: only answers ask for them, and those
 /// look for themselves.
@@ -634,7 +634,7 @@ impl Stories {
             self.browsers.insert(key, browser);
             return Ok(());
         }
-        if browser.known > MANY && browser.added < browser.known / 8 {
+        if browser.growing.is_none() && browser.known > MANY && browser.added < browser.known / 8 {
             self.browsers.insert(key, browser);
             return Ok(());
         }
@@ -642,8 +642,8 @@ impl Stories {
         browser.stale = false;
         browser.told = at;
         let size = browser.known + browser.added;
-        let is_robot = browser.robot || size > self.settings.robots_over;
-        if let Some(mut growing) = browser.growing.take_if(|_| size <= MANY && !is_robot) {
+        let is_found = !browser.robot && size > self.settings.robots_over;
+        if let Some(mut growing) = browser.growing.take_if(|_| !is_found) {
             (browser.known, browser.added) = (size, 0);
             self.say_grown(at, key, &mut growing);
             let (visit, agent) = (growing.visit(), growing.agent());
@@ -681,10 +681,9 @@ impl Stories {
             let story = Story::new(visit, facts, agent_of(facts, browser.robot), None);
             self.of_visits.insert(visit.id, key);
             // What comes next is of the last, most likely.
-            let grows = visits.len() == 0 && browser.known <= MANY && !browser.robot;
-            let mut grown = match grows {
-                true => Growing::of(visit, facts, &self.grown),
-                false => None,
+            let mut grown = match visits.len() {
+                0 => Growing::of(visit, story.agent, facts, &self.grown),
+                _ => None,
             };
             let (told, traced) = (told.unwrap_or_default(), self.traced(&story));
             let story = (&story, traced, None);
@@ -815,9 +814,14 @@ impl<P: Payloads> Watch<P> for Stories {
             } else {
                 browser.settle();
             }
-        } else if begins && !browser.robot {
+        } else if begins {
             let id = visit_id(&browser.id, head.at);
-            browser.growing = Growing::begin(id, &fact, &self.grown).map(Box::new);
+            let agent = if browser.robot {
+                Agent::Robot
+            } else {
+                fact.agent
+            };
+            browser.growing = Growing::begin(id, agent, &fact, &self.grown).map(Box::new);
         }
         // While a visit that is known grows, they are those that they were.
         if grows.is_none_or(|visit| browser.begun().all(|begun| begun.visit != visit)) {

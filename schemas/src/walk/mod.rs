@@ -217,12 +217,21 @@ impl Walk {
         Compiler::new(schema, roles).compile(reader, usize::MAX)
     }
 
-    /// A walk that stops after the last of `wanted`, without a look at what follows: for bodies
-    /// that a whole walk has accepted before. It costs what lies before that field.
+    /// A walk that stops after the last of `wanted`, without a look at what follows, or at whether
+    /// strings are UTF-8 that nobody asks for: for bodies that a whole walk has accepted before. It
+    /// costs what lies before that field.
     pub fn up_to(schema: &Schema, roles: &Roles, wanted: &[Role]) -> Result<Walk, WalkError> {
         let last = wanted.iter().filter_map(|role| roles.path(*role)?.first());
         let fields = last.max().map_or(0, |last| last + 1);
-        Compiler::new(schema, roles).compile(None, fields)
+        let mut walk = Compiler::new(schema, roles).compile(None, fields)?;
+        for op in &mut walk.ops {
+            *op = match *op {
+                Op::Text { slot } => Op::Bytes { slot },
+                Op::OptionalText { null, slot } => Op::OptionalBytes { null, slot },
+                other => other,
+            };
+        }
+        Ok(walk)
     }
 
     /// Walks over `body` and notes the values of the roles in `found`, which is empty after an
