@@ -184,11 +184,9 @@ impl<'f> Causes<'f> {
         let begin = if id == 0 { 0 } else { self.ends[id - 1] };
         let list = &self.shown[begin as usize..*end as usize];
         let place = list.partition_point(|at| (*at as usize) < chosen);
-        let around = &list[place.saturating_sub(BESIDE)..list.len().min(place + BESIDE + 1)];
-        let mut losers: Vec<u32> = around
-            .iter()
-            .copied()
-            .filter(|at| !self.chosen[*at as usize])
+        let around = place.saturating_sub(BESIDE)..list.len().min(place + BESIDE + 1);
+        let mut losers: Vec<usize> = around
+            .filter(|loser| !self.chosen[list[*loser] as usize])
             .collect();
         let kind = |at: u32| {
             (
@@ -197,11 +195,12 @@ impl<'f> Causes<'f> {
             )
         };
         let own = kind(chosen as u32);
-        losers.sort_by_key(|at| (kind(*at) != own, at.abs_diff(chosen as u32)));
+        // By their places among what was shown beside it: they do not depend on what else was measured.
+        losers.sort_by_key(|loser| (kind(list[*loser]) != own, loser.abs_diff(place)));
         losers.truncate(most);
         losers.sort_unstable();
         let more = self.unchosen[id].saturating_sub(losers.len() as u32);
-        (losers, more)
+        (losers.into_iter().map(|loser| list[loser]).collect(), more)
     }
 
     /// Whether the link of this number was chosen: it was shown, and its effect is not another

@@ -257,6 +257,19 @@ impl<P: Payloads> Measurements<P> {
         Ok(self.bytes_of(key)?.map(Looked::new))
     }
 
+    /// Those of a browser's measurements that lie at these places, which are in order. Reads all that lies
+    /// in the store.
+    ///
+    /// # Errors
+    /// What the store meets.
+    pub fn look_among(
+        &mut self,
+        key: &Key,
+        those: &[Position],
+    ) -> Result<Option<Looked<'_>>, P::Error> {
+        Ok(self.bytes_of(key)?.map(|bytes| Looked::among(bytes, those)))
+    }
+
     /// Of a browser's measurements of one identity the one that stays. Looks at each entry once, but
     /// brings nothing in order.
     ///

@@ -82,6 +82,14 @@ impl<'a> Looked<'a> {
         }
     }
 
+    /// Those at these places, which are in order.
+    pub(super) fn among(bytes: Cow<'a, [u8]>, those: &[Position]) -> Looked<'a> {
+        let is_one = |place: &Place| those.binary_search(&place.entry.at).is_ok();
+        let mut places = entries(&bytes).filter(is_one).collect();
+        bring_in_order(&mut places, &bytes);
+        Looked { places, bytes }
+    }
+
     /// Of those of one identity, the one that stays.
     pub(super) fn one(bytes: Cow<'a, [u8]>, at: Position) -> Looked<'a> {
         let key = |place: &Place| (place.kept(&bytes).body, place.entry.schema);
@@ -167,6 +175,11 @@ fn entries(bytes: &[u8]) -> impl Iterator<Item = Place> {
 /// The same in order, and of those of one identity the one with the least bytes.
 pub(super) fn in_order(bytes: &[u8]) -> Vec<Place> {
     let mut places = places(bytes);
+    bring_in_order(&mut places, bytes);
+    places
+}
+
+fn bring_in_order(places: &mut Vec<Place>, bytes: &[u8]) {
     if !places.is_sorted_by(|a, b| a.entry.at < b.entry.at) {
         places.sort_by(|a, b| {
             let key = |place: &Place| (place.entry.at, place.kept(bytes).body, place.entry.schema);
@@ -174,7 +187,6 @@ pub(super) fn in_order(bytes: &[u8]) -> Vec<Place> {
         });
         places.dedup_by_key(|place| place.entry.at);
     }
-    places
 }
 
 /// The entries at these places, one behind the other, where the places then point.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use differential_dataflow::difference::Semigroup;
 
 use super::story::Story;
-use crate::attribution::{ChainKey, Credit, EXPIRED, Settings, chains_by};
+use crate::attribution::{Credit, EXPIRED, Settings, beginning, chains_by};
 use crate::fact::{Agent, Fact, Id};
 use crate::views::{Field, Key, Of, Step, Sums, Value, View, hour, minute};
 use crate::visit::EndReason;
@@ -70,22 +70,8 @@ pub fn rows(views: &[View], story: &Story<'_>, settings: &Settings) -> Rows {
                 }
             }
             Of::Chains => {
-                // By the view's own key: a click counts once for each, however fine another is.
-                let of = |fact: &Fact<'_>| {
-                    let of = ChainKey::of(fact);
-                    let reason = of.reason.as_deref().unwrap_or_default();
-                    let variant = of.variant.as_deref();
-                    let takes = view.takes_chain(&of.entity, reason, variant);
-                    let own = Own {
-                        entity: &of.entity,
-                        entity_id: of.entity_id.as_deref().unwrap_or_default(),
-                        reason,
-                        variant: variant.unwrap_or_default(),
-                        ..Own::default()
-                    };
-                    takes.then(|| key(view, &own))
-                };
-                for (key, led) in chains_by(story.facts, settings, of) {
+                let led = chains_by(story.facts, settings, |fact| of.chain_key(view, fact));
+                for (key, led) in led {
                     let mut sums = Sums::default();
                     sums.0[..led.len()].copy_from_slice(&led);
                     add(key, false, sums);
@@ -168,6 +154,34 @@ impl<'a> Fields<'a> {
             source: story.source(),
             ended: story.ended,
         }
+    }
+
+    /// The key of what was shown in a view of chains, if the view takes it. By the view's own key: a click
+    /// counts once for each, however fine another is.
+    pub fn chain_key(&self, view: &View, fact: &Fact<'_>) -> Option<Key> {
+        let mut text = String::new();
+        self.write_chain_key(view, fact, &mut text)
+            .then(|| Key::of_text(&text))
+    }
+
+    /// Writes that key; false if there is none.
+    pub fn write_chain_key(&self, view: &View, fact: &Fact<'_>, text: &mut String) -> bool {
+        let entity = beginning(fact.entity);
+        let reason = fact.reason.map(beginning).unwrap_or_default();
+        let variant = fact.variant.map(beginning);
+        if !view.takes_chain(entity, reason, variant) {
+            return false;
+        }
+        let entity_id = fact.entity_id.map(Id::text).unwrap_or_default();
+        let own = Own {
+            entity,
+            entity_id: beginning(&entity_id),
+            reason,
+            variant: variant.unwrap_or_default(),
+            ..Own::default()
+        };
+        self.write_key(view, &own, text);
+        true
     }
 
     /// Writes the text of a row's key.

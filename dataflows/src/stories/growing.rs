@@ -2,9 +2,8 @@
 //! where [`rows`](super::contributions::rows) looks at all of them. It says the same.
 //!
 //! Nearly all that is said of a visit are sums over its measurements, in whatever order they come. What
-//! is not, or is rare, is not followed here: a measurement that begins the visit anew or another one,
-//! an order, a cause that comes after what it caused where there are orders, something beside what an
-//! order has come from. Then [`Growing::add`] refuses, and
+//! is not, or is rare, is not followed here, as a measurement that begins the visit anew or another one.
+//! Then [`Growing::add`] refuses, and
 //! the visit is told of from all that is kept of it. So this is a cache, of visits that grow right now;
 //! nothing but time is lost with it.
 
@@ -18,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::contributions::{Fields, Own, Rows, is_step, step_name};
 use super::steps::Steps;
 use crate::attribution::{
-    self, NESTED, PastTouch, SHOWN, beginning, customer, entry_touch, is_cart, is_entry, is_order,
+    self, NESTED, PastTouch, SHOWN, customer, entry_touch, is_cart, is_entry, is_order,
 };
 use crate::fact::{Agent, Fact, Id};
 use crate::views::{Field, Key, Of, SUMS, Sums, Value, View};
@@ -126,6 +125,8 @@ impl Page {
 struct Link {
     /// How long after the visit's first, in ms.
     after: u32,
+    /// The number of its own ID.
+    own: u16,
     /// The number of its cause's ID.
     cause: u16,
     is_shown: bool,
@@ -242,6 +243,10 @@ pub struct Growing {
     /// Those of which a cause was not there, with its number.
     waiting: Vec<(u16, Led)>,
     carts: usize,
+    /// Where its carts and orders are among the links.
+    ends: Vec<u16>,
+    /// Whether several measurements have one ID.
+    twice: bool,
     rows: Vec<Row>,
     places: HashTable<u16>,
     hasher: DefaultHashBuilder,
@@ -256,6 +261,8 @@ pub struct Growing {
     ordered: Option<Position>,
     /// What orders add to chains.
     of_orders: Rows,
+    /// Whether it is to be told what has led to its orders.
+    owes: bool,
     /// The numbers of the causes of what orders came from: what else they have caused is said with them.
     beside: Vec<u16>,
     /// Whether any view of chains takes it.
@@ -276,13 +283,9 @@ impl Growing {
         growing.take(fact, of).then_some(growing)
     }
 
-    /// The visit of these measurements, all that there are. If there are orders among them, it must
-    /// [take them in](Growing::take_orders) before it is given more.
+    /// The visit of these measurements, all that there are.
     pub fn of(visit: Visit, agent: Agent, facts: &[Fact<'_>], of: &OfVisits) -> Option<Growing> {
         let mut growing = Growing::new(visit, agent, facts.first()?, of);
-        if !growing.in_chains && facts.iter().any(is_order) {
-            return None;
-        }
         facts
             .iter()
             .all(|fact| growing.take(fact, of))
@@ -315,6 +318,8 @@ impl Growing {
             led: Vec::new(),
             waiting: Vec::new(),
             carts: 0,
+            ends: Vec::new(),
+            twice: false,
             rows: Vec::new(),
             places: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
@@ -325,6 +330,7 @@ impl Growing {
             revenue: 0,
             ordered: None,
             of_orders: Rows::new(),
+            owes: false,
             beside: Vec::new(),
             in_chains: of.chains.iter().any(takes),
             first_page: None,
@@ -355,15 +361,14 @@ impl Growing {
     /// Takes another measurement. False if it is not of this visit, or if it cannot be told any more
     /// what the visit adds; what was said of it still holds.
     pub fn add(&mut self, fact: &Fact<'_>, of: &OfVisits, rules: &Rules) -> bool {
-        if fact.at <= self.visit.first || !self.visit.takes(fact.at.time, rules) || is_order(fact) {
+        if fact.at <= self.visit.first || !self.visit.takes(fact.at.time, rules) {
             return false;
         }
         let last = self.visit.last;
         self.visit.take(fact.at.time.max(last));
-        if is_cart(fact) && self.ordered.is_some_and(|order| fact.at < order) {
-            return false;
-        }
-        self.take(fact, of) && !self.is_beside()
+        let takes = self.take(fact, of);
+        self.owes |= self.is_beside();
+        takes
     }
 
     /// Whether the last that it took changes what was beside that which an order has come from: that it
@@ -390,7 +395,9 @@ impl Growing {
             self.orders += 1;
             self.revenue = self.revenue.saturating_add(fact.value.unwrap_or(0));
             self.ordered = self.ordered.max(Some(fact.at));
+            self.owes = true;
         }
+        self.owes |= is_cart(fact) && self.ordered.is_some_and(|order| fact.at < order);
         let is_first = |(at, _): &(Position, _)| fact.at < *at;
         if is_entry(fact) && self.first_page.as_ref().is_none_or(is_first) {
             self.first_page = Some((fact.at, entry_touch(fact, &of.settings)));
@@ -399,7 +406,12 @@ impl Growing {
         self.carts += usize::from(is_cart(fact));
         let fields = self.take_fields(fact, of);
         let funnels = self.take_steps(fact, of);
-        fields && funnels && (!self.in_chains || self.take_cause(fact, of))
+        // Where nobody asks for chains, what has led to an order is not known here.
+        let links = match self.in_chains {
+            true => self.take_cause(fact, of),
+            false => !is_order(fact),
+        };
+        fields && funnels && links
     }
 
     /// What it says of the visit's own fields.
@@ -408,7 +420,8 @@ impl Growing {
         let mut change = |fields: &[Field]| {
             let any = |of: &[Field]| fields.iter().any(|field| of.contains(field));
             let in_rows = !self.rows.is_empty() || !self.of_orders.is_empty();
-            holds &= !(any(&of.changing) && in_rows || any(&of.of_orders) && self.orders > 0);
+            holds &= !(any(&of.changing) && in_rows);
+            self.owes |= any(&of.of_orders) && self.orders > 0;
         };
         if let Some(country) = fact.country
             && self.sender.as_ref().is_none_or(|(at, _)| fact.at < *at)
@@ -475,22 +488,22 @@ impl Growing {
         let own = usize::from(self.number(fact.at.event));
         match self.holders[own] {
             NONE => self.holders[own] = place,
-            // What has led to an order must be told anew.
-            MISSED if self.orders > 0 => return false,
             MISSED => {
                 self.holders[own] = place;
+                self.owes |= self.orders > 0;
                 let waited = |(id, _): &mut (u16, Led)| usize::from(*id) == own;
                 let waited = self.waiting.extract_if(.., waited);
                 self.led.extend(waited.map(|(_, led)| led));
             }
             // The first that has an ID is meant by it.
             holder if after < self.links[usize::from(holder)].after => return false,
-            _ => {}
+            _ => self.twice = true,
         }
         let cause = fact.cause.map_or(NONE, |id| self.number_of_cause(id));
         let is_shown = fact.effect == SHOWN;
         self.links.push(Link {
             after,
+            own: own as u16,
             cause,
             is_shown,
         });
@@ -513,6 +526,9 @@ impl Growing {
         } else {
             (fact.effect == "clicked").then_some(To::Click)
         };
+        if matches!(to, Some(To::Cart | To::Order)) {
+            self.ends.push(place);
+        }
         self.led.extend(to.map(|to| Led {
             at: place,
             to,
@@ -523,21 +539,9 @@ impl Growing {
 
     /// The row of what was shown.
     fn row_of(&mut self, n: usize, view: &View, fact: &Fact<'_>, key: &mut String) -> u16 {
-        let entity = beginning(fact.entity);
-        let reason = fact.reason.map(beginning).unwrap_or_default();
-        let variant = fact.variant.map(beginning);
-        if !view.takes_chain(entity, reason, variant) {
+        if !self.fields().write_chain_key(view, fact, key) {
             return NONE;
         }
-        let entity_id = fact.entity_id.map(|id| id.text()).unwrap_or_default();
-        let own = Own {
-            entity,
-            entity_id: beginning(&entity_id),
-            reason,
-            variant: variant.unwrap_or_default(),
-            ..Own::default()
-        };
-        self.fields().write_key(view, &own, key);
         let (rows, hasher) = (&mut self.rows, &self.hasher);
         let hash = hasher.hash_one((n as u16, &**key));
         let same = |at: &u16| {
@@ -571,7 +575,8 @@ impl Growing {
         own.now[place] += 1;
     }
 
-    fn fields(&self) -> Fields<'_> {
+    /// The fields of rows that are the visit's.
+    pub fn fields(&self) -> Fields<'_> {
         let entry = self.entry.as_ref();
         let reason = entry.map_or(&self.first_reason, |page| &page.reason);
         Fields {
@@ -640,15 +645,88 @@ impl Growing {
         }
     }
 
-    /// Takes in what its orders add to chains: what there is in `all`, which is said of all of
-    /// its measurements, and not in what it says itself.
-    pub fn take_orders(&mut self, all: Rows) {
-        let mut rest = all;
-        for (place, sums) in self.said() {
-            rest.entry(place).or_default().plus_equals(&sums.negated());
+    /// Whether it is to be told what has led to its orders, or told anew: then it must
+    /// [take that in](Growing::take_orders).
+    pub fn owes(&self) -> bool {
+        self.owes
+    }
+
+    /// Where the measurements are, in order, of which [`trace`](attribution::trace) says the same of its
+    /// orders as of all: the first, carts and orders, what has led there, what was shown beside that, and
+    /// what that has led to. `None` if it takes all. It must have been told of before.
+    pub fn leading(&self, of: &OfVisits) -> Option<Vec<Position>> {
+        if self.twice {
+            return None;
         }
-        rest.retain(|_, sums| !sums.is_zero());
-        self.of_orders = rest;
+        let cause_of = |link: &Link| {
+            let holder = self.holders.get(usize::from(link.cause)).copied();
+            holder.map(usize::from).filter(|at| *at < self.links.len())
+        };
+        let mut leads = vec![false; self.links.len()];
+        let mut beside = vec![false; self.ids.len()];
+        for end in &self.ends {
+            let mut next = Some(usize::from(*end));
+            // The one beyond the longest chain says that there is one.
+            for _ in 0..=of.settings.longest {
+                let Some(at) = next else { break };
+                leads[at] = true;
+                let link = &self.links[at];
+                if link.is_shown && link.cause != NONE {
+                    beside[usize::from(link.cause)] = true;
+                }
+                next = cause_of(link);
+            }
+        }
+        let is_beside = |link: &Link| {
+            link.is_shown
+                && beside
+                    .get(usize::from(link.cause))
+                    .is_some_and(|beside| *beside)
+        };
+        for (link, leads) in self.links.iter().zip(&mut leads) {
+            let on = cause_of(link).filter(|_| !link.is_shown);
+            *leads |= is_beside(link) || on.is_some_and(|on| is_beside(&self.links[on]));
+        }
+        let first = self.visit.first;
+        let position = |link: &Link| Position {
+            time: first.time + i64::from(link.after),
+            event: self.ids[usize::from(link.own)],
+        };
+        let leading = self.links.iter().zip(leads).filter(|(_, leads)| *leads);
+        let mut leading: Vec<Position> = leading.map(|(link, _)| position(link)).collect();
+        leading.push(first);
+        leading.sort_unstable();
+        leading.dedup();
+        Some(leading)
+    }
+
+    /// Takes in what its orders add to chains, as all of its measurements say, or those that
+    /// [lead](Growing::leading) there; gives what is added to what they added before.
+    pub fn take_orders(&mut self, facts: &[Fact<'_>], of: &OfVisits) -> Rows {
+        self.owes = false;
+        let mut now = Rows::new();
+        let fields = self.fields();
+        for n in &of.chains {
+            let view = &of.views[*n];
+            if view.people && self.agent != Agent::Person {
+                continue;
+            }
+            let led =
+                attribution::chains_by(facts, &of.settings, |fact| fields.chain_key(view, fact));
+            for (key, [.., ordered, revenue]) in led {
+                let mut sums = Sums::default();
+                sums.0[3..5].copy_from_slice(&[ordered, revenue]);
+                if !sums.is_zero() {
+                    now.insert((*n as u16, key, false, self.visit.first.time), sums);
+                }
+            }
+        }
+        let mut added = now.clone();
+        for (place, sums) in std::mem::replace(&mut self.of_orders, now) {
+            added.entry(place).or_default().plus_equals(&sums.negated());
+        }
+        added.retain(|_, sums| !sums.is_zero());
+        added
     }
 
     /// Gives what has changed since it was last asked: the view's number, the key, whether the browser is
@@ -915,12 +993,24 @@ mod tests {
                 let attributed = attribution::orders(facts, &[], &settings);
                 let mut expected = rows(&views, &story, &settings);
                 expected.retain(|_, sums| !sums.is_zero());
+                let mut add = |place, sums: Sums| {
+                    said.entry(place).or_insert_with(Sums::default).plus_equals(&sums);
+                };
                 if let Some(own) = &mut growing {
                     prop_assert_eq!(own.visit(), visit);
                     own.tell(&of, |n, key, browser, sums| {
-                        let place = (n as u16, Key::of_text(key), browser, visit.first.time);
-                        said.entry(place).or_default().plus_equals(&sums);
+                        add((n as u16, Key::of_text(key), browser, visit.first.time), sums);
                     });
+                    if own.owes() {
+                        let leading = own.leading(&of);
+                        // Where nobody knows which those are, all are.
+                        let leads = |fact: &Fact<'_>| {
+                            leading.as_ref().is_none_or(|places| places.contains(&fact.at))
+                        };
+                        let leading: Vec<_> = facts.iter().copied().filter(leads).collect();
+                        own.take_orders(&leading, &of).into_iter().for_each(|(place, sums)| add(place, sums));
+                        orders = attribution::orders(&leading, &[], &settings).orders;
+                    }
                     said.retain(|_, sums| !sums.is_zero());
                     prop_assert_eq!(&said, &expected);
                     prop_assert_eq!(&orders, &attributed.orders);
@@ -930,7 +1020,7 @@ mod tests {
                     growing = Growing::of(visit, facts[0].agent, facts, &of);
                     if let Some(own) = &mut growing {
                         own.tell(&of, |_, _, _, _| ());
-                        own.take_orders(expected.clone());
+                        own.take_orders(facts, &of);
                     }
                     said.clone_from(&expected);
                     orders = attributed.orders;
@@ -966,7 +1056,8 @@ mod tests {
         let begun = || Growing::begin([0, 1], person, &fact(5, "shown", None), &of).unwrap();
         assert!(begun().add(&fact(6, "shown", None), &of, &rules));
         assert!(!begun().add(&fact(4, "shown", None), &of, &rules));
-        assert!(!begun().add(&fact(6, "ordered", None), &of, &rules));
+        let mut growing = begun();
+        assert!(growing.add(&fact(6, "ordered", None), &of, &rules) && growing.owes());
         assert!(!begun().add(&fact(5 + 31 * 60_000, "shown", None), &of, &rules));
         assert!(Growing::begin([0, 1], person, &fact(5, "ordered", None), &of).is_none());
         // An ID that comes twice is that of the first.

@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::answering::sealed_shown;
-use super::contributions::{Rows, rows};
+use super::contributions::{Fields, Rows, rows};
 use super::crediting::{self, Customer, OfCustomer, OfOrder, Place, Placed, Turn, What};
 use super::growing::{Growing, Left, OfVisits};
 use super::naming::Naming;
@@ -395,13 +395,38 @@ impl Stories {
         attribution::trace(story.facts, &self.settings.attribution)
     }
 
+    /// Says what has led to the orders of a visit that grows; looks only at the measurements that have.
+    /// False if it is not known which those are.
+    fn tell_grown_orders<P: Payloads>(
+        &mut self,
+        at: Tick,
+        (key, browser): (BrowserKey, &Browser),
+        told: &mut Told,
+        growing: &mut Growing,
+        kept: &mut Measurements<P>,
+        said: &mut Vec<Said>,
+    ) -> Result<bool, P::Error> {
+        let Some(leading) = growing.leading(&self.grown) else {
+            return Ok(false);
+        };
+        let looked = kept.look_among(&key, &leading)?;
+        let facts = read_all(&mut self.reading, looked.as_ref());
+        let added = growing.take_orders(&facts, &self.grown);
+        self.say_rows(at, key, &[], added);
+        let traced = attribution::trace(&facts, &self.settings.attribution);
+        let (of, orders) = ((key, browser), (traced.orders, &told.orders[..]));
+        let visit = (growing.visit().id, &growing.fields());
+        told.orders = self.say_orders(at, of, visit, orders, None, said);
+        Ok(true)
+    }
+
     /// Says what has led to a visit's orders, where it was not told so before, and a last time when it is
     /// sealed; and which of them are no more.
     fn say_orders(
         &self,
         at: Tick,
         (key, browser): (BrowserKey, &Browser),
-        story: &Story<'_>,
+        (visit, fields): ([u64; 2], &Fields<'_>),
         (orders, told): (Vec<Uncredited>, &[ToldOrder]),
         turn: Option<Turn>,
         said: &mut Vec<Said>,
@@ -411,15 +436,15 @@ impl Stories {
         for order in orders {
             let placed = Placed {
                 place: Place {
-                    visit: story.visit.id,
+                    visit,
                     time: order.order.time,
                     event: order.order.event,
                 },
                 shard: browser.shard,
                 browser_id: browser.id.clone(),
-                country: story.country().into(),
-                agent: story.agent,
-                source: story.source().into(),
+                country: fields.country.into(),
+                agent: fields.agent,
+                source: fields.source.into(),
                 turn,
                 order,
                 past: past.to_vec(),
@@ -464,9 +489,8 @@ impl Stories {
         let bytes = match grown {
             Some(growing) => {
                 growing.tell(&self.grown, |_, _, _, _| ());
-                if !traced.orders.is_empty() {
-                    let settings = &self.settings.attribution;
-                    growing.take_orders(rows(&self.views, story, settings));
+                if growing.owes() {
+                    growing.take_orders(story.facts, &self.grown);
                 }
                 self.say_rows(at, key, &told.rows, growing.said());
                 Box::default()
@@ -481,7 +505,8 @@ impl Stories {
             }
         };
         let orders = (traced.orders, &told.orders[..]);
-        let orders = self.say_orders(at, (key, browser), story, orders, turn, said);
+        let visit = (story.visit.id, &Fields::of(story));
+        let orders = self.say_orders(at, (key, browser), visit, orders, turn, said);
         Told {
             begun: Begun {
                 visit: story.visit.id,
@@ -526,7 +551,7 @@ impl Stories {
                 let told = told.get_or_insert_with(new);
                 told.count = growing.visit().count;
                 told.left = growing.leaves();
-                is_told &= told.count == size;
+                is_told &= told.count == size && !growing.owes();
                 if !is_told {
                     told.rows = encode(&growing.said());
                 }
@@ -559,7 +584,8 @@ impl Stories {
                     told.orders
                 } else {
                     let (own, orders) = ((key, &browser), (traced.orders, &told.orders[..]));
-                    self.say_orders(at, own, &story, orders, Some(turn), said)
+                    let visit = (story.visit.id, &Fields::of(&story));
+                    self.say_orders(at, own, visit, orders, Some(turn), said)
                 };
                 // Another visit may have had them before they came to this one.
                 let is_sealed = |told: &ToldOrder| {
@@ -644,21 +670,33 @@ impl Stories {
         let size = browser.known + browser.added;
         let is_found = !browser.robot && size > self.settings.robots_over;
         if let Some(mut growing) = browser.growing.take_if(|_| !is_found) {
-            (browser.known, browser.added) = (size, 0);
             self.say_grown(at, key, &mut growing);
             let (visit, agent) = (growing.visit(), growing.agent());
-            let told = browser.visits.iter_mut();
-            match told.rev().find(|told| told.begun.visit == visit.id) {
-                Some(told) => told.count = visit.count,
-                None => browser.visits.push(Told::of(visit, agent)),
+            let mut own = browser.visits.iter();
+            let own = own.rposition(|told| told.begun.visit == visit.id);
+            let mut told = match own {
+                Some(n) => std::mem::take(&mut browser.visits[n]),
+                None => Told::of(visit, agent),
+            };
+            told.count = visit.count;
+            let is_told = !growing.owes() || {
+                let of = (key, &browser);
+                self.tell_grown_orders(at, of, &mut told, &mut growing, kept, said)?
+            };
+            match own {
+                Some(n) => browser.visits[n] = told,
+                None => browser.visits.push(told),
             }
-            // Its others, too: what was known of them within the step has just been forgotten.
-            let visits = browser.visits.iter().map(|told| told.begun.visit);
-            self.of_visits.extend(visits.map(|visit| (visit, key)));
             browser.growing = Some(growing);
-            self.quiet.push_back((at, key));
-            self.browsers.insert(key, browser);
-            return Ok(());
+            if is_told {
+                (browser.known, browser.added) = (size, 0);
+                // Its others, too: what was known of them within the step has just been forgotten.
+                let visits = browser.visits.iter().map(|told| told.begun.visit);
+                self.of_visits.extend(visits.map(|visit| (visit, key)));
+                self.quiet.push_back((at, key));
+                self.browsers.insert(key, browser);
+                return Ok(());
+            }
         }
         browser.settle();
         let looked = kept.look(&key)?;
