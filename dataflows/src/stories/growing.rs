@@ -29,6 +29,8 @@ const MISSED: u16 = u16::MAX - 1;
 /// A visit of more measurements is not followed; places and numbers have room for so many, each with a
 /// cause of its own.
 const MOST: usize = 30_000;
+/// There is room for so many at first: a page shows many things at once.
+const FIRST: usize = 48;
 /// Nor one of more rows of chains.
 const MOST_ROWS: usize = 60_000;
 
@@ -245,8 +247,6 @@ pub struct Growing {
     carts: usize,
     /// Where its carts and orders are among the links.
     ends: Vec<u16>,
-    /// Whether several measurements have one ID.
-    twice: bool,
     rows: Vec<Row>,
     places: HashTable<u16>,
     hasher: DefaultHashBuilder,
@@ -309,17 +309,16 @@ impl Growing {
                 .filter(funnel)
                 .map(|_| Steps::default())
                 .collect(),
-            ids: Vec::new(),
-            numbers: HashTable::new(),
-            holders: Vec::new(),
+            ids: Vec::with_capacity(FIRST),
+            numbers: HashTable::with_capacity(FIRST),
+            holders: Vec::with_capacity(FIRST),
             cause: NONE,
-            links: Vec::new(),
-            of: Vec::new(),
+            links: Vec::with_capacity(FIRST),
+            of: Vec::with_capacity(FIRST * of.chains.len()),
             led: Vec::new(),
             waiting: Vec::new(),
             carts: 0,
             ends: Vec::new(),
-            twice: false,
             rows: Vec::new(),
             places: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
@@ -497,7 +496,7 @@ impl Growing {
             }
             // The first that has an ID is meant by it.
             holder if after < self.links[usize::from(holder)].after => return false,
-            _ => self.twice = true,
+            _ => {}
         }
         let cause = fact.cause.map_or(NONE, |id| self.number_of_cause(id));
         let is_shown = fact.effect == SHOWN;
@@ -653,11 +652,8 @@ impl Growing {
 
     /// Where the measurements are, in order, of which [`trace`](attribution::trace) says the same of its
     /// orders as of all: the first, carts and orders, what has led there, what was shown beside that, and
-    /// what that has led to. `None` if it takes all. It must have been told of before.
-    pub fn leading(&self, of: &OfVisits) -> Option<Vec<Position>> {
-        if self.twice {
-            return None;
-        }
+    /// what that has led to. It must have been told of before.
+    pub fn leading(&self, of: &OfVisits) -> Vec<Position> {
         let cause_of = |link: &Link| {
             let holder = self.holders.get(usize::from(link.cause)).copied();
             holder.map(usize::from).filter(|at| *at < self.links.len())
@@ -687,6 +683,12 @@ impl Growing {
             let on = cause_of(link).filter(|_| !link.is_shown);
             *leads |= is_beside(link) || on.is_some_and(|on| is_beside(&self.links[on]));
         }
+        // What has an ID that is another's is known by that one.
+        for at in 0..leads.len() {
+            if leads[at] {
+                leads[usize::from(self.holders[usize::from(self.links[at].own)])] = true;
+            }
+        }
         let first = self.visit.first;
         let position = |link: &Link| Position {
             time: first.time + i64::from(link.after),
@@ -697,7 +699,7 @@ impl Growing {
         leading.push(first);
         leading.sort_unstable();
         leading.dedup();
-        Some(leading)
+        leading
     }
 
     /// Takes in what its orders add to chains, as all of its measurements say, or those that
@@ -1003,10 +1005,7 @@ mod tests {
                     });
                     if own.owes() {
                         let leading = own.leading(&of);
-                        // Where nobody knows which those are, all are.
-                        let leads = |fact: &Fact<'_>| {
-                            leading.as_ref().is_none_or(|places| places.contains(&fact.at))
-                        };
+                        let leads = |fact: &Fact<'_>| leading.contains(&fact.at);
                         let leading: Vec<_> = facts.iter().copied().filter(leads).collect();
                         own.take_orders(&leading, &of).into_iter().for_each(|(place, sums)| add(place, sums));
                         orders = attribution::orders(&leading, &[], &settings).orders;

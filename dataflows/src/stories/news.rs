@@ -111,21 +111,20 @@ impl News {
         self.rows.len()
     }
 
-    /// Adds to a row of the view of this number something that is of this `time` and was found `at`;
-    /// or to the number of its browsers, if one is given.
+    /// Adds to a row of the view of this number something that is of this `time` and was found `at`: to its
+    /// sums, and how often a browser is in it.
     pub fn add(
         &mut self,
         n: usize,
         (at, time): (Tick, i64),
         key: &str,
-        browser: Option<BrowserKey>,
         sums: Sums,
+        browser: Option<(BrowserKey, i64)>,
     ) {
         let views = self.views.clone();
         let view = &views[n];
         let span = view.counts(view.window, at, time);
-        let usual = view.usual().zip(view.against).filter(|_| browser.is_none());
-        let usual = usual.and_then(|(usual, against)| {
+        let usual = view.usual().zip(view.against).and_then(|(usual, against)| {
             let is_count = |value: &Value| matches!(value, Value::Count(_));
             let count = sums.0[view.values.iter().position(is_count)?];
             let span = view.counts(against, at, time)?;
@@ -138,10 +137,12 @@ impl News {
         if let Some((span, sums)) = usual {
             row.add(span, sums);
         }
-        match (span, browser) {
-            (Some(span), None) => row.add(span, sums),
-            (Some(span), Some(browser)) => row.add_browser(browser, span, sums.0.iter().sum()),
-            (None, _) => {}
+        let Some(span) = span else { return };
+        if !sums.is_zero() {
+            row.add(span, sums);
+        }
+        if let Some((browser, times)) = browser {
+            row.add_browser(browser, span, times);
         }
     }
 
@@ -226,7 +227,13 @@ mod tests {
                 let text = key.to_string();
                 let browser = if n == 0 { browser } else { 0 };
                 let sums = Sums::one(if browser > 0 { 2 } else { 0 }, amount);
-                news.add(n, (8_000, time), &text, (browser > 0).then_some([browser, 0]), sums);
+                match browser {
+                    0 => news.add(n, (8_000, time), &text, sums, None),
+                    _ => {
+                        let browser = Some(([browser, 0], amount));
+                        news.add(n, (8_000, time), &text, Sums::default(), browser);
+                    }
+                }
                 let mut put = |window, sums: Sums| {
                     if let Some((enters, leaves)) = views[n].counts(window, 8_000, time) {
                         let key = Key::of_text(&text);

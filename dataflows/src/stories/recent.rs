@@ -7,8 +7,8 @@ use hashbrown::DefaultHashBuilder;
 
 use crate::batch::Record;
 
-/// So many are known at most: 1 MB.
-const MOST: usize = 1 << 16;
+/// So many are known at most: 4 MB.
+const MOST: usize = 1 << 18;
 
 /// Hashes of the latest measurements, by those of their identities. A cache: what is not known was
 /// there or not.

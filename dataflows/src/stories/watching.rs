@@ -372,9 +372,9 @@ impl Stories {
             all.entry(place).or_default().plus_equals(&sums.negated());
         }
         for ((n, key, counts_browser, time), sums) in all {
-            let browser = counts_browser.then_some(browser);
+            let (sums, browser) = added(sums, browser, counts_browser);
             let n = usize::from(n);
-            self.news.add(n, (at, time), key.text(), browser, sums);
+            self.news.add(n, (at, time), key.text(), sums, browser);
         }
     }
 
@@ -383,7 +383,8 @@ impl Stories {
         let time = growing.visit().first.time;
         let news = &mut self.news;
         growing.tell(&self.grown, |n, key, counts_browser, sums| {
-            news.add(n, (at, time), key, counts_browser.then_some(browser), sums);
+            let (sums, browser) = added(sums, browser, counts_browser);
+            news.add(n, (at, time), key, sums, browser);
         });
     }
 
@@ -396,7 +397,6 @@ impl Stories {
     }
 
     /// Says what has led to the orders of a visit that grows; looks only at the measurements that have.
-    /// False if it is not known which those are.
     fn tell_grown_orders<P: Payloads>(
         &mut self,
         at: Tick,
@@ -405,10 +405,8 @@ impl Stories {
         growing: &mut Growing,
         kept: &mut Measurements<P>,
         said: &mut Vec<Said>,
-    ) -> Result<bool, P::Error> {
-        let Some(leading) = growing.leading(&self.grown) else {
-            return Ok(false);
-        };
+    ) -> Result<(), P::Error> {
+        let leading = growing.leading(&self.grown);
         let looked = kept.look_among(&key, &leading)?;
         let facts = read_all(&mut self.reading, looked.as_ref());
         let added = growing.take_orders(&facts, &self.grown);
@@ -417,7 +415,7 @@ impl Stories {
         let (of, orders) = ((key, browser), (traced.orders, &told.orders[..]));
         let visit = (growing.visit().id, &growing.fields());
         told.orders = self.say_orders(at, of, visit, orders, None, said);
-        Ok(true)
+        Ok(())
     }
 
     /// Says what has led to a visit's orders, where it was not told so before, and a last time when it is
@@ -679,24 +677,22 @@ impl Stories {
                 None => Told::of(visit, agent),
             };
             told.count = visit.count;
-            let is_told = !growing.owes() || {
+            if growing.owes() {
                 let of = (key, &browser);
-                self.tell_grown_orders(at, of, &mut told, &mut growing, kept, said)?
-            };
+                self.tell_grown_orders(at, of, &mut told, &mut growing, kept, said)?;
+            }
             match own {
                 Some(n) => browser.visits[n] = told,
                 None => browser.visits.push(told),
             }
+            (browser.known, browser.added) = (size, 0);
+            // Its others, too: what was known of them within the step has just been forgotten.
+            let visits = browser.visits.iter().map(|told| told.begun.visit);
+            self.of_visits.extend(visits.map(|visit| (visit, key)));
             browser.growing = Some(growing);
-            if is_told {
-                (browser.known, browser.added) = (size, 0);
-                // Its others, too: what was known of them within the step has just been forgotten.
-                let visits = browser.visits.iter().map(|told| told.begun.visit);
-                self.of_visits.extend(visits.map(|visit| (visit, key)));
-                self.quiet.push_back((at, key));
-                self.browsers.insert(key, browser);
-                return Ok(());
-            }
+            self.quiet.push_back((at, key));
+            self.browsers.insert(key, browser);
+            return Ok(());
         }
         browser.settle();
         let looked = kept.look(&key)?;
@@ -1094,6 +1090,18 @@ fn told_alike(fact: Fact<'_>) -> Fact<'_> {
     }
 }
 
+/// What is added to a row whose sums are of a browser, or are not.
+fn added(
+    sums: Sums,
+    browser: BrowserKey,
+    counts_browser: bool,
+) -> (Sums, Option<(BrowserKey, i64)>) {
+    match counts_browser {
+        true => (Sums::default(), Some((browser, sums.0.iter().sum()))),
+        false => (sums, None),
+    }
+}
+
 /// Adds what a measurement adds to the views of measurements that `counted` says, or takes it back.
 fn add_fact(
     news: &mut News,
@@ -1106,8 +1114,8 @@ fn add_fact(
     for (n, view) in views.iter().enumerate().filter(|(_, view)| counted(view)) {
         view.texts_of_fact(fact, text, |key, sums, counts_browser| {
             let sums = if sign < 0 { sums.negated() } else { sums };
-            let browser = counts_browser.then_some(browser);
-            news.add(n, (at, fact.at.time), key, browser, sums);
+            let browser = counts_browser.then_some((browser, sign));
+            news.add(n, (at, fact.at.time), key, sums, browser);
         });
     }
 }

@@ -99,7 +99,7 @@ impl View {
             && (variant.is_some() || !self.key.contains(&Field::Variant))
     }
 
-    /// Gives what a measurement adds: a key and sums, and whether they count its browser.
+    /// Gives what a measurement adds: a key and sums, and whether its browser is counted, too.
     pub fn of_fact(&self, fact: &Fact<'_>, mut give: impl FnMut(Key, Sums, bool)) {
         let mut text = String::new();
         self.texts_of_fact(fact, &mut text, |text, sums, browser| {
@@ -122,24 +122,26 @@ impl View {
             return;
         }
         let mut sums = Sums::default();
-        let mut browsers = None;
+        let mut browsers = false;
+        let mut any = false;
         for (n, value) in self.values.iter().enumerate() {
             let is = |of: &Option<String>| of.as_ref().is_none_or(|effect| effect == fact.effect);
-            match value {
-                Value::Count(of) if is(of) => sums.0[n] = 1,
-                Value::Sum(of) if is(of) => sums.0[n] = fact.value.unwrap_or(0),
-                Value::Browsers => browsers = Some(Sums::one(n, 1)),
-                _ => {}
-            }
+            let sum = match value {
+                Value::Count(of) if is(of) => 1,
+                Value::Sum(of) if is(of) => fact.value.unwrap_or(0),
+                Value::Browsers => {
+                    browsers = true;
+                    continue;
+                }
+                _ => continue,
+            };
+            sums.0[n] = sum;
+            any |= sum != 0;
         }
-        let mut give = |key: &str| {
-            if let Some(one) = browsers {
-                give(key, one, true);
-            }
-            if sums != Sums::default() {
-                give(key, sums, false);
-            }
-        };
+        if !any && !browsers {
+            return;
+        }
+        let mut give = |key: &str| give(key, sums, browsers);
         if !self.key.contains(&Field::Prefix) {
             self.write_key(fact, "", text);
             give(text);
@@ -257,13 +259,12 @@ mod tests {
             ..Fact::default()
         };
         let p1 = |sums, browser| ("p1".to_owned(), sums, browser);
-        let both = [p1([0, 1], true), p1([1, 0], false)];
-        assert_eq!(given(&view(), &fact), both);
+        assert_eq!(given(&view(), &fact), [p1([1, 0], true)]);
         let shown = Fact {
             effect: "shown",
             ..fact
         };
-        assert_eq!(given(&view(), &shown), both[..1]);
+        assert_eq!(given(&view(), &shown), [p1([0, 0], true)]);
         let other = Fact {
             effect: "ordered",
             ..fact
