@@ -940,7 +940,14 @@ mod tests {
                 facts.push(Fact {
                     at: Position {
                         time: (time - early) as i64,
-                        event: [0, if early == 11 { 1 } else { n }],
+                        event: [
+                            0,
+                            match early {
+                                11 => 1,
+                                8..=10 => n.saturating_sub(early),
+                                _ => n,
+                            },
+                        ],
                     },
                     effect,
                     entity: if effect == "ordered" { "order" } else { entity },
@@ -966,9 +973,10 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(1_000))]
         #[test]
         fn a_visit_that_grows_says_what_all_of_its_measurements_say(
-            arrived in facts(), asks in vec(any::<bool>(), 60),
+            arrived in facts(), asks in vec(any::<bool>(), 60), longest in prop_oneof![1_usize..6, Just(256)],
         ) {
-            let (views, settings) = (views(), Settings::default());
+            let settings = Settings { longest, ..Settings::default() };
+            let views = views();
             let rules = Rules { inactivity: 50, ..Rules::default() };
             let of = OfVisits::new(views.clone(), &settings);
             let mut growing = None;
