@@ -1,12 +1,14 @@
 //! What the whole job costs: from a log to the tagged topic and two tables, on two workers, against
 //! a plain copy of the same log in the same run, and with the views of a shop; and where the time goes,
-//! stage by stage, on one thread.
+//! stage by stage, on one thread. Each job has a process of its own, as in real life: memory that one has
+//! come by must not come cheap to the next.
 //!
 //! `cargo bench --bench job`; `-- quick` for a tenth of the records; `-- profile` runs nothing but the job
 //! with views, once, for a profiler to look at, and `-- profile plain` that without.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -85,6 +87,16 @@ fn main() {
     let given = |word: &str| std::env::args().any(|arg| arg == word);
     let quick = given("quick");
     let events = if quick { 200_000 } else { 2_000_000 };
+    if let Some(at) = std::env::args().position(|arg| arg == "one") {
+        let args: Vec<String> = std::env::args().skip(at + 1).collect();
+        let [dir, log, views] = &args[..] else {
+            panic!("expected a folder, a log and whether with views, got {args:?}");
+        };
+        let views = if views == "views" { self::views() } else { "" };
+        let (took, allocated) = job(Path::new(dir), Path::new(log), views);
+        println!("{took} {allocated}");
+        return;
+    }
     let dir = tempfile::tempdir().expect("a place for the bench");
     let log = dir.path().join("log");
     let topic = make(&log, events);
@@ -97,7 +109,7 @@ fn main() {
 
     if given("profile") {
         let views = if given("plain") { "" } else { views() };
-        let (took, _) = job(dir.path(), &log, "profile", views);
+        let (took, _) = job(dir.path(), &log, views);
         println!("{took:.2} s");
         return;
     }
@@ -115,8 +127,8 @@ fn main() {
         let to = dir.path().join(format!("copy-{round}"));
         let copied = copy(&topic, &to);
         std::fs::remove_dir_all(to).expect("a copy");
-        let (took, allocated) = job(dir.path(), &log, &format!("{round}"), "");
-        let (viewed, _) = job(dir.path(), &log, &format!("{round}-views"), views());
+        let (took, allocated) = alone(dir.path(), &log, "plain");
+        let (viewed, _) = alone(dir.path(), &log, "views");
         println!(
             "{round:>8}  {:>12.2} s  {:>12.2} s  {:>7.2}  {:>12}  {:>8.0}  {viewed:>11.2} s {:>6.0} %   \
              {} bytes allocated a measurement",
@@ -189,12 +201,31 @@ fn views() -> &'static str {
     text.find("[[view]]").map_or("", |at| &text[at..])
 }
 
-fn job(dir: &Path, log: &Path, round: &str, views: &str) -> (f64, u64) {
+/// The job in a process of its own.
+fn alone(dir: &Path, log: &Path, views: &str) -> (f64, u64) {
+    let own = std::env::current_exe().expect("this program");
+    let said = Command::new(own)
+        .arg("one")
+        .args([dir, log])
+        .arg(views)
+        .output()
+        .expect("a job of its own");
+    let (out, error) = (&said.stdout, &said.stderr);
+    let [out, error] = [out, error].map(|said| String::from_utf8_lossy(said));
+    let said: Vec<&str> = out.split_whitespace().collect();
+    let [took, allocated] = said[..] else {
+        panic!("the job failed: {out}{error}");
+    };
+    let took = took.parse().expect("seconds");
+    (took, allocated.parse().expect("bytes"))
+}
+
+fn job(dir: &Path, log: &Path, views: &str) -> (f64, u64) {
     let text = format!(
         "workers = 2\n[source]\nlog = '{}'\n[outputs]\nlog = '{}'\nfiles = '{}'\n{views}",
         log.display(),
-        dir.join(format!("topics-{round}")).display(),
-        dir.join(format!("tables-{round}")).display()
+        dir.join("topics").display(),
+        dir.join("tables").display()
     );
     let job = JobFile::parse(&text, Path::new("bench.toml"), &[])
         .expect("a job")
@@ -206,8 +237,7 @@ fn job(dir: &Path, log: &Path, round: &str, views: &str) -> (f64, u64) {
     assert!(summary.ledger.holds());
     // What is gone is not brought to the disk while the next is measured.
     for outputs in ["topics", "tables"] {
-        let outputs = dir.join(format!("{outputs}-{round}"));
-        std::fs::remove_dir_all(outputs).expect("what it has written");
+        std::fs::remove_dir_all(dir.join(outputs)).expect("what it has written");
     }
     (took, allocated() - before)
 }
