@@ -71,7 +71,7 @@ pub fn questions<'s>(
             for (id, question) in asked {
                 match ask(question, profiles) {
                     Some(ask) => questions.push(put(id, ask)),
-                    None => desk.answer(id, now, question::Answer::Nothing, true),
+                    None => desk.answer(id, now, || question::Answer::Nothing, true),
                 }
             }
             if !questions.is_empty() {
@@ -128,7 +128,7 @@ pub fn answers<'s>(
                     if last {
                         heard.remove(&id);
                     }
-                    desk.answer(id, at, part(answer), last);
+                    desk.answer(id, at, || part(answer), last);
                 }
             });
         }

@@ -55,10 +55,16 @@ struct Open {
     closed: Option<String>,
 }
 
+/// A part of an answer, which whoever has asked puts into words: those who answer have more to do.
+type Part = Box<dyn FnOnce() -> Answer + Send>;
+
+/// What is told to who waits: the tick and the parts.
+type Told = Result<(u64, Vec<Part>), NoAnswer>;
+
 /// One who waits, and what was said to it so far.
 struct Waiting {
-    parts: Vec<Answer>,
-    whole: oneshot::Sender<Result<Answered, NoAnswer>>,
+    parts: Vec<Part>,
+    whole: oneshot::Sender<Told>,
 }
 
 impl Desk {
@@ -98,20 +104,24 @@ impl Desk {
 
     /// Takes a part of the answer to a question, as of this tick; with the last, the answer is whole.
     /// All parts are of one tick, and all workers must have been heard before the last is said. An
-    /// answer that nobody waits for any more is let go.
-    pub fn answer(&self, id: u64, tick: u64, part: Answer, last: bool) {
+    /// answer that nobody waits for any more is let go. `part` runs where the question was asked.
+    pub fn answer(
+        &self,
+        id: u64,
+        tick: u64,
+        part: impl FnOnce() -> Answer + Send + 'static,
+        last: bool,
+    ) {
         let mut open = self.open();
-        if let Some(waiting) = open.waiting.get_mut(&id)
-            && part != Answer::Nothing
-        {
-            waiting.parts.push(part);
+        if let Some(waiting) = open.waiting.get_mut(&id) {
+            waiting.parts.push(Box::new(part));
         }
         if !last {
             return;
         }
         if let Some(Waiting { parts, whole }) = open.waiting.remove(&id) {
             // Who asked may have gone.
-            let _ = whole.send(Ok(Answered { tick, parts }));
+            let _ = whole.send(Ok((tick, parts)));
         }
     }
 
@@ -138,16 +148,16 @@ impl Desk {
         wake();
         match tokio::time::timeout(patience, answer).await {
             Err(_) => Err(NoAnswer::Late(patience)),
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(answer)) => answer.map(|(tick, parts)| {
+                let parts = parts.into_iter().map(|part| part());
+                let parts = parts.filter(|part| *part != Answer::Nothing).collect();
+                Answered { tick, parts }
+            }),
             Ok(Err(_)) => Err(NoAnswer::Closed("the job has ended".to_owned())),
         }
     }
 
-    #[allow(clippy::type_complexity)] // Named once, and taken apart at once.
-    fn put(
-        &self,
-        question: Question,
-    ) -> Result<(u64, oneshot::Receiver<Result<Answered, NoAnswer>>, Wake), NoAnswer> {
+    fn put(&self, question: Question) -> Result<(u64, oneshot::Receiver<Told>, Wake), NoAnswer> {
         let mut open = self.open();
         let wake = match (&open.wake, &open.closed) {
             (Some(wake), None) => wake.clone(),
@@ -205,10 +215,10 @@ mod tests {
         desk.wake_by(move || {
             for (id, question) in answering.take() {
                 assert_eq!(question, Question::Kept);
-                answering.answer(id + 1, 5, Answer::Kept(0), true);
-                answering.answer(id, 5, Answer::Kept(1), false);
-                answering.answer(id, 5, Answer::Nothing, false);
-                answering.answer(id, 5, Answer::Kept(2), true);
+                answering.answer(id + 1, 5, || Answer::Kept(0), true);
+                answering.answer(id, 5, || Answer::Kept(1), false);
+                answering.answer(id, 5, || Answer::Nothing, false);
+                answering.answer(id, 5, || Answer::Kept(2), true);
             }
         });
         let whole = wait(desk.ask(Question::Kept, LONG)).unwrap();
@@ -231,7 +241,7 @@ mod tests {
             assert_eq!(woken.load(Ordering::Relaxed), n);
         }
         assert_eq!(desk.take(), []);
-        desk.answer(0, 1, Answer::Nothing, true);
+        desk.answer(0, 1, || Answer::Nothing, true);
     }
 
     #[test]
@@ -242,7 +252,7 @@ mod tests {
         let _second = desk.put(Question::Kept).ok().unwrap();
         let third = wait(desk.ask(Question::Kept, LONG));
         assert_eq!(third, Err(NoAnswer::Busy(2)));
-        desk.answer(first.0, 1, Answer::Nothing, true);
+        desk.answer(first.0, 1, || Answer::Nothing, true);
         assert!(desk.put(Question::Kept).is_ok());
     }
 

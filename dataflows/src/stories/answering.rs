@@ -7,18 +7,16 @@ use super::crediting::{Asking, Customer, OfCustomer, OfOrder, Owed, Owing, What}
 use super::question::{Answer, Ask, Facts, Of, Question, Shown};
 use super::story::{Story, stories_of};
 use super::watching::{Begun, Said, Stories, agent_of, read, read_all, sealed_story};
-use crate::attribution::{self, Order};
+use crate::attribution;
 use crate::complete::{Complete, Key as BrowserKey, Measurements, Payloads};
 use crate::fact::Agent;
-use crate::visit::{Tick, browser_key, bytes_of_words, words_of_bytes};
+use crate::visit::{Tick, browser_key, bytes_of_words};
 
 /// How an open visit is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum As {
     /// In short.
     Open,
-    /// With its measurements.
-    Whole,
     /// As a row of the table of visits.
     Row,
 }
@@ -31,12 +29,14 @@ impl Stories {
         kept: &mut Measurements<P>,
         said: &mut Vec<Said>,
     ) -> Result<(), P::Error> {
+        // Of a visit that is open its orders, if they wait for what other workers know.
+        let mut owing = None;
         let (of, visits) = match question.ask {
             Ask::Hold(tick) => {
                 self.holds.insert(question.process, tick);
                 return Ok(());
             }
-            Ask::Visit(id) => (Of::Visit, self.visit(id, kept)?),
+            Ask::Visit(id) => (Of::Visit, self.visit(id, kept, &mut owing)?),
             Ask::Browser(id) => {
                 let visits = self.shown(browser_key(&id), None, As::Open, kept)?;
                 (Of::Visits, visits)
@@ -59,7 +59,7 @@ impl Stories {
             kept: self.ended.kept,
             profile: None,
         };
-        match self.owing(&answer, kept)? {
+        match owing {
             None => said.push(Said::Answer(answer)),
             Some((shard, orders)) => {
                 for owed in &orders {
@@ -80,40 +80,46 @@ impl Stories {
         Ok(())
     }
 
-    /// The orders of an answer that name customers, whose pasts lie elsewhere, with their browser's shard;
-    /// if there are any.
-    fn owing<P: Payloads>(
+    /// An open visit with its measurements, and its orders that name customers, whose pasts lie elsewhere,
+    /// with their browser's shard, if there are any.
+    fn whole<P: Payloads>(
         &mut self,
-        answer: &Answer,
+        key: BrowserKey,
+        id: [u64; 2],
         kept: &mut Measurements<P>,
-    ) -> Result<Option<(u8, Vec<Owed>)>, P::Error> {
-        let names = |order: &Order| Customer::of_order(order).is_some();
-        let naming = |shown: &&Shown| shown.attributed.iter().any(names);
-        let Some(shown) = answer.visits.iter().find(naming) else {
-            return Ok(None);
-        };
-        let id = words_of_bytes(&shown.visit);
-        let key = self.of_visits.get(&id).copied();
-        let Some((key, browser)) = key.and_then(|key| Some((key, self.browsers.get(&key)?))) else {
+        owing: &mut Option<(u8, Vec<Owed>)>,
+    ) -> Result<Option<Shown>, P::Error> {
+        let Some(browser) = self.browsers.get(&key) else {
             return Ok(None);
         };
         let looked = kept.look(&key)?;
         let facts = read_all(&mut self.reading, looked.as_ref());
         let visits = stories_of(&browser.id, &facts, &self.settings.rules);
-        let own = visits.iter().find(|(visit, _)| visit.id == id);
-        let traced = own.map(|(_, facts)| attribution::trace(facts, &self.settings.attribution));
-        let orders = (0..).zip(traced.unwrap_or_default().orders);
-        let owed = orders.filter(|(_, order)| names(&order.order));
+        let own = visits.into_iter().find(|(visit, _)| visit.id == id);
+        let Some((visit, facts)) = own else {
+            return Ok(None);
+        };
+        let story = Story::new(visit, facts, agent_of(facts, browser.robot), None);
+        let settings = &self.settings.attribution;
+        let traced = attribution::trace(facts, settings);
         let past = self.pasts.of(browser.shard, &key);
+        let orders = (0..).zip(&traced.orders);
+        let owed = orders.filter(|(_, order)| Customer::of_order(&order.order).is_some());
         let owed = owed.map(|(number, order)| Owed {
             number,
-            order,
+            order: order.clone(),
             past: past.to_vec(),
         });
-        Ok(Some((browser.shard, owed.collect())))
+        let owed: Vec<Owed> = owed.collect();
+        *owing = (!owed.is_empty()).then_some((browser.shard, owed));
+        Ok(Some(Shown {
+            facts: facts.iter().map(Facts::of).collect(),
+            attributed: traced.attributed(past, settings).orders,
+            ..Shown::of(&browser.id, &story)
+        }))
     }
 
-    /// A browser's open visits, as answers show them.
+    /// A browser's open visits, as answers show them in short.
     fn shown<P: Payloads>(
         &mut self,
         key: BrowserKey,
@@ -136,12 +142,6 @@ impl Stories {
             let mut shown = Shown::of(&browser.id, &story);
             if how == As::Row {
                 shown.agent = sender_agent(&story);
-            }
-            if how == As::Whole {
-                shown.facts = facts.iter().map(Facts::of).collect();
-                let settings = &self.settings.attribution;
-                let past = self.pasts.of(browser.shard, &key);
-                shown.attributed = attribution::orders(facts, past, settings).orders;
             }
             visits.push(shown);
         }
@@ -197,6 +197,7 @@ impl Stories {
         &mut self,
         id: [u64; 2],
         kept: &mut Measurements<P>,
+        owing: &mut Option<(u8, Vec<Owed>)>,
     ) -> Result<Vec<Shown>, P::Error> {
         // One that is known is looked for where it is; only for another all that is new must be.
         for known in [true, false] {
@@ -204,9 +205,8 @@ impl Stories {
                 self.catch_up(kept)?;
             }
             if let Some(key) = self.of_visits.get(&id).copied() {
-                let open = self.shown(key, Some(id), As::Whole, kept)?;
-                if !open.is_empty() {
-                    return Ok(open);
+                if let Some(open) = self.whole(key, id, kept, owing)? {
+                    return Ok(vec![open]);
                 }
             }
         }
