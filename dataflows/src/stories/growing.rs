@@ -2,44 +2,29 @@
 //! where [`rows`](super::contributions::rows) looks at all of them. It says the same.
 //!
 //! Nearly all that is said of a visit are sums over its measurements, in whatever order they come. What
-//! is not, or is rare, is not followed here, as a measurement that begins the visit anew or another one.
-//! Then [`Growing::add`] refuses, and
-//! the visit is told of from all that is kept of it. So this is a cache, of visits that grow right now;
-//! nothing but time is lost with it.
+//! is not, or is rare, is not followed here, as a measurement that begins the visit anew or another one:
+//! then [`Growing::add`] refuses, and the visit is told of from all that is kept of it. So this is a
+//! cache, of visits that grow right now; nothing but time is lost with it.
 
-use std::hash::BuildHasher;
 use std::rc::Rc;
 
 use differential_dataflow::difference::{IsZero, Semigroup};
-use hashbrown::{DefaultHashBuilder, HashTable};
 use serde::{Deserialize, Serialize};
 
+use super::chains::{Chains, Taken};
 use super::contributions::{Fields, Own, Rows, is_step, step_name};
 use super::steps::Steps;
-use crate::attribution::{
-    self, NESTED, PastTouch, SHOWN, customer, entry_touch, is_cart, is_entry, is_order,
-};
+use crate::attribution::{self, PastTouch, customer, entry_touch, is_cart, is_entry, is_order};
 use crate::fact::{Agent, Fact, Id};
-use crate::views::{Field, Key, Of, SUMS, Sums, Value, View};
+use crate::views::{Field, Key, Of, Sums, Value, View};
 use crate::visit::{Position, Rules, Visit};
-
-const NONE: u16 = u16::MAX;
-/// Of an ID that was looked for and not found: something waits for whoever comes with it.
-const MISSED: u16 = u16::MAX - 1;
-/// A visit of more measurements is not followed; places and numbers have room for so many, each with a
-/// cause of its own.
-const MOST: usize = 30_000;
-/// There is room for so many at first: a page shows many things at once.
-const FIRST: usize = 48;
-/// Nor one of more rows of chains.
-const MOST_ROWS: usize = 60_000;
 
 /// The views of visits, by what they ask of a visit that grows.
 pub struct OfVisits {
-    views: Rc<[View]>,
+    pub(super) views: Rc<[View]>,
     /// Those of visits and of funnels, whose rows are made anew each time.
     short: Vec<usize>,
-    chains: Vec<usize>,
+    pub(super) chains: Vec<usize>,
     /// Of each funnel, how its rows name the steps.
     steps: Vec<Vec<String>>,
     /// What counts measurements of an effect: the view, the value, the effect.
@@ -49,7 +34,7 @@ pub struct OfVisits {
     /// What is said of its orders, or is a field of the keys of credits, and may change.
     of_orders: Vec<Field>,
     pages: bool,
-    settings: attribution::Settings,
+    pub(super) settings: attribution::Settings,
 }
 
 impl OfVisits {
@@ -122,43 +107,32 @@ impl Page {
     }
 }
 
-/// A measurement, as far as causes go.
-#[derive(Debug)]
-struct Link {
-    /// How long after the visit's first, in ms.
-    after: u32,
-    /// The number of its own ID.
-    own: u16,
-    /// The number of its cause's ID.
-    cause: u16,
-    is_shown: bool,
+/// What a visit is, but for its chains.
+struct Outline {
+    agent: Agent,
+    started: i64,
+    /// Its first measurement that has a country.
+    sender: Option<(Position, Box<str>)>,
+    first_reason: Option<Box<str>>,
+    entry: Option<Page>,
+    exit: Option<Page>,
 }
 
-/// A measurement that was led to.
-#[derive(Clone, Copy, Debug)]
-struct Led {
-    at: u16,
-    to: To,
-    /// So much of what has led to it is counted.
-    counted: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum To {
-    Click,
-    Cart,
-    Order,
-}
-
-/// A row of chains: how often it was shown, clicked and carted.
-#[derive(Debug)]
-struct Row {
-    view: u16,
-    key: Key,
-    now: [u32; 3],
-    said: [u32; 3],
-    /// The count that has met it last.
-    counted: u32,
+impl Outline {
+    /// The fields of rows that are the visit's.
+    pub fn fields(&self) -> Fields<'_> {
+        let entry = self.entry.as_ref();
+        let reason = entry.map_or(&self.first_reason, |page| &page.reason);
+        Fields {
+            country: self.sender.as_ref().map_or("", |(_, country)| country),
+            agent: self.agent,
+            started: self.started,
+            entry: entry.map_or("", |page| &page.id).into(),
+            exit: self.exit.as_ref().map_or("", |page| &page.id).into(),
+            source: reason.as_deref().unwrap_or("direct"),
+            ended: None,
+        }
+    }
 }
 
 /// What a visit adds to views, as a row says it: the view, the key, whether its browser is counted.
@@ -217,43 +191,18 @@ impl Named {
     }
 }
 
-/// A visit that grows, of at most some thousand measurements: some 40 bytes each, and its rows.
+/// A visit that grows, of at most 30,000 measurements: some 50 bytes each, and its rows.
 pub struct Growing {
     visit: Visit,
-    agent: Agent,
-    /// Its first measurement that has a country.
-    sender: Option<(Position, Box<str>)>,
-    first_reason: Option<Box<str>>,
-    entry: Option<Page>,
-    exit: Option<Page>,
+    own: Outline,
     /// By the effects that views count.
     effects: Vec<i64>,
     /// Of each funnel.
     funnels: Vec<Steps>,
-    /// IDs of measurements and of causes, by which they are known by number.
-    ids: Vec<[u64; 2]>,
-    numbers: HashTable<u16>,
-    /// Of each ID, its measurement.
-    holders: Vec<u16>,
-    /// The number of the last cause.
-    cause: u16,
-    links: Vec<Link>,
-    /// Of each measurement and view of chains, its row.
-    of: Vec<u16>,
-    /// Clicks, carts and orders that are not counted yet.
-    led: Vec<Led>,
-    /// Those of which a cause was not there, with its number.
-    waiting: Vec<(u16, Led)>,
+    /// What has led to what, if any view of chains takes it.
+    chains: Option<Chains>,
     carts: usize,
-    /// Where its carts and orders are among the links.
-    ends: Vec<u16>,
-    rows: Vec<Row>,
-    places: HashTable<u16>,
-    hasher: DefaultHashBuilder,
-    counts: u32,
-    /// Rows of chains that have changed since they were said.
-    changed: Vec<u16>,
-    /// What was said beside those.
+    /// What was said beside chains.
     lines: Vec<Line>,
     /// How many orders it has, their values, and where the last one is.
     orders: i64,
@@ -263,10 +212,6 @@ pub struct Growing {
     of_orders: Rows,
     /// Whether it is to be told what has led to its orders.
     owes: bool,
-    /// The numbers of the causes of what orders came from: what else they have caused is said with them.
-    beside: Vec<u16>,
-    /// Whether any view of chains takes it.
-    in_chains: bool,
     /// Where its first page is, and what that leaves for later visits.
     first_page: Option<(Position, Option<PastTouch>)>,
     named: Named,
@@ -297,11 +242,14 @@ impl Growing {
         let funnel = |n: &&usize| matches!(of.views[**n].of, Of::Funnel(_));
         Growing {
             visit,
-            agent,
-            sender: None,
-            first_reason: fact.reason.map(Box::from),
-            entry: None,
-            exit: None,
+            own: Outline {
+                agent,
+                started: visit.first.time,
+                sender: None,
+                first_reason: fact.reason.map(Box::from),
+                entry: None,
+                exit: None,
+            },
             effects: vec![0; of.effects.len()],
             funnels: of
                 .short
@@ -309,29 +257,14 @@ impl Growing {
                 .filter(funnel)
                 .map(|_| Steps::default())
                 .collect(),
-            ids: Vec::with_capacity(FIRST),
-            numbers: HashTable::with_capacity(FIRST),
-            holders: Vec::with_capacity(FIRST),
-            cause: NONE,
-            links: Vec::with_capacity(FIRST),
-            of: Vec::with_capacity(FIRST * of.chains.len()),
-            led: Vec::new(),
-            waiting: Vec::new(),
+            chains: of.chains.iter().any(takes).then(|| Chains::new(of)),
             carts: 0,
-            ends: Vec::new(),
-            rows: Vec::new(),
-            places: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
-            counts: 0,
-            changed: Vec::new(),
             lines: Vec::new(),
             orders: 0,
             revenue: 0,
             ordered: None,
             of_orders: Rows::new(),
             owes: false,
-            beside: Vec::new(),
-            in_chains: of.chains.iter().any(takes),
             first_page: None,
             named: Named::default(),
         }
@@ -344,7 +277,7 @@ impl Growing {
 
     /// The kind of agent.
     pub fn agent(&self) -> Agent {
-        self.agent
+        self.own.agent
     }
 
     /// What it leaves for later visits of its browser and its customer, if that is all.
@@ -365,25 +298,7 @@ impl Growing {
         }
         let last = self.visit.last;
         self.visit.take(fact.at.time.max(last));
-        let takes = self.take(fact, of);
-        self.owes |= self.is_beside();
-        takes
-    }
-
-    /// Whether the last that it took changes what was beside that which an order has come from: that it
-    /// is another, or one of them was chosen after all.
-    fn is_beside(&self) -> bool {
-        let Some(link) = self.links.last().filter(|_| !self.beside.is_empty()) else {
-            return false;
-        };
-        let cause = if link.is_shown {
-            Some(link.cause)
-        } else {
-            let holder = self.holders.get(usize::from(link.cause));
-            let chosen = holder.and_then(|at| self.links.get(usize::from(*at)));
-            chosen.map(|chosen| chosen.cause)
-        };
-        cause.is_some_and(|cause| self.beside.contains(&cause))
+        self.take(fact, of)
     }
 
     fn take(&mut self, fact: &Fact<'_>, of: &OfVisits) -> bool {
@@ -405,12 +320,13 @@ impl Growing {
         self.carts += usize::from(is_cart(fact));
         let fields = self.take_fields(fact, of);
         let funnels = self.take_steps(fact, of);
-        // Where nobody asks for chains, what has led to an order is not known here.
-        let links = match self.in_chains {
-            true => self.take_cause(fact, of),
-            false => !is_order(fact),
+        let Some(chains) = &mut self.chains else {
+            // Where nobody asks for chains, what has led to an order is not known here.
+            return fields && funnels && !is_order(fact);
         };
-        fields && funnels && links
+        let taken = chains.take(fact, &self.own.fields(), of);
+        self.owes |= taken == Some(Taken::Meets) && self.orders > 0;
+        fields && funnels && taken.is_some() && self.carts <= of.settings.most
     }
 
     /// What it says of the visit's own fields.
@@ -418,23 +334,26 @@ impl Growing {
         let mut holds = true;
         let mut change = |fields: &[Field]| {
             let any = |of: &[Field]| fields.iter().any(|field| of.contains(field));
-            let in_rows = !self.rows.is_empty() || !self.of_orders.is_empty();
-            holds &= !(any(&of.changing) && in_rows);
+            let in_rows = self
+                .chains
+                .as_ref()
+                .is_some_and(|chains| !chains.is_empty());
+            holds &= !(any(&of.changing) && (in_rows || !self.of_orders.is_empty()));
             self.owes |= any(&of.of_orders) && self.orders > 0;
         };
         if let Some(country) = fact.country
-            && self.sender.as_ref().is_none_or(|(at, _)| fact.at < *at)
+            && self.own.sender.as_ref().is_none_or(|(at, _)| fact.at < *at)
         {
-            self.sender = Some((fact.at, country.into()));
+            self.own.sender = Some((fact.at, country.into()));
             change(&[Field::Country]);
         }
         if of.pages && fact.entity == "page" {
-            if self.entry.as_ref().is_none_or(|page| fact.at < page.at) {
-                self.entry = Some(Page::of(fact));
+            if self.own.entry.as_ref().is_none_or(|page| fact.at < page.at) {
+                self.own.entry = Some(Page::of(fact));
                 change(&[Field::Entry, Field::Source]);
             }
-            if self.exit.as_ref().is_none_or(|page| fact.at > page.at) {
-                self.exit = Some(Page::of(fact));
+            if self.own.exit.as_ref().is_none_or(|page| fact.at > page.at) {
+                self.own.exit = Some(Page::of(fact));
                 change(&[Field::Exit]);
             }
         }
@@ -452,196 +371,9 @@ impl Growing {
         })
     }
 
-    fn number(&mut self, id: [u64; 2]) -> u16 {
-        let (ids, hasher) = (&self.ids, &self.hasher);
-        let hash = hasher.hash_one(id);
-        let same = |n: &u16| ids[usize::from(*n)] == id;
-        if let Some(n) = self.numbers.find(hash, same) {
-            return *n;
-        }
-        let n = ids.len() as u16;
-        let hash_of = |n: &u16| hasher.hash_one(ids[usize::from(*n)]);
-        self.numbers.insert_unique(hash, n, hash_of);
-        self.ids.push(id);
-        self.holders.push(NONE);
-        n
-    }
-
-    /// The number of a cause. What a page shows comes together, and all of it has been caused by the page.
-    fn number_of_cause(&mut self, id: [u64; 2]) -> u16 {
-        if self.ids.get(usize::from(self.cause)) != Some(&id) {
-            self.cause = self.number(id);
-        }
-        self.cause
-    }
-
-    fn take_cause(&mut self, fact: &Fact<'_>, of: &OfVisits) -> bool {
-        if self.links.len() >= MOST || self.rows.len() >= MOST_ROWS {
-            return false;
-        }
-        let place = self.links.len() as u16;
-        let after = fact.at.time.saturating_sub(self.visit.first.time);
-        let Ok(after) = u32::try_from(after) else {
-            return false;
-        };
-        let own = usize::from(self.number(fact.at.event));
-        match self.holders[own] {
-            NONE => self.holders[own] = place,
-            MISSED => {
-                self.holders[own] = place;
-                self.owes |= self.orders > 0;
-                let waited = |(id, _): &mut (u16, Led)| usize::from(*id) == own;
-                let waited = self.waiting.extract_if(.., waited);
-                self.led.extend(waited.map(|(_, led)| led));
-            }
-            // The first that has an ID is meant by it.
-            holder if after < self.links[usize::from(holder)].after => return false,
-            _ => {}
-        }
-        let cause = fact.cause.map_or(NONE, |id| self.number_of_cause(id));
-        let is_shown = fact.effect == SHOWN;
-        self.links.push(Link {
-            after,
-            own: own as u16,
-            cause,
-            is_shown,
-        });
-        let mut key = String::new();
-        for n in &of.chains {
-            let view = &of.views[*n];
-            let row = match is_shown && (!view.people || self.agent == Agent::Person) {
-                true => self.row_of(*n, view, fact, &mut key),
-                false => NONE,
-            };
-            self.of.push(row);
-            if row != NONE {
-                self.count(row, 0);
-            }
-        }
-        let to = if is_order(fact) {
-            Some(To::Order)
-        } else if is_cart(fact) {
-            Some(To::Cart)
-        } else {
-            (fact.effect == "clicked").then_some(To::Click)
-        };
-        if matches!(to, Some(To::Cart | To::Order)) {
-            self.ends.push(place);
-        }
-        self.led.extend(to.map(|to| Led {
-            at: place,
-            to,
-            counted: 0,
-        }));
-        self.carts <= of.settings.most
-    }
-
-    /// The row of what was shown.
-    fn row_of(&mut self, n: usize, view: &View, fact: &Fact<'_>, key: &mut String) -> u16 {
-        if !self.fields().write_chain_key(view, fact, key) {
-            return NONE;
-        }
-        let (rows, hasher) = (&mut self.rows, &self.hasher);
-        let hash = hasher.hash_one((n as u16, &**key));
-        let same = |at: &u16| {
-            let row = &rows[usize::from(*at)];
-            usize::from(row.view) == n && row.key.text() == key
-        };
-        if let Some(at) = self.places.find(hash, same) {
-            return *at;
-        }
-        let at = rows.len() as u16;
-        rows.push(Row {
-            view: n as u16,
-            key: Key::of_text(key),
-            now: [0; 3],
-            said: [0; 3],
-            counted: 0,
-        });
-        let hash_of = |at: &u16| {
-            let row = &rows[usize::from(*at)];
-            hasher.hash_one((row.view, row.key.text()))
-        };
-        self.places.insert_unique(hash, at, hash_of);
-        at
-    }
-
-    fn count(&mut self, row: u16, place: usize) {
-        let own = &mut self.rows[usize::from(row)];
-        if own.now == own.said {
-            self.changed.push(row);
-        }
-        own.now[place] += 1;
-    }
-
     /// The fields of rows that are the visit's.
     pub fn fields(&self) -> Fields<'_> {
-        let entry = self.entry.as_ref();
-        let reason = entry.map_or(&self.first_reason, |page| &page.reason);
-        Fields {
-            country: self.sender.as_ref().map_or("", |(_, country)| country),
-            agent: self.agent,
-            started: self.visit.first.time,
-            entry: entry.map_or("", |page| &page.id).into(),
-            exit: self.exit.as_ref().map_or("", |page| &page.id).into(),
-            source: reason.as_deref().unwrap_or("direct"),
-            ended: None,
-        }
-    }
-
-    /// The measurement that has caused this one, if it is there.
-    fn cause_of(&mut self, at: u16) -> Option<u16> {
-        let cause = self.links[usize::from(at)].cause;
-        let holder = self.holders.get_mut(usize::from(cause))?;
-        if *holder == NONE {
-            *holder = MISSED;
-        }
-        (*holder < MISSED).then_some(*holder)
-    }
-
-    /// Counts a click for what it was on, and for what that lay in; a cart for all that led to it. Of an
-    /// order finds out what it has come from.
-    fn count_led(&mut self, led: Led, of: &OfVisits) {
-        self.counts += 1;
-        let most = match led.to {
-            To::Click => NESTED,
-            To::Cart | To::Order => of.settings.longest.saturating_sub(1),
-        };
-        let mut at = led.at;
-        for n in 0..most as u32 {
-            let was_shown = self.links[usize::from(at)].is_shown;
-            let Some(cause) = self.cause_of(at) else {
-                let id = self.links[usize::from(at)].cause;
-                let counted = n;
-                if id != NONE {
-                    self.waiting.push((id, Led { counted, ..led }));
-                }
-                return;
-            };
-            at = cause;
-            let link = &self.links[usize::from(at)];
-            let place = match led.to {
-                To::Click if !link.is_shown => return,
-                To::Click => 1,
-                To::Cart => 2,
-                To::Order => {
-                    if link.is_shown && !was_shown && link.cause != NONE {
-                        self.beside.push(link.cause);
-                    }
-                    continue;
-                }
-            };
-            let chains = of.chains.len();
-            for view in 0..chains {
-                let row = self.of[usize::from(at) * chains + view];
-                if row != NONE && self.rows[usize::from(row)].counted != self.counts {
-                    self.rows[usize::from(row)].counted = self.counts;
-                    if n >= led.counted {
-                        self.count(row, place);
-                    }
-                }
-            }
-        }
+        self.own.fields()
     }
 
     /// Whether it is to be told what has led to its orders, or told anew: then it must
@@ -650,56 +382,12 @@ impl Growing {
         self.owes
     }
 
-    /// Where the measurements are, in order, of which [`trace`](attribution::trace) says the same of its
-    /// orders as of all: the first, carts and orders, what has led there, what was shown beside that, and
-    /// what that has led to. It must have been told of before.
+    /// Where the measurements are that say [what has led](Chains::leading) to its orders.
     pub fn leading(&self, of: &OfVisits) -> Vec<Position> {
-        let cause_of = |link: &Link| {
-            let holder = self.holders.get(usize::from(link.cause)).copied();
-            holder.map(usize::from).filter(|at| *at < self.links.len())
-        };
-        let mut leads = vec![false; self.links.len()];
-        let mut beside = vec![false; self.ids.len()];
-        for end in &self.ends {
-            let mut next = Some(usize::from(*end));
-            // The one beyond the longest chain says that there is one.
-            for _ in 0..=of.settings.longest {
-                let Some(at) = next else { break };
-                leads[at] = true;
-                let link = &self.links[at];
-                if link.is_shown && link.cause != NONE {
-                    beside[usize::from(link.cause)] = true;
-                }
-                next = cause_of(link);
-            }
-        }
-        let is_beside = |link: &Link| {
-            link.is_shown
-                && beside
-                    .get(usize::from(link.cause))
-                    .is_some_and(|beside| *beside)
-        };
-        for (link, leads) in self.links.iter().zip(&mut leads) {
-            let on = cause_of(link).filter(|_| !link.is_shown);
-            *leads |= is_beside(link) || on.is_some_and(|on| is_beside(&self.links[on]));
-        }
-        // What has an ID that is another's is known by that one.
-        for at in 0..leads.len() {
-            if leads[at] {
-                leads[usize::from(self.holders[usize::from(self.links[at].own)])] = true;
-            }
-        }
-        let first = self.visit.first;
-        let position = |link: &Link| Position {
-            time: first.time + i64::from(link.after),
-            event: self.ids[usize::from(link.own)],
-        };
-        let leading = self.links.iter().zip(leads).filter(|(_, leads)| *leads);
-        let mut leading: Vec<Position> = leading.map(|(link, _)| position(link)).collect();
-        leading.push(first);
-        leading.sort_unstable();
-        leading.dedup();
-        leading
+        let chains = self.chains.as_ref();
+        chains.map_or_else(Vec::new, |chains| {
+            chains.leading(self.visit.first, of.settings.longest)
+        })
     }
 
     /// Takes in what its orders add to chains, as all of its measurements say, or those that
@@ -710,7 +398,7 @@ impl Growing {
         let fields = self.fields();
         for n in &of.chains {
             let view = &of.views[*n];
-            if view.people && self.agent != Agent::Person {
+            if view.people && self.own.agent != Agent::Person {
                 continue;
             }
             let led =
@@ -734,17 +422,8 @@ impl Growing {
     /// Gives what has changed since it was last asked: the view's number, the key, whether the browser is
     /// counted, and how much is added.
     pub fn tell(&mut self, of: &OfVisits, mut give: impl FnMut(usize, &str, bool, Sums)) {
-        for led in std::mem::take(&mut self.led) {
-            self.count_led(led, of);
-        }
-        for at in self.changed.drain(..) {
-            let row = &mut self.rows[usize::from(at)];
-            let mut sums = Sums::default();
-            for (n, sum) in sums.0[..3].iter_mut().enumerate() {
-                *sum = i64::from(row.now[n]) - i64::from(row.said[n]);
-            }
-            row.said = row.now;
-            give(usize::from(row.view), row.key.text(), false, sums);
+        if let Some(chains) = &mut self.chains {
+            chains.tell(of, |n, key, sums| give(n, key, false, sums));
         }
         let lines = self.lines(of);
         if lines == self.lines {
@@ -783,7 +462,7 @@ impl Growing {
         let mut funnels = self.funnels.iter().zip(&of.steps);
         for n in &of.short {
             let view = &of.views[*n];
-            let taken = !view.people || self.agent == Agent::Person;
+            let taken = !view.people || self.own.agent == Agent::Person;
             if matches!(view.of, Of::Funnel(_)) {
                 let Some((reached, steps)) = funnels.next() else {
                     continue;
@@ -832,14 +511,8 @@ impl Growing {
         for ((n, key, browser), sums) in &self.lines {
             add((*n, key.clone(), *browser, started), *sums);
         }
-        for row in &self.rows {
-            let mut sums = [0; SUMS];
-            for (sum, said) in sums.iter_mut().zip(row.said) {
-                *sum = i64::from(said);
-            }
-            if !Sums(sums).is_zero() {
-                add((row.view, row.key.clone(), false, started), Sums(sums));
-            }
+        if let Some(chains) = &self.chains {
+            chains.said(|n, key, sums| add((n, key.clone(), false, started), sums));
         }
         said
     }

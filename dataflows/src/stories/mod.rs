@@ -89,6 +89,7 @@
 //! ```
 
 mod answering;
+mod chains;
 mod contributions;
 pub mod crediting;
 mod finished;
