@@ -18,6 +18,10 @@ use crate::schema::Schema;
 use crate::tag::Context;
 use crate::walk::{self, Fault};
 
+mod named;
+
+pub use named::{CustomerNamed, Profile, Weighed};
+
 words! {
     /// Why a visit ended. Where several hold: size, else length, else inactivity.
     EndReason {
@@ -72,7 +76,7 @@ pub enum DecodeError {
     Message(#[from] message::MessageError),
     /// A message of another schema.
     #[error(
-        "a message of the schema {0:016x}, expected one of visitflow's VisitStarted, VisitEnded, VisitRevised"
+        "a message of the schema {0:016x}, expected one of visitflow's VisitStarted, VisitEnded, VisitRevised, CustomerNamed"
     )]
     Schema(u64),
 }
@@ -107,8 +111,7 @@ pub static ORDER_ATTRIBUTED: LazyLock<Schema> = LazyLock::new(|| {
         .expect("attribution.avsc is a schema, as the tests hold")
 });
 
-/// The schema of a customer who is named in a visit, and of what is known of the customer:
-/// `schemas/customer_named.avsc`. Jobs that keep profiles say it among what [`Lifecycle`] is.
+/// The schema of [`CustomerNamed`]: `schemas/customer_named.avsc`.
 pub static CUSTOMER_NAMED: LazyLock<Schema> = LazyLock::new(|| {
     Schema::parse(include_str!("../customer_named.avsc"))
         .expect("customer_named.avsc is a schema, as the tests hold")
@@ -271,14 +274,43 @@ impl<'a> VisitRevised<'a> {
     }
 }
 
-/// What is said of visits as they come and go: one message of the output `lifecycle`. Of a job that
-/// keeps profiles there are those of [`CUSTOMER_NAMED`] among them, which this does not read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is said of visits as they come and go: one message of the output `lifecycle`. Those of
+/// customers are there if the job keeps profiles. A later program may say more: whoever reads is to
+/// pass over messages of other schemas, as [`DecodeError::Schema`] tells.
+///
+/// ```
+/// use visitflow_schemas::records::{CustomerNamed, DecodeError, Lifecycle};
+///
+/// /// What a shop says to whoever has just been named.
+/// fn greeting(message: &[u8]) -> Result<Option<String>, DecodeError> {
+///     Ok(match Lifecycle::decode_message(message) {
+///         Ok(Lifecycle::Named(named)) => Some(match named.profile {
+///             None => format!("Welcome, {}!", named.customer_id),
+///             Some(known) => format!("{}, for the {}th time!", named.customer_id, known.visits + 1),
+///         }),
+///         Ok(_) | Err(DecodeError::Schema(_)) => None,
+///         Err(wrong) => return Err(wrong),
+///     })
+/// }
+///
+/// let named = CustomerNamed { customer_id: "Ann", ..CustomerNamed::default() };
+/// let mut message = Vec::new();
+/// named.encode_message(&mut message);
+/// assert_eq!(greeting(&message)?.as_deref(), Some("Welcome, Ann!"));
+///
+/// // The fingerprint of a schema that this version does not know.
+/// message[2..10].fill(7);
+/// assert_eq!(greeting(&message)?, None);
+/// # Ok::<(), DecodeError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub enum Lifecycle<'a> {
     Started(VisitStarted<'a>),
     Ended(VisitEnded<'a>),
     Revised(VisitRevised<'a>),
+    Named(CustomerNamed<'a>),
 }
 
 impl<'a> Lifecycle<'a> {
@@ -288,10 +320,11 @@ impl<'a> Lifecycle<'a> {
             Lifecycle::Started(record) => record.encode_message(out),
             Lifecycle::Ended(record) => record.encode_message(out),
             Lifecycle::Revised(record) => record.encode_message(out),
+            Lifecycle::Named(record) => record.encode_message(out),
         }
     }
 
-    /// Reads a whole message.
+    /// Reads a whole message. One of another schema is [`DecodeError::Schema`].
     pub fn decode_message(message: &'a [u8]) -> Result<Lifecycle<'a>, DecodeError> {
         let (fingerprint, body) = message::split(message)?;
         if fingerprint == VISIT_STARTED.fingerprint() {
@@ -300,6 +333,8 @@ impl<'a> Lifecycle<'a> {
             VisitEnded::decode_body(body).map(Lifecycle::Ended)
         } else if fingerprint == VISIT_REVISED.fingerprint() {
             VisitRevised::decode_body(body).map(Lifecycle::Revised)
+        } else if fingerprint == CUSTOMER_NAMED.fingerprint() {
+            CustomerNamed::decode_body(body).map(Lifecycle::Named)
         } else {
             Err(DecodeError::Schema(fingerprint))
         }
@@ -311,6 +346,7 @@ impl<'a> Lifecycle<'a> {
             Lifecycle::Started(record) => record.browser_id,
             Lifecycle::Ended(record) => record.browser_id,
             Lifecycle::Revised(record) => record.browser_id,
+            Lifecycle::Named(record) => record.browser_id,
         }
     }
 }
@@ -475,6 +511,33 @@ impl<'a> Body<'a> {
         std::str::from_utf8(bytes).map_err(|_| self.error(Fault::Utf8, at))
     }
 
+    fn double(&mut self) -> Result<f64, DecodeError> {
+        let bytes = self.body[self.at..].first_chunk::<8>().copied();
+        let double = bytes.map(|bytes| (f64::from_le_bytes(bytes), self.at + 8));
+        self.take(double.ok_or(Fault::Ends))
+    }
+
+    /// The items of all blocks. No item may be without bytes, so that there are no more of them than
+    /// there are bytes.
+    fn array<T>(
+        &mut self,
+        item: impl Fn(&mut Body<'a>) -> Result<T, DecodeError>,
+    ) -> Result<Vec<T>, DecodeError> {
+        let mut items = Vec::new();
+        loop {
+            let at = self.at;
+            let block = walk::block(self.body, at).map_err(|fault| self.error(fault, at))?;
+            self.at = block.start;
+            if block.count == 0 {
+                return Ok(items);
+            }
+            for _ in 0..block.count {
+                items.push(item(self)?);
+            }
+            block.ends(self.at).map_err(|fault| self.error(fault, at))?;
+        }
+    }
+
     fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
         let read = walk::length(self.body, self.at);
         let start = self.take(read)?;
@@ -516,7 +579,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// What apache-avro reads in a message of this schema, field by field.
-    fn read(schema: &Schema, message: &[u8]) -> Vec<(String, Value)> {
+    pub(super) fn read(schema: &Schema, message: &[u8]) -> Vec<(String, Value)> {
         let (fingerprint, mut body) = message::split(message).unwrap();
         assert_eq!(fingerprint, schema.fingerprint());
         let avro = apache_avro::Schema::parse(schema.json()).unwrap();
@@ -539,7 +602,7 @@ mod tests {
         Value::Union(0, Box::new(Value::Null))
     }
 
-    fn values(fields: Vec<(String, Value)>) -> Vec<Value> {
+    pub(super) fn values(fields: Vec<(String, Value)>) -> Vec<Value> {
         fields.into_iter().map(|(_, value)| value).collect()
     }
 

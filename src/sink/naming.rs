@@ -5,11 +5,9 @@
 //! A message's tick is the last of its step: what is said at a step's end is an effect before it, and
 //! belongs to a snapshot that is taken there.
 
-use visitflow_dataflows::profiles::{Loaded, Shown, Weighed};
+use visitflow_dataflows::profiles::{self, Loaded, Shown};
 use visitflow_dataflows::visit::Tick;
-use visitflow_schemas::encode::{bytes, long, optional};
-use visitflow_schemas::message::write_header;
-use visitflow_schemas::records::{CUSTOMER_NAMED, browser_text};
+use visitflow_schemas::records::{CustomerNamed, Profile, Weighed, browser_text};
 
 /// The tick of which a message is an effect.
 pub fn tick_of(loaded: &Loaded) -> Tick {
@@ -18,48 +16,40 @@ pub fn tick_of(loaded: &Loaded) -> Tick {
 
 /// Appends the whole message.
 pub fn encode_named(loaded: &Loaded, out: &mut Vec<u8>) {
-    write_header(CUSTOMER_NAMED.fingerprint(), out);
     let named = &loaded.named;
     let as_of = i64::try_from(named.tick).unwrap_or(i64::MAX);
-    out.extend_from_slice(&named.visit);
-    text(&browser_text(&named.browser_id), out);
-    text(&named.customer, out);
-    long(named.time, out);
-    long(as_of, out);
     let shown = loaded.profile.as_ref().map(|known| known.shown(as_of));
-    optional(shown, out, |shown, out| profile(&shown, out));
-}
-
-fn profile(shown: &Shown, out: &mut Vec<u8>) {
-    long(shown.first_seen, out);
-    long(shown.last_seen, out);
-    long(shown.visits.into(), out);
-    long(shown.orders.into(), out);
-    long(shown.revenue, out);
-    for weighed in [&shown.products, &shown.kinds, &shown.reasons] {
-        array(weighed, out, |Weighed { name, weight }, out| {
-            text(name, out);
-            double(*weight, out);
-        });
+    CustomerNamed {
+        visit_id: named.visit,
+        browser_id: &browser_text(&named.browser_id),
+        customer_id: &named.customer,
+        time: named.time,
+        as_of,
+        profile: shown.as_ref().map(profile),
     }
-    array(&shown.hours, out, |hour, out| double(*hour, out));
+    .encode_message(out);
 }
 
-fn text(value: &str, out: &mut Vec<u8>) {
-    bytes(value.as_bytes(), out);
-}
-
-fn double(value: f64, out: &mut Vec<u8>) {
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
-/// One block of all items, if there are any, and the block of none that ends an array.
-fn array<T>(items: &[T], out: &mut Vec<u8>, write: impl Fn(&T, &mut Vec<u8>)) {
-    if !items.is_empty() {
-        long(items.len() as i64, out);
-        items.iter().for_each(|item| write(item, out));
+fn profile(shown: &Shown) -> Profile<'_> {
+    Profile {
+        first_seen: shown.first_seen,
+        last_seen: shown.last_seen,
+        visits: shown.visits.into(),
+        orders: shown.orders.into(),
+        revenue: shown.revenue,
+        products: weighed(&shown.products),
+        kinds: weighed(&shown.kinds),
+        reasons: weighed(&shown.reasons),
+        hours: shown.hours.into(),
     }
-    long(0, out);
+}
+
+fn weighed(shown: &[profiles::Weighed]) -> Vec<Weighed<'_>> {
+    let weighed = shown.iter().map(|shown| Weighed {
+        name: &shown.name,
+        weight: shown.weight,
+    });
+    weighed.collect()
 }
 
 #[cfg(test)]
@@ -70,6 +60,7 @@ mod tests {
     use visitflow_dataflows::profiles::{Named, Profile};
     use visitflow_dataflows::visit::Position;
     use visitflow_schemas::message;
+    use visitflow_schemas::records::CUSTOMER_NAMED;
 
     use super::*;
 

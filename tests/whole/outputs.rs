@@ -267,6 +267,7 @@ pub fn consume(log: &Path, reading: &Reading) -> Consumed {
                 };
                 assert_eq!(all.ended.insert(visit_id, ended), None, "ended twice");
             }
+            other => panic!("not of a job without profiles: {other:?}"),
         }
     }
     let mut counts: HashMap<[u8; 16], i64> = HashMap::new();

@@ -161,17 +161,17 @@ fn high_bits<const N: usize>(bytes: &[u8; N]) -> u64 {
 }
 
 /// The head of a block of an array or a map.
-pub(super) struct Block {
-    pub(super) count: u64,
+pub(crate) struct Block {
+    pub(crate) count: u64,
     /// Where its items begin.
-    pub(super) start: usize,
+    pub(crate) start: usize,
     /// Where they end, if it says so.
     end: Option<usize>,
 }
 
 impl Block {
     #[inline(always)]
-    pub(super) fn ends(&self, at: usize) -> Result<(), Fault> {
+    pub(crate) fn ends(&self, at: usize) -> Result<(), Fault> {
         match self.end {
             Some(end) if end != at => Err(Fault::BlockSize),
             _ => Ok(()),
@@ -180,7 +180,7 @@ impl Block {
 }
 
 #[inline(always)]
-pub(super) fn block(body: &[u8], at: usize) -> Result<Block, Fault> {
+pub(crate) fn block(body: &[u8], at: usize) -> Result<Block, Fault> {
     let (count, start) = long(body, at)?;
     if count < 0 {
         return sized_block(body, count, start);

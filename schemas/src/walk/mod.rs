@@ -45,7 +45,7 @@ use crate::role::Role;
 use crate::roles::{Form, Roles};
 use crate::schema::Schema;
 
-pub(crate) use bytes::{length, long, some};
+pub(crate) use bytes::{block, length, long, some};
 use compile::Compiler;
 use run::{NOWHERE, Op, Run, SLOTS};
 

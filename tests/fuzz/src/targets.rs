@@ -21,7 +21,8 @@ use visitflow_schemas::measurement::{MEASUREMENT, MEASUREMENT_AVSC};
 use visitflow_schemas::message;
 use visitflow_schemas::pseudonym::{Salt, Salts};
 use visitflow_schemas::records::{
-    self, EndReason, Lifecycle, Rejected, VISIT_REVISED, VisitEnded, VisitStarted,
+    self, CustomerNamed, EndReason, Lifecycle, Profile, Rejected, VISIT_REVISED, VisitEnded,
+    VisitStarted, Weighed,
 };
 use visitflow_schemas::resolve::{identity, resolve};
 use visitflow_schemas::roles::{Overrides, Roles};
@@ -373,6 +374,7 @@ fn decode_records(data: &[u8]) {
     let _ = Rejected::decode_body(data).map_err(|error| error.to_string());
     let _ = VisitStarted::decode_body(data);
     let _ = VisitEnded::decode_body(data);
+    let _ = CustomerNamed::decode_body(data);
 }
 
 fn records_seeds() -> Vec<Vec<u8>> {
@@ -395,10 +397,29 @@ fn records_seeds() -> Vec<Vec<u8>> {
     let mut revised = Vec::new();
     message::write_header(VISIT_REVISED.fingerprint(), &mut revised);
     revised.extend_from_slice(&[0; 80]);
-    let bodies = [started[10..].to_vec(), ended[10..].to_vec()];
+    let mut named = Vec::new();
+    let weighed = Weighed {
+        name: "lamp",
+        weight: 4.0,
+    };
+    let profile = Profile {
+        visits: 1,
+        products: vec![weighed],
+        kinds: vec![weighed; 2],
+        hours: vec![0.5; 24],
+        ..Profile::default()
+    };
+    CustomerNamed {
+        browser_id: "b1",
+        customer_id: "ann",
+        profile: Some(profile),
+        ..CustomerNamed::default()
+    }
+    .encode_message(&mut named);
+    let bodies = [&started, &ended, &named].map(|message| message[10..].to_vec());
     bodies
         .into_iter()
-        .chain([started, ended, revised])
+        .chain([started, ended, revised, named])
         .collect()
 }
 
