@@ -14,6 +14,10 @@ mod failover;
 mod journal;
 #[path = "journals/mod.rs"]
 mod journals;
+#[path = "named/mod.rs"]
+mod named;
+#[path = "kafka/naming.rs"]
+mod naming;
 #[path = "kafka/reading.rs"]
 mod reading;
 #[path = "kafka/showing.rs"]

@@ -51,7 +51,8 @@ fn a_job_s_topics_in_kafka_are_shown_as_those_in_the_log() {
     let job = |name: &str, outputs: &str| {
         let text = format!(
             "name = \"{name}\"\nworkers = 1\n[source]\nlog = \"log\"\n\
-             [outputs]\npartitions = 2\n{outputs}\n[state]\ndir = \"{name}\"\n"
+             [outputs]\npartitions = 2\n{outputs}\n[state]\ndir = \"{name}\"\n\
+             [profiles]\nenabled = true\nretention = \"3660d\"\n"
         );
         let file = format!("{name}.toml");
         std::fs::write(dir.join(&file), text).unwrap();
@@ -81,6 +82,8 @@ fn a_job_s_topics_in_kafka_are_shown_as_those_in_the_log() {
         let (in_log, in_kafka) = (lines(&logged), lines(&shop));
         assert!(topic == "late" || !in_log.is_empty(), "{topic}");
         assert_eq!(in_kafka, in_log, "{topic}");
+        let is_named = |line: &String| line.contains("visitflow.CustomerNamed");
+        assert_eq!(topic == "lifecycle", in_kafka.iter().any(is_named));
     }
     // What the job reads, by its name.
     assert!(shown(dir, &shop, &["measurements"]).len() > 1_000);
