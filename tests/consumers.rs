@@ -3,6 +3,7 @@
 //!
 //! Where Java, Maven or the Python packages cannot be had this says SKIPPED, and by what.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader};
@@ -182,7 +183,8 @@ fn run_job(dir: &Path, name: &str, limits: &Limits, bootstrap: &str) -> Summary 
          [source]\nlog = {log:?}\n\
          [visits]\nmax_size = {size}\nmax_length = \"{length}ms\"\nmax_delay = \"{delay}ms\"\n\
          [outputs]\nkafka = {bootstrap:?}\npartitions = 4\n\
-         [state]\ndir = {state:?}\n",
+         [state]\ndir = {state:?}\n\
+         [profiles]\nenabled = true\nretention = \"3660d\"\n",
         log = dir.join("log"),
         state = dir.join("state"),
         size = limits.max_size,
@@ -192,6 +194,35 @@ fn run_job(dir: &Path, name: &str, limits: &Limits, bootstrap: &str) -> Summary 
     fs::write(&file, text).unwrap();
     let job = JobFile::load_to_start(&file, &[]).unwrap_or_else(|errors| panic!("{errors}"));
     run::run(Options::of(job.job), |_| ()).unwrap()
+}
+
+/// How many customers the topic `lifecycle` names in visits, by what the program shows of it, and of how
+/// many of them something is known. Each is named once a visit, and none is missing.
+fn named(dir: &Path, truth: &Truth) -> [usize; 2] {
+    let mut show = Command::new(env!("CARGO_BIN_EXE_visitflow"));
+    show.arg("show").arg(dir.join("job.toml"));
+    let shown = show.args(["--topic", "lifecycle"]).output().unwrap();
+    assert!(shown.status.success(), "{shown:?}");
+    let (mut named, mut known) = (BTreeSet::new(), 0);
+    for line in String::from_utf8(shown.stdout).unwrap().lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        if line["schema"] == "visitflow.CustomerNamed" {
+            let value = &line["value"];
+            let text = |field: &str| value[field].as_str().unwrap().to_owned();
+            let is_new = named.insert((text("visit_id"), text("customer_id")));
+            assert!(is_new, "{line} is said twice");
+            known += usize::from(!value["profile"].is_null());
+        }
+    }
+    for visit in &truth.visits {
+        if let Some(customer) = &visit.customer_id {
+            let id = visit.visit_id.map(|byte| format!("{byte:02x}")).concat();
+            let key = (id, customer.to_string());
+            assert!(named.contains(&key), "{key:?} is not said");
+        }
+    }
+    assert!(known > 0 && known < named.len(), "{known} of {named:?}");
+    [named.len(), known]
 }
 
 /// The line that a program prints of a job.
@@ -223,9 +254,12 @@ fn programs_in_other_languages_count_the_visits_of_a_job_in_kafka() {
         fs::create_dir(&dir).unwrap();
         let truth = shop(&dir, limits);
         let summary = run_job(&dir, name, &limits, &broker.bootstrap);
+        let [named, known] = named(&dir, &truth);
         let expected = json!({
             "begun": summary.visits[0],
             "revisions": summary.visits[1],
+            "named": named,
+            "known": known,
             "ended": {
                 "inactivity": truth.ends(EndReason::Inactivity),
                 "length": truth.ends(EndReason::Length),

@@ -115,7 +115,7 @@ class Visits:
     def __init__(self):
         # A visit's ID is made from its browser's, so no two browsers share one.
         self.open = defaultdict(set)
-        self.begun = self.revisions = self.measurements = self.digest = 0
+        self.begun = self.revisions = self.named = self.known = self.measurements = self.digest = 0
         self.ended = Counter(inactivity=0, length=0, size=0)
 
     def apply(self, topic, name, roles, record):
@@ -136,6 +136,14 @@ class Visits:
                 del self.open[record["from"]]
         elif name == "VisitEnded":
             self.end(record, self.open.pop(record["visit_id"], set()))
+        elif name == "CustomerNamed":
+            self.name(record)
+        # Any other is of a later version.
+
+    def name(self, named):
+        """A customer is named in a visit for the first time: here a reader of your own greets them by what they like."""
+        self.named += 1
+        self.known += named["profile"] is not None
 
     def end(self, ended, own):
         """A visit can no longer change: here a reader of your own does with it what it is for."""
@@ -150,8 +158,9 @@ class Visits:
             self.digest = (self.digest + int.from_bytes(hashed[:16], "little")) % 2**128
 
     def line(self):
-        counts = {"begun": self.begun, "revisions": self.revisions, "ended": dict(self.ended), "open": len(self.open)}
-        return json.dumps({**counts, "measurements": self.measurements, "digest": f"{self.digest:032x}"})
+        counts = {"begun": self.begun, "revisions": self.revisions, "named": self.named, "known": self.known}
+        ended = {"ended": dict(self.ended), "open": len(self.open), "measurements": self.measurements}
+        return json.dumps({**counts, **ended, "digest": f"{self.digest:032x}"})
 
 
 def partitions_of(consumer, topics):

@@ -190,12 +190,13 @@ public final class CountVisits {
         try (var all = CountVisits.<Bytes, Long>query(streams, JoinVisits.MEASUREMENTS).all()) {
             all.forEachRemaining(next -> open.add(Bytes.wrap(Arrays.copyOf(next.key.get(), 16))));
         }
-        Object[] counts = List.of("begun", "revisions", "inactivity", "length", "size", "measurements", "digest")
-            .stream().map(name -> sums.getOrDefault(name, BigInteger.ZERO)).toArray();
+        sums.put("open", BigInteger.valueOf(open.size()));
+        Object[] counts = List.of("begun", "revisions", "named", "known", "inactivity", "length", "size", "open",
+            "measurements", "digest").stream().map(name -> sums.getOrDefault(name, BigInteger.ZERO)).toArray();
         return String.format(Locale.ROOT,
-            "{\"begun\": %1$d, \"revisions\": %2$d, \"ended\": {\"inactivity\": %3$d, \"length\": %4$d, \"size\": %5$d}, "
-                + "\"open\": %8$d, \"measurements\": %6$d, \"digest\": \"%7$032x\"}",
-            counts[0], counts[1], counts[2], counts[3], counts[4], counts[5], counts[6], open.size());
+            "{\"begun\": %d, \"revisions\": %d, \"named\": %d, \"known\": %d, "
+                + "\"ended\": {\"inactivity\": %d, \"length\": %d, \"size\": %d}, "
+                + "\"open\": %d, \"measurements\": %d, \"digest\": \"%032x\"}", counts);
     }
 
     private static <K, V> ReadOnlyKeyValueStore<K, V> query(KafkaStreams streams, String store) {

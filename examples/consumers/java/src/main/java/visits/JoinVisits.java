@@ -88,6 +88,10 @@ final class JoinVisits implements Processor<byte[], byte[], byte[], Change> {
                 byte[] visit = id(said, "visit_id");
                 end(record, visit, (Long) said.get("measurements") - measurementsOf(visit).size(), record.value());
             }
+            case "CustomerNamed" -> {
+                // It concerns no measurement, and need not wait for any.
+                context.forward(record.withValue(new Change.Named(said.get("profile") != null)));
+            }
             default -> { } // What later versions may say.
         }
     }

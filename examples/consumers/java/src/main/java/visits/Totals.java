@@ -34,6 +34,9 @@ final class Totals implements Processor<byte[], Change, Void, Void> {
                 digest = digest.add(hash(at, ended.visit()));
             }
             add("digest", digest);
+        } else if (record.value() instanceof Change.Named named) {
+            add("named", BigInteger.ONE);
+            add("known", named.isKnown() ? BigInteger.ONE : BigInteger.ZERO);
         } else {
             add(record.value() instanceof Change.Started ? "begun" : "revisions", BigInteger.ONE);
         }
