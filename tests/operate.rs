@@ -91,6 +91,25 @@ impl Place {
         panic!("{what} did not come: {last:?}");
     }
 
+    /// Waits until what is asked for at an address over HTTP is as wanted.
+    fn until_says(address: &str, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let began = Instant::now();
+        loop {
+            let answer = get(address, path);
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+            let body = answer.split_once("\r\n\r\n").unwrap().1;
+            let said: Value = serde_json::from_str(body).unwrap();
+            if wanted(&said) {
+                return said;
+            }
+            assert!(
+                began.elapsed() < EVER,
+                "{path} of {address} stands at {said}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Waits until all is read and committed by this start.
     fn until_read(&self, incarnation: u64) -> Value {
         self.until("all that is to be read", |status| {
@@ -294,6 +313,44 @@ fn both_processes_of_a_job_are_seen_and_stopped() {
     assert_eq!(status["processes"].as_array().unwrap().len(), 1);
     succeeds(&place.run(&["stop", "job.toml"]));
     succeeds(&running.end());
+}
+
+#[test]
+fn each_process_says_how_far_all_of_them_have_come() {
+    let place = Place::new();
+    let hosts = free_hosts();
+    let start = |process| place.start(&["--process", process, "--of", "2", "--hosts", &hosts]);
+    let both = [start("0"), start("1")];
+    let status = place.until_read(1);
+    let processes = status["processes"].as_array().unwrap();
+    let addresses: Vec<&str> = processes
+        .iter()
+        .map(|p| p["address"].as_str().unwrap())
+        .collect();
+    let mut reached = status["frontier"].as_u64().unwrap();
+    for address in addresses.iter().cycle().take(6) {
+        // What the one says is committed, the other knows of too, if perhaps a moment later.
+        let progress = Place::until_says(address, "/progress", |progress| {
+            progress["committed"].as_u64() >= Some(reached)
+        });
+        reached = progress["committed"].as_u64().unwrap();
+        assert_eq!(progress["frontier"]["tick"], reached, "{progress}");
+        let partitions = progress["partitions"].as_array().unwrap().iter();
+        let partitions: Vec<_> = partitions
+            .map(|p| [&p["partition"], &p["process"]].map(|n| n.as_u64().unwrap()))
+            .collect();
+        assert_eq!(partitions, [[0, 0], [1, 1]], "{progress}");
+        assert_eq!(progress["counts"]["read"], RECORDS, "{progress}");
+        let fates = ["tagged", "late", "rejected", "repeated"];
+        for fate in fates {
+            let of_all = &status["records"][fate];
+            assert_eq!(&progress["counts"][fate], of_all, "{fate}: {progress}");
+        }
+    }
+    succeeds(&place.run(&["stop", "job.toml"]));
+    for process in both {
+        succeeds(&process.end());
+    }
 }
 
 /// What is printed as JSON lines.
