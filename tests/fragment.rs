@@ -1,8 +1,16 @@
 //! The crate of a user's own fragment, `examples/fragment`: it builds against this one, its tests
-//! hold, and the guide shows its code as it is.
+//! hold, the guide shows its code as it is, and its program writes each message of its topic once, also
+//! over several processes.
 
-use std::path::Path;
-use std::process::Command;
+use std::fs;
+use std::io::Read;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Map, Value};
+use visitflow::generate::{self, Settings};
+use visitflow::log::{Producer, Topic, WriterOptions};
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -38,13 +46,13 @@ fn the_guide_shows_the_example_as_it_is() {
     assert!(shown >= 6, "{shown} blocks");
 }
 
-/// With the target folder of this build, so that what both need is there.
-#[test]
-fn the_example_builds_and_its_tests_hold() {
+/// What cargo makes of the example, with the target folder of this build, so that what both need is there.
+/// Where that folder is.
+fn cargo(command: &str) -> PathBuf {
     let deps = std::env::current_exe().unwrap();
     let target = deps.ancestors().nth(3).unwrap();
     let output = Command::new(env!("CARGO"))
-        .args(["test", "--locked", "--manifest-path"])
+        .args([command, "--locked", "--manifest-path"])
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/fragment/Cargo.toml"))
         .env("CARGO_TARGET_DIR", target)
         .output()
@@ -55,4 +63,136 @@ fn the_example_builds_and_its_tests_hold() {
         "{said}{}",
         String::from_utf8_lossy(&output.stdout)
     );
+    target.to_owned()
+}
+
+#[test]
+fn the_example_builds_and_its_tests_hold() {
+    cargo("test");
+}
+
+/// A log of a shop's hours, and the example's program beside it.
+struct Place {
+    dir: tempfile::TempDir,
+    program: PathBuf,
+}
+
+impl Place {
+    fn new() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let topic = Topic::create(&log, "measurements", 4).unwrap();
+        let mut producer = Producer::open(&topic, WriterOptions::default()).unwrap();
+        let settings = Settings {
+            events: 60_000,
+            seed: 3,
+            ..Settings::default()
+        };
+        let options = generate::Options {
+            settings: settings.per_second(3),
+            schemas: Some(log.join("schemas")),
+            ..Default::default()
+        };
+        generate::generate(&options, &mut producer, &mut |_| ()).unwrap();
+        producer.close().unwrap();
+        let program = cargo("build").join("debug/abandoned-carts");
+        Place { dir, program }
+    }
+
+    /// A process of a job, which may be told to die somewhere.
+    fn start(&self, job: &str, args: &[&str], crash: Option<&str>) -> Running {
+        let text = format!(
+            "name = '{job}'\n[source]\nlog = 'log'\n[outputs]\nlog = '{job}'\npartitions = 4\n\
+             [state]\ndir = '{job}-state'\nsnapshots = '100ms'\n"
+        );
+        let file = format!("{job}.toml");
+        fs::write(self.dir.path().join(&file), text).unwrap();
+        let mut command = Command::new(&self.program);
+        command.arg("run").arg(file).args(args);
+        command.envs(crash.map(|crash| ("VISITFLOW_CRASH", crash)));
+        command.current_dir(self.dir.path()).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        Running(command.spawn().unwrap())
+    }
+
+    /// Both processes of a job, the first of which may be told to die somewhere.
+    fn start_two(&self, job: &str, workers: &str, crash: Option<&str>) -> [Running; 2] {
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let hosts = [free(), free()].map(|free| free.local_addr().unwrap().to_string());
+        let hosts = hosts.join(",");
+        let of = ["--of", "2", "--hosts", &hosts, "--workers", workers];
+        let process = |n, crash| self.start(job, &[&["--process", n], &of[..]].concat(), crash);
+        [process("0", crash), process("1", None)]
+    }
+
+    /// The lines of the job's further topic, in an order of their own: partition, tick, browser and cart.
+    fn abandoned(&self, job: &str) -> Vec<String> {
+        let mut command = Command::new(&self.program);
+        command.args(["show", job, "--topic", "abandoned"]);
+        let shown = command.current_dir(self.dir.path()).output().unwrap();
+        assert!(shown.status.success(), "{shown:?}");
+        let shown = String::from_utf8(shown.stdout).unwrap();
+        let line = |line: &str| {
+            let mut line: Map<String, Value> = serde_json::from_str(line).unwrap();
+            // When it was written, and behind which others.
+            line.remove("log_time").unwrap();
+            line.remove("offset").unwrap();
+            Value::from(line).to_string()
+        };
+        let mut lines: Vec<String> = shown.lines().map(line).collect();
+        lines.sort();
+        lines
+    }
+}
+
+/// A process that is killed when a test is over.
+struct Running(Child);
+
+impl Running {
+    /// Waits until it has ended; what it has said if that was not well.
+    fn end(&mut self) -> Result<(), String> {
+        let mut said = String::new();
+        self.0
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut said)
+            .unwrap();
+        let status = self.0.wait().unwrap();
+        if status.success() { Ok(()) } else { Err(said) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_further_topic_has_each_message_once_over_two_processes_one_of_which_was_killed() {
+    let place = Place::new();
+    place
+        .start("alone", &["--workers", "1"], None)
+        .end()
+        .unwrap();
+    let expected = place.abandoned("alone");
+    assert!(expected.windows(2).all(|two| two[0] != two[1]));
+
+    let [mut dying, other] = place.start_two("two", "1", Some("topics-commit:4"));
+    let said = dying.end().unwrap_err();
+    assert!(said.contains("crash: at topics-commit"), "{said}");
+    drop(other);
+    let before = place.abandoned("two").len();
+    assert!(
+        0 < before && before < expected.len(),
+        "{before} of {}",
+        expected.len()
+    );
+
+    for mut process in place.start_two("two", "2", None) {
+        process.end().unwrap();
+    }
+    assert_eq!(place.abandoned("two"), expected);
 }
