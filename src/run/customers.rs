@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::time::Duration;
 
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::vec::Filter;
@@ -19,6 +20,9 @@ use crate::shelf::{OnDisk, Settings};
 
 /// So many customers are known without a state, over all workers: 50 to 200 MB.
 const IN_MEMORY: usize = 100_000;
+
+/// Until it is looked again whether another process has a shelf.
+const STILL_HELD: Duration = Duration::from_millis(50);
 
 /// A worker's shelf.
 pub enum Profiles {
@@ -47,7 +51,8 @@ pub fn forgotten(job: &Job) -> Result<BTreeSet<Box<str>>, RunError> {
 }
 
 /// Opens a worker's shelf, for a job that keeps profiles, and removes what is known of those who are
-/// to be forgotten; `saved` is the tick of the last snapshot that counts.
+/// to be forgotten; `saved` is the tick of the last snapshot that counts. A process that this start has
+/// replaced is waited for until it has ended, unless it is not `wanted` any more.
 ///
 /// # Errors
 /// What the disk says.
@@ -57,6 +62,7 @@ pub fn open(
     saved: Option<&Rc<Cell<Tick>>>,
     forgotten: &BTreeSet<Box<str>>,
     (index, peers): (usize, usize),
+    wanted: impl Fn() -> bool + 'static,
 ) -> Result<Option<Profiles>, RunError> {
     if !job.profiles.enabled {
         return Ok(None);
@@ -72,6 +78,19 @@ pub fn open(
         retention: job.profiles.retention as i64,
         durable: saved.clone(),
         save: Box::new(move |at, syncing| gathering.shelf(at, syncing)),
+        wait: Box::new({
+            let mut told = false;
+            move |path| {
+                if !std::mem::replace(&mut told, true) {
+                    let path = path.display();
+                    eprintln!(
+                        "waiting for {path}: a process that this start has replaced must end first"
+                    );
+                }
+                std::thread::sleep(STILL_HELD);
+                wanted()
+            }
+        }),
     })?;
     for customer in forgotten {
         // Those of others are theirs to forget.

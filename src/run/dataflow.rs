@@ -288,7 +288,12 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
     let columns = table::columns(&shared.reader)?;
     let saved = durable.map(|_| Rc::new(Cell::new(restored_at)));
     let forgotten = customers::forgotten(job)?;
-    let profiles = customers::open(job, &gathering, saved.as_ref(), &forgotten, (index, peers))?;
+    let wanted = {
+        let (stop, failure) = (shared.stop.clone(), failure.clone());
+        move || !stop.load(Ordering::Relaxed) && !failure.is_set()
+    };
+    let of = (index, peers);
+    let profiles = customers::open(job, &gathering, saved.as_ref(), &forgotten, of, wanted)?;
     let dataflow = worker.next_dataflow_index();
     let (shown, ledger) = worker.dataflow::<u64, _, _>(|scope| {
         let settings = source::Settings {

@@ -79,6 +79,9 @@ pub struct Settings {
     pub durable: Rc<Cell<Tick>>,
     /// Takes, at a snapshot's tick, what makes all that was put durable.
     pub save: Box<dyn FnMut(Tick, Syncing)>,
+    /// Is told which folder another process has, each time that it still has it, and waits a moment;
+    /// whether to try again.
+    pub wait: Box<dyn FnMut(&Path) -> bool>,
 }
 
 /// A worker's shelf on disk.
@@ -104,16 +107,17 @@ struct Group {
 }
 
 impl OnDisk {
-    /// Opens a worker's groups.
+    /// Opens a worker's groups, once no other process has them.
     ///
     /// # Errors
-    /// What the disk says; another process has them.
-    pub fn open(settings: Settings) -> Result<OnDisk, ShelfError> {
+    /// What the disk says; another process has them, and it is not waited for.
+    pub fn open(mut settings: Settings) -> Result<OnDisk, ShelfError> {
         let mut groups = [const { None }; GROUPS];
         let (index, peers) = settings.worker;
         for (n, group) in groups.iter_mut().enumerate() {
             if n % peers == index {
-                *group = Some(Group::open(settings.dir.join(n.to_string()))?);
+                let path = settings.dir.join(n.to_string());
+                *group = Some(Group::open(path, &mut *settings.wait)?);
             }
         }
         Ok(OnDisk { settings, groups })
@@ -137,7 +141,7 @@ impl OnDisk {
 }
 
 impl Group {
-    fn open(path: PathBuf) -> Result<Group, ShelfError> {
+    fn open(path: PathBuf, wait: &mut dyn FnMut(&Path) -> bool) -> Result<Group, ShelfError> {
         let open = || {
             let database = Database::builder(&path)
                 .cache_size(CACHE)
@@ -148,7 +152,12 @@ impl Group {
             let profiles = database.keyspace("profiles", options)?;
             Ok((database, profiles))
         };
-        let (database, profiles) = open().map_err(ShelfError::on("open", &path))?;
+        let (database, profiles) = loop {
+            match open() {
+                Err(fjall::Error::Locked) if wait(&path) => {}
+                opened => break opened.map_err(ShelfError::on("open", &path))?,
+            }
+        };
         Ok(Group {
             path,
             database,

@@ -33,6 +33,7 @@ impl Shelves {
                 retention: RETENTION,
                 durable: durable.clone(),
                 save: Box::new(move |_, sync| syncing.borrow_mut().push(sync)),
+                wait: Box::new(|_| false),
             };
             OnDisk::open(settings).expect("a shelf")
         };
@@ -185,18 +186,32 @@ fn of_who_is_forgotten_no_version_is_left_and_of_others_all() {
 }
 
 #[test]
-fn a_shelf_that_another_has_says_so() {
+fn a_shelf_that_another_has_is_waited_for_or_says_so() {
     let dir = tempfile::tempdir().unwrap();
-    let _held = Shelves::open(dir.path(), 1, 0);
-    let other = OnDisk::open(Settings {
-        dir: dir.path().to_owned(),
-        worker: (0, 1),
-        retention: RETENTION,
-        durable: Rc::default(),
-        save: Box::new(|_, _| ()),
-    });
-    let error = other.err().expect("an error").to_string();
+    let mut held = Some(Shelves::open(dir.path(), 1, 0));
+    let open = |wait: Box<dyn FnMut(&Path) -> bool>| {
+        OnDisk::open(Settings {
+            dir: dir.path().to_owned(),
+            worker: (0, 1),
+            retention: RETENTION,
+            durable: Rc::default(),
+            save: Box::new(|_, _| ()),
+            wait,
+        })
+    };
+    let error = open(Box::new(|_| false)).err().expect("an error");
+    let error = error.to_string();
     assert!(error.contains("held by another process"), "{error}");
+
+    let mut asked = 0;
+    let opened = open(Box::new(move |_| {
+        asked += 1;
+        if asked == 3 {
+            held = None;
+        }
+        true
+    }));
+    opened.expect("a shelf");
 }
 
 /// Prints what a look costs.
