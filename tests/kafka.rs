@@ -15,9 +15,13 @@ mod journal;
 #[path = "journals/mod.rs"]
 mod journals;
 #[path = "named/mod.rs"]
+#[allow(dead_code)]
 mod named;
 #[path = "kafka/naming.rs"]
 mod naming;
+#[path = "whole/outputs.rs"]
+#[allow(dead_code)]
+mod outputs;
 #[path = "kafka/reading.rs"]
 mod reading;
 #[path = "kafka/showing.rs"]

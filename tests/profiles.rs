@@ -3,6 +3,9 @@
 //! job was killed on the way and has gone on with other workers.
 
 mod named;
+#[path = "whole/outputs.rs"]
+#[allow(dead_code)]
+mod outputs;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -11,13 +14,35 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use named::{
-    by_customer, by_visit, each_customer_of_a_visit_is_said_once, json, lifecycle, rows, shop, text,
-};
-use serde_json::Value;
+use named::Customers;
+use outputs::{Said, tables, topic};
+use serde_json::{Value, json};
+use visitflow::generate::{self, Settings};
+use visitflow::log::{Producer, Topic, WriterOptions};
+use visitflow::table::Table;
+use visitflow_schemas::records::Lifecycle;
 
 /// Longer than anyone would wait: nothing is said of how long something takes.
 const EVER: Duration = Duration::from_secs(240);
+
+/// A log of a shop's half day, and how many visits there are in it.
+fn shop(log: &Path) -> usize {
+    let topic = Topic::create(log, "measurements", 4).unwrap();
+    let mut producer = Producer::open(&topic, WriterOptions::default()).unwrap();
+    let settings = Settings {
+        events: 120_000,
+        seed: 5,
+        ..Settings::default()
+    };
+    let options = generate::Options {
+        settings: settings.per_second(3),
+        schemas: Some(log.join("schemas")),
+        ..Default::default()
+    };
+    let truth = generate::generate(&options, &mut producer, &mut |_| ()).unwrap();
+    producer.close().unwrap();
+    truth.visits.len()
+}
 
 /// The job, which is served, and killed when the test is over.
 struct Job {
@@ -104,7 +129,7 @@ impl Drop for Job {
 fn each_customer_s_profile_is_a_plain_sum_over_the_table_also_after_a_crash() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let visits = shop(&dir.join("log"), 120_000);
+    let visits = shop(&dir.join("log"));
     // Killed while it writes to topics; each time it begins again with another number of workers. How much
     // it writes at once, and so how often, depends on the machine.
     let mut said = Vec::new();
@@ -113,27 +138,18 @@ fn each_customer_s_profile_is_a_plain_sum_over_the_table_also_after_a_crash() {
         job.until_crash();
         let told = fs::read_to_string(dir.join("told")).unwrap();
         assert!(told.contains("crash: at"), "{told}");
-        let is_named = |line: &Value| line["schema"] == "visitflow.CustomerNamed";
-        said.push(
-            lifecycle(dir, "results")
-                .into_iter()
-                .filter(is_named)
-                .count(),
-        );
+        said.push(lifecycle(dir).filter(is_named).count());
     }
     let mut job = Job::start(dir, 1, None);
     job.until(dir, "all visits in the table", |_| {
-        (rows(dir, "visits").len() == visits).then_some(())
+        (sealed(dir) == visits).then_some(())
     });
-    let by_visit = by_visit(dir);
-    let customers = by_customer(&by_visit);
-    assert!(customers.len() > 20, "{} customers", customers.len());
-    let ordered = customers
-        .values()
-        .filter(|sums| sums.values().any(|orders| !orders.is_empty()));
-    assert!(ordered.count() > 3);
-    for (customer, sums) in &customers {
-        let expected = json(sums.values());
+    let tables = tables(&dir.join("tables"));
+    let customers = Customers::of(&tables);
+    let (mut all, mut ordered) = (0, 0);
+    for customer in customers.all() {
+        let [visits, orders, revenue] = customers.sums(customer, i64::MAX);
+        let expected = json!({"visits": visits, "orders": orders, "revenue": revenue});
         let as_expected = |job: &Job| {
             let profile = job.profile(customer)?;
             let own = |field: &String| (field.clone(), profile[field].clone());
@@ -141,25 +157,46 @@ fn each_customer_s_profile_is_a_plain_sum_over_the_table_also_after_a_crash() {
             (own == expected).then_some(())
         };
         job.until(dir, &format!("{customer}: {expected}"), as_expected);
+        (all, ordered) = (all + 1, ordered + usize::from(orders > 0));
     }
+    assert!(all > 20 && ordered > 3, "{all}, {ordered}");
     assert_eq!(job.profile("nobody"), None);
-    let all = each_customer_of_a_visit_is_said_once(
-        dir,
-        &lifecycle(dir, "results"),
-        &by_visit,
-        &customers,
+    let told = customers.hold(lifecycle(dir).map(|said| said.value));
+    assert!(
+        told.known > 20,
+        "{} of {} are known",
+        told.known,
+        told.named
     );
     assert!(
-        said.iter().all(|said| *said < all),
-        "{said:?} of {all} were said before"
+        said.iter().all(|said| *said < told.named),
+        "{said:?} of {} were said before",
+        told.named
     );
+}
+
+/// How many visits are in the table.
+fn sealed(dir: &Path) -> usize {
+    Table::open(&dir.join("tables/identified/visits")).map_or(0, |table| {
+        table.read().map(|batch| batch.unwrap().num_rows()).sum()
+    })
+}
+
+/// What the topic `lifecycle` has, partition by partition.
+fn lifecycle(dir: &Path) -> impl Iterator<Item = Said> {
+    topic(&dir.join("results"), "lifecycle").into_iter()
+}
+
+fn is_named(said: &Said) -> bool {
+    let message = Lifecycle::decode_message(&said.value);
+    matches!(message, Ok(Lifecycle::Named(_)))
 }
 
 #[test]
 fn of_whoever_is_to_be_forgotten_nothing_is_sent() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    shop(&dir.join("log"), 120_000);
+    shop(&dir.join("log"));
     fs::write(dir.join("forgotten"), "").unwrap();
     let named = |results: &str| {
         let text = format!(
@@ -170,12 +207,19 @@ fn of_whoever_is_to_be_forgotten_nothing_is_sent() {
         let ran = command.args(["run", "job.toml"]).current_dir(dir).output();
         let ran = ran.unwrap();
         assert!(ran.status.success(), "{ran:?}");
-        let mut lines = lifecycle(dir, results);
-        lines.retain(|line| line["schema"] == "visitflow.CustomerNamed");
-        lines
+        let mut command = Command::new(env!("CARGO_BIN_EXE_visitflow"));
+        command.args(["show", results, "--topic", "lifecycle"]);
+        let shown = command.current_dir(dir).output().unwrap();
+        assert!(shown.status.success(), "{shown:?}");
+        let shown = String::from_utf8(shown.stdout).unwrap();
+        let lines = shown
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        let is_named = |line: &Value| line["schema"] == "visitflow.CustomerNamed";
+        lines.filter(is_named).collect::<Vec<_>>()
     };
     let mut all = named("results");
-    let forgotten = text(&all[0]["value"], "customer_id");
+    let forgotten = all[0]["value"]["customer_id"].as_str().unwrap().to_owned();
     fs::write(dir.join("forgotten"), format!("{forgotten}\r\n")).unwrap();
     let rest = named("others");
     all.retain(|line| line["value"]["customer_id"] != forgotten);

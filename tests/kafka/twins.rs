@@ -45,7 +45,7 @@ fn job(dir: &Path, name: &str, outputs: &str) -> (Job, Job) {
 }
 
 /// A made shop in the log at `dir/log`.
-fn shop(dir: &Path, events: u64) {
+pub fn shop(dir: &Path, events: u64) -> generate::Truth {
     let mut settings = generate::Settings {
         events,
         seed: 9,
@@ -60,8 +60,9 @@ fn shop(dir: &Path, events: u64) {
     };
     let topic = Topic::create(dir.join("log"), "measurements", PARTITIONS).unwrap();
     let mut producer = Producer::open(&topic, WriterOptions::default()).unwrap();
-    generate::generate(&options, &mut producer, &mut |_| ()).unwrap();
+    let truth = generate::generate(&options, &mut producer, &mut |_| ()).unwrap();
     producer.close().unwrap();
+    truth
 }
 
 /// By browser, its records in their order.

@@ -267,7 +267,9 @@ pub fn consume(log: &Path, reading: &Reading) -> Consumed {
                 };
                 assert_eq!(all.ended.insert(visit_id, ended), None, "ended twice");
             }
-            other => panic!("not of a job without profiles: {other:?}"),
+            // They are held to the tables.
+            Lifecycle::Named(_) => {}
+            other => panic!("of a later version: {other:?}"),
         }
     }
     let mut counts: HashMap<[u8; 16], i64> = HashMap::new();
@@ -343,7 +345,11 @@ pub struct Row {
     pub ip: Option<String>,
     pub user_agent: Option<String>,
     pub effect: String,
+    pub entity: String,
     pub entity_id: Option<String>,
+    pub value: Option<i64>,
+    pub customer_id: Option<String>,
+    pub agent: String,
 }
 
 /// Both tables of a job over the default schema.
@@ -360,6 +366,13 @@ pub fn text(batch: &RecordBatch, column: &str, row: usize) -> Option<String> {
         .unwrap_or_else(|| panic!("no column {column}"));
     let column = column.as_string::<i32>();
     column.is_valid(row).then(|| column.value(row).to_owned())
+}
+
+/// The number of a column's row.
+pub fn number(batch: &RecordBatch, column: &str, row: usize) -> Option<i64> {
+    let column = batch.column_by_name(column).unwrap();
+    let column = column.as_primitive::<Int64Type>();
+    column.is_valid(row).then(|| column.value(row))
 }
 
 /// The milliseconds of a time.
@@ -404,16 +417,11 @@ pub fn tables(files_dir: &Path) -> Tables {
     let mut visits = Vec::new();
     for batch in files(&dir.join("visits")).into_iter().flatten() {
         (0..batch.num_rows()).for_each(|row| check_day(&batch, row, "started"));
-        let count = batch
-            .column_by_name("measurements")
-            .unwrap()
-            .as_primitive::<Int64Type>()
-            .clone();
         visits.extend((0..batch.num_rows()).map(|row| VisitRow {
             browser_id: text(&batch, "browser_id", row).unwrap(),
             started: millis(&batch, "started", row),
             last_seen: millis(&batch, "last_seen", row),
-            measurements: count.value(row),
+            measurements: number(&batch, "measurements", row).unwrap(),
             end_reason: text(&batch, "end_reason", row).unwrap(),
             visit_id: text(&batch, "visit_id", row).unwrap(),
             customer_id: text(&batch, "customer_id", row),
@@ -443,7 +451,11 @@ pub fn tables(files_dir: &Path) -> Tables {
                 ip: text(&batch, "ip", row),
                 user_agent: text(&batch, "user_agent", row),
                 effect: text(&batch, "effect", row).unwrap(),
+                entity: text(&batch, "entity", row).unwrap(),
                 entity_id: text(&batch, "entity_id", row),
+                value: number(&batch, "value", row),
+                customer_id: text(&batch, "customer_id", row),
+                agent: text(&batch, "agent", row).unwrap(),
             }));
         }
         for rows in rows.chunk_by(|a, b| a.visit_id == b.visit_id) {
