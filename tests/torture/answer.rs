@@ -10,7 +10,9 @@ use visitflow::sink::topics::TOPICS;
 
 use crate::broker;
 use crate::job::Place;
-use crate::outputs::{Reading, agree, consume, late, rejected, tables, visits_sha256};
+use crate::lookups::{self, LookUp};
+use crate::named::Customers;
+use crate::outputs::{Reading, agree, consume, late, rejected, tables, topic, visits_sha256};
 use crate::views::{self, Served};
 
 /// What was compared.
@@ -19,13 +21,17 @@ pub struct Answer {
     revisions: usize,
     /// How many rows of views.
     views: usize,
+    /// How many customers were named in visits.
+    named: usize,
+    /// Of how many the profile was looked up.
+    known: usize,
 }
 
 impl std::fmt::Display for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} arrivals = {} tagged + {} late + {} rejected + {} repeated; {} visits, {} orders, {} revisions, {} rows of views: all as they must be",
+            "{} arrivals = {} tagged + {} late + {} rejected + {} repeated; {} visits, {} orders, {} revisions, {} rows of views, {} customers named, {} looked up: all as they must be",
             self.truth.taken,
             self.truth.tagged,
             self.truth.late,
@@ -35,6 +41,8 @@ impl std::fmt::Display for Answer {
             self.truth.orders.len(),
             self.revisions,
             self.views,
+            self.named,
+            self.known,
         )
     }
 }
@@ -101,7 +109,12 @@ fn bring(place: &Place, bootstrap: &str, to: &Path) {
 ///
 /// # Panics
 /// At the first that differs.
-pub fn compare(place: &Place, limits: Limits, partitions: u32, served: &Served) -> Answer {
+pub fn compare(
+    place: &Place,
+    limits: Limits,
+    partitions: u32,
+    (served, known): &(Served, Vec<LookUp>),
+) -> Answer {
     let truth = judge(place, limits, partitions);
     let topics = match place.bootstrap() {
         None => place.path("disk/topics"),
@@ -144,7 +157,18 @@ pub fn compare(place: &Place, limits: Limits, partitions: u32, served: &Served) 
         truth.visits_sha256,
         "the digest of all visits"
     );
+    let mut named = 0;
+    if place.profiles {
+        let customers = Customers::of(&tables);
+        let said = topic(&topics, "lifecycle").into_iter();
+        let told = customers.hold(said.map(|said| said.value));
+        assert!(told.known > 0, "nobody is known of {}", told.named);
+        lookups::compare(known, &customers);
+        named = told.named;
+    }
     Answer {
+        named,
+        known: known.len(),
         views: views::compare(served, &tables, &truth),
         truth,
         revisions: consumed.revisions,

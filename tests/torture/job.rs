@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::broker::Broker;
 use crate::disk::Disk;
 use crate::hanging::HeldBack;
+use crate::lookups::{self, LookUp};
 use crate::traffic::{LIMITS, MAX_LAG, PARTITIONS};
 use crate::views::{NAMES, STEP, Served, VIEWS};
 
@@ -25,6 +26,8 @@ pub struct Place {
     keep: Cell<bool>,
     /// How many transactions hung.
     pub hanging: Cell<usize>,
+    /// Whether the job keeps profiles.
+    pub profiles: bool,
     /// The broker, with Kafka.
     pub broker: Option<Broker>,
     /// What the job writes to, where a disk of its own can be had.
@@ -32,8 +35,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// Makes one; with Kafka, with a broker, and perhaps with the journal there.
-    pub fn new(kafka: bool, journal: bool, keep: bool) -> Result<Place, String> {
+    /// Makes one; with Kafka, with a broker, and of an odd seed with the journal there.
+    pub fn new(kafka: bool, seed: u64, keep: bool) -> Result<Place, String> {
         let dir = tempfile::tempdir().unwrap().keep();
         let broker = if kafka {
             let broker = Broker::start(&dir.join("kafka"))?;
@@ -58,10 +61,11 @@ impl Place {
             dir,
             keep: Cell::new(keep),
             hanging: Cell::new(0),
+            profiles: !seed.is_multiple_of(4),
             broker,
             disk: disk.ok(),
         };
-        std::fs::write(place.path("job.toml"), place.job(journal)).unwrap();
+        std::fs::write(place.path("job.toml"), place.job(seed % 2 == 1)).unwrap();
         if keep {
             eprintln!("torture: everything is kept in {}", place.dir.display());
         }
@@ -105,13 +109,15 @@ impl Place {
              [visits]\ninactivity = '{} ms'\nmax_length = '{} ms'\nmax_size = {}\nmax_delay = '{} ms'\n\
              [time]\nmax_lag = '{MAX_LAG} ms'\nmax_ahead = '{} ms'\n[limits]\nmax_record = {}\n\
              [outputs]\n{outputs}\npartitions = 4\nfiles = '{files}'\nfile_age = '2s'\n\
-             [state]\ndir = '{state}'\n{journal}memory = '3MB'\nsnapshots = '700ms'\n{kafka}{VIEWS}",
+             [state]\ndir = '{state}'\n{journal}memory = '3MB'\nsnapshots = '700ms'\n\
+             [profiles]\nenabled = {}\n{kafka}{VIEWS}",
             LIMITS.inactivity,
             LIMITS.max_length,
             LIMITS.max_size,
             LIMITS.max_delay,
             LIMITS.max_ahead,
             LIMITS.max_record,
+            self.profiles,
         )
     }
 
@@ -243,6 +249,17 @@ impl<'a> Running<'a> {
         self.since.elapsed()
     }
 
+    /// Waits until one of them has said this, or has died.
+    pub fn wait_for_word(&mut self, word: &str) {
+        while !self.said().iter().any(|said| said.contains(word))
+            && self.since.elapsed() < PATIENCE
+            && !self.has_died()
+        {
+            self.end_what_hangs();
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// What the job says is committed.
     pub fn progress(&self) -> u64 {
         committed(&self.status)
@@ -323,8 +340,8 @@ impl Drop for Running<'_> {
     }
 }
 
-/// The answer to a question, if there is one.
-fn ask(address: &str, path: &str) -> Option<serde_json::Value> {
+/// The status and the JSON of the answer to a question, if there is one.
+fn ask(address: &str, path: &str) -> Option<(u16, serde_json::Value)> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let asked = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
@@ -332,15 +349,37 @@ fn ask(address: &str, path: &str) -> Option<serde_json::Value> {
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;
-    let is_good = head.split(' ').nth(1) == Some("200");
-    serde_json::from_str(body).ok().filter(|_| is_good)
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((status, serde_json::from_str(body).ok()?))
 }
 
-/// Runs the job until all that has come before this moment is in its views, and gives those.
+/// Asks until something is made of the answer.
+fn until<T>(
+    running: &mut Running,
+    address: &str,
+    path: &str,
+    wanted: impl Fn(u16, serde_json::Value) -> Option<T>,
+) -> Result<T, String> {
+    loop {
+        let answer = ask(address, path);
+        if let Some(found) = answer.and_then(|(status, said)| wanted(status, said)) {
+            return Ok(found);
+        }
+        if running.has_died() || running.since.elapsed() > PATIENCE {
+            let said = running.said().join("\n");
+            return Err(format!("{path} is not served: {said}"));
+        }
+        running.end_what_hangs();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Runs the job until all that has come before this moment is in its views, and gives those, and
+/// what is known then of the customers who were named.
 ///
 /// # Errors
 /// It fails, or does not come so far.
-pub fn views_of_all(place: &Place) -> Result<Served, String> {
+pub fn served_of_all(place: &Place) -> Result<(Served, Vec<LookUp>), String> {
     let least = (visitflow::wall::now() + MAX_LAG) as u64;
     let tick = (least + 1).next_multiple_of(STEP);
     let address = free();
@@ -349,24 +388,38 @@ pub fn views_of_all(place: &Place) -> Result<Served, String> {
     let mut views = HashMap::new();
     for name in NAMES {
         let path = format!("/views/{name}?tick={tick}");
-        let view = loop {
-            if let Some(view) = ask(&address, &path) {
-                break view;
-            }
-            if running.has_died() || running.since.elapsed() > PATIENCE {
-                return Err(format!(
-                    "{path} is not served: {}",
-                    running.said().join("\n")
-                ));
-            }
-            running.end_what_hangs();
-            std::thread::sleep(Duration::from_millis(50));
-        };
+        let is_there = |status, view| (status == 200).then_some(view);
+        let view = until(&mut running, &address, &path, is_there)?;
         views.insert(name.to_owned(), view);
+    }
+    let mut known = Vec::new();
+    for customer in lookups::customers(place) {
+        let path = format!("/profiles/{customer}");
+        let found = until(&mut running, &address, &path, |status, said| {
+            let customer = customer.clone();
+            match status {
+                200 => {
+                    let sum = |field: &str| said["profile"][field].as_i64();
+                    Some(LookUp {
+                        customer,
+                        tick: said["tick"].as_u64()?,
+                        sums: [sum("visits")?, sum("orders")?, sum("revenue")?],
+                    })
+                }
+                // "nothing is known of this customer at" the tick.
+                404 => Some(LookUp {
+                    customer,
+                    tick: said["detail"].as_str()?.rsplit(' ').next()?.parse().ok()?,
+                    sums: [0; 3],
+                }),
+                _ => None,
+            }
+        })?;
+        known.push(found);
     }
     running.signal(0, Signal::TERM);
     if running.wait()?.iter().all(ExitStatus::success) {
-        return Ok(Served { tick, views });
+        return Ok((Served { tick, views }, known));
     }
     Err(running.said().join("\n"))
 }

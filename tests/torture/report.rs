@@ -164,13 +164,27 @@ impl What {
                     running.signal_all(Signal::KILL);
                     return running.wait().map(|_| self);
                 }
-                other.wait_for_progress();
+                if place.profiles {
+                    other.wait_for_word("a process that this start has replaced must end first");
+                } else {
+                    other.wait_for_progress();
+                }
                 std::thread::sleep(pause);
+                let before = other.progress();
                 running.signal_all(Signal::CONT);
                 // It must notice that it has been replaced, and end.
                 let ended = running.wait()?;
                 if ended.iter().any(|status| status.success()) {
                     return Err("a zombie has ended as if all were well".to_owned());
+                }
+                if place.profiles {
+                    other.wait_for_progress();
+                    if other.progress() <= before {
+                        return Err(format!(
+                            "who had replaced a zombie does not go on: {}",
+                            other.said().join("\n")
+                        ));
+                    }
                 }
                 let known = other.has_died();
                 other.signal_all(Signal::KILL);
