@@ -1,6 +1,7 @@
 //! Views of a job at work are what DuckDB computes by plain SQL over its tables: while it runs, of
-//! visits, with those that are live; once all are sealed, of everything, and second by second while
-//! windows move on. What comes is a made shop's traffic, with all that goes wrong in it, and the job is
+//! visits, with those that are live, and of measurements, over the topic `tagged`, which has those of
+//! open visits too; once all are sealed, of everything, and second by second while windows move on. What
+//! comes is a made shop's traffic, with all that goes wrong in it, and the job is
 //! killed on the way.
 //!
 //! Left out is what SQL cannot say simply, or tables do not know: chains and credits, what is usual, and
@@ -276,14 +277,20 @@ struct Moment {
 }
 
 impl Moment {
-    /// Asks for the rows of these pairs, as of the moment or of the ticks that are said.
-    fn read(python: &str, job: &Job, pairs: &[(&Pair, Option<u64>)]) -> Moment {
+    /// Asks for the rows of these pairs, as of the moment or of the ticks that are said; of measurements
+    /// by the tables, or by the lines of `tagged` in a file.
+    fn read(
+        python: &str,
+        job: &Job,
+        pairs: &[(&Pair, Option<u64>)],
+        tagged: Option<&str>,
+    ) -> Moment {
         let question = |(pair, tick): &(&Pair, Option<u64>)| json!({"sql": pair.sql, "window": pair.window, "tick": tick});
         let questions: Vec<Value> = pairs.iter().map(question).collect();
         let mut command = Command::new(python);
         command.arg(root("tests/readers/views.py"));
         command.arg(format!("http://127.0.0.1:{}", job.port));
-        command.current_dir(&job.dir);
+        command.args(tagged).current_dir(&job.dir);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
@@ -323,17 +330,43 @@ fn are_the_same(pair: &Pair, tick: u64, served: &Rows, computed: &Rows) {
     );
 }
 
+/// Those of measurements that hold while the job runs: what they count is in no table yet.
+const MEASURED: [&Pair; 3] = [&EFFECTS, &PRODUCTS, &MINUTES];
+
+/// Views of measurements as of the last second that is committed.
+fn measurements_hold(python: &str, job: &Job) {
+    let (status, progress) = job.ask("GET", "/progress").unwrap();
+    assert_eq!(status, 200, "{progress}");
+    let progress: Value = serde_json::from_str(&progress).unwrap();
+    // It cannot be null: visits have been sealed and held by now.
+    let tick = progress["committed"].as_u64().unwrap() / 1_000 * 1_000;
+    let lines = job.dir.join("tagged.jsonl");
+    let mut show = Command::new(env!("CARGO_BIN_EXE_visitflow"));
+    show.args(["show", "results", "--topic", "tagged"]);
+    show.current_dir(&job.dir).stdin(Stdio::null());
+    let shown = show.stdout(fs::File::create(&lines).unwrap()).status();
+    assert!(shown.unwrap().success(), "the topic is not shown");
+    let pairs = MEASURED.map(|pair| (pair, Some(tick)));
+    let moment = Moment::read(python, job, &pairs, lines.to_str());
+    for (pair, computed) in MEASURED.into_iter().zip(&moment.rows) {
+        let served = served(job, pair, tick);
+        are_the_same(pair, tick, &served, computed);
+        assert!(!served.is_empty(), "{}", pair.name);
+    }
+}
+
 /// Views of visits while visits begin, grow and end.
 fn holds_at_moments(python: &str, job: &Job) {
     let mut first = None;
     loop {
-        let moment = Moment::read(python, job, &[(&ENDS, None), (&BEGUN, None)]);
+        let moment = Moment::read(python, job, &[(&ENDS, None), (&BEGUN, None)], None);
         for (pair, computed) in [&ENDS, &BEGUN].into_iter().zip(&moment.rows) {
             let served = served(job, pair, moment.tick);
             are_the_same(pair, moment.tick, &served, computed);
             assert!(!served.is_empty(), "{}", pair.name);
         }
         assert!(moment.open > 0, "some visits are live");
+        measurements_hold(python, job);
         if moment.tick >= *first.get_or_insert(moment.tick) + HALF {
             break;
         }
@@ -353,6 +386,7 @@ fn every_row_is_what_duckdb_computes_over_the_tables() {
     let settings = [
         "enrich.robots_over=1000000000",
         "enrich.geoip=countries.mmdb",
+        "outputs.log=results",
     ];
     let settings = settings.map(|setting| ["--set", setting]).concat();
     job.start(&settings);
@@ -366,7 +400,7 @@ fn every_row_is_what_duckdb_computes_over_the_tables() {
     let closed = (wall::now() + MAX_LAG) as u64;
     let began = Instant::now();
     let last = loop {
-        let moment = Moment::read(&python, &job, &[]);
+        let moment = Moment::read(&python, &job, &[], None);
         if moment.open == 0 && moment.tick > closed + SHORT {
             break moment.tick;
         }
@@ -379,7 +413,7 @@ fn every_row_is_what_duckdb_computes_over_the_tables() {
     for pair in [&BEGUN, &EFFECTS] {
         asked.extend(steps.clone().map(|tick| (pair, Some(tick))));
     }
-    let moment = Moment::read(&python, &job, &asked);
+    let moment = Moment::read(&python, &job, &asked, None);
     assert_eq!(moment.open, 0);
     for ((pair, tick), computed) in asked.iter().zip(&moment.rows) {
         let tick = tick.unwrap();

@@ -1,11 +1,12 @@
 """Asks DuckDB for the rows of views, by SQL over the tables of a running job and what is live of it.
 
-Usage: views.py ADDRESS < QUESTIONS.json, in the folder in which the job runs. A question is {"sql", "window"}, perhaps
+Usage: views.py ADDRESS [TAGGED] < QUESTIONS.json, in the folder in which the job runs. A question is {"sql", "window"}, perhaps
 with a "tick"; without one it is as of the tick of what is live, which is a whole second, as of which views have rows too.
 Prints {"tick", "open"}, where `open` are the visits that are in no table, and for each question a line with its rows.
 
 What SQL can ask for, of a question's window before its tick: `visits`, in the tables and live; `measurements`; and
-`members`, all measurements of these visits, `n` the place of each in its visit. Measurements are those of the tables.
+`members`, all measurements of these visits, `n` the place of each in its visit. Measurements are those of the tables; or,
+with TAGGED, the lines that `visitflow show` prints of the topic `tagged`, those that were accepted before the tick.
 """
 import json
 import pathlib
@@ -39,6 +40,19 @@ TABLES = """
     CREATE VIEW members AS SELECT * FROM every_measurement SEMI JOIN visits USING (visit_id);
 """
 
+TAGGED = """
+    CREATE TABLE every_tagged AS
+    SELECT tick, m->>'browser_id' AS browser_id, epoch_ms((m->>'event_time')::TIMESTAMPTZ) AS time, m->>'effect' AS effect,
+        m->>'entity' AS entity, coalesce(m->>'entity_id', '') AS entity_id, coalesce(m->>'reason', 'direct') AS reason,
+        (m->>'value')::BIGINT AS value, coalesce(m->>'country', '') AS country, m->>'agent' AS agent
+    FROM (SELECT tick, value AS m FROM
+        read_json($lines, format = 'newline_delimited', columns = {tick: 'BIGINT', value: 'JSON'}));
+
+    CREATE OR REPLACE VIEW measurements AS SELECT * EXCLUDE tick FROM every_tagged
+    WHERE tick < getvariable('tick')
+        AND time >= getvariable('tick') - getvariable('span') AND time < getvariable('tick');
+"""
+
 
 def read(job):
     """A database with the tables as of a whole second, the second, and how many visits are in no table."""
@@ -64,6 +78,10 @@ while True:
         break
     except HoldEnded:
         pass
+if len(sys.argv) > 2:
+    create, measurements = TAGGED.split(";\n\n", 1)
+    database.execute(create, {"lines": sys.argv[2]})
+    database.execute(measurements)
 print(json.dumps({"tick": live_tick, "open": is_open}))
 for question in json.load(sys.stdin):
     database.execute(f"SET VARIABLE span = {question['window']}")
