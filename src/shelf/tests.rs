@@ -207,7 +207,7 @@ fn a_shelf_that_another_has_is_waited_for_or_says_so() {
     let opened = open(Box::new(move |_| {
         asked += 1;
         if asked == 3 {
-            held = None;
+            drop(held.take());
         }
         true
     }));
