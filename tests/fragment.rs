@@ -171,28 +171,26 @@ impl Drop for Running {
 }
 
 #[test]
-fn a_further_topic_has_each_message_once_over_two_processes_one_of_which_was_killed() {
+fn a_further_topic_has_each_message_once_over_two_processes_through_two_kills() {
     let place = Place::new();
-    place
-        .start("alone", &["--workers", "1"], None)
-        .end()
-        .unwrap();
+    let mut alone = place.start("alone", &["--workers", "1"], None);
+    alone.end().unwrap();
     let expected = place.abandoned("alone");
+    assert!(!expected.is_empty());
     assert!(expected.windows(2).all(|two| two[0] != two[1]));
 
-    let [mut dying, other] = place.start_two("two", "1", Some("topics-commit:4"));
-    let said = dying.end().unwrap_err();
-    assert!(said.contains("crash: at topics-commit"), "{said}");
-    drop(other);
-    let before = place.abandoned("two").len();
-    assert!(
-        0 < before && before < expected.len(),
-        "{before} of {}",
-        expected.len()
-    );
-
-    for mut process in place.start_two("two", "2", None) {
-        process.end().unwrap();
+    // How much is written by then depends on the machine.
+    let mut before = vec![0];
+    for workers in ["1", "2"] {
+        let [mut dying, other] = place.start_two("two", workers, Some("topics-committed:1"));
+        let said = dying.end().unwrap_err();
+        assert!(said.contains("crash: at topics-committed"), "{said}");
+        drop(other);
+        before.push(place.abandoned("two").len());
     }
+    println!("{before:?} of {} when it was killed", expected.len());
+    assert!(before.is_sorted(), "{before:?}");
+    let mut last = place.start("two", &["--workers", "3"], None);
+    last.end().unwrap();
     assert_eq!(place.abandoned("two"), expected);
 }
