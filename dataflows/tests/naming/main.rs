@@ -3,7 +3,9 @@
 //! is revised or sent twice, however time advances, on any number of workers, and through a restart.
 //! Several customers share browsers here, and each has several browsers.
 
+mod arrivals;
 mod run;
+#[path = "../shop/mod.rs"]
 mod shop;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,8 +17,10 @@ use visitflow_dataflows::profiles::{Loaded, Named, Profile, by_customer};
 use visitflow_dataflows::views::STEP;
 use visitflow_dataflows::visit::{Tick, bytes_of_words};
 
-use run::{Kept, Plan, run};
-use shop::{Arrival, BEGIN, Next, Visit, accepted, arrivals_of, next, visits};
+use arrivals::{Next, arrivals_of, next, shown};
+use run::{Outcome, Plan, run};
+use shop::arrival::{Arrival, BEGIN};
+use shop::walk::{Walked, accepted, visits};
 
 /// The end of the step of a tick.
 fn end_of_step(tick: Tick) -> Tick {
@@ -24,9 +28,9 @@ fn end_of_step(tick: Tick) -> Tick {
 }
 
 /// A customer's profile of all visits that were sealed before a tick.
-fn profile(visits: &[Visit<'_>], customer: &str, at: Tick) -> Option<Profile> {
-    let sealed = |visit: &&Visit<'_>| visit.seal < at && visit.members[0].agent() != Agent::Robot;
-    let mut sealed: Vec<&Visit<'_>> = visits.iter().filter(sealed).collect();
+fn profile(visits: &[Walked<'_>], customer: &str, at: Tick) -> Option<Profile> {
+    let sealed = |visit: &&Walked<'_>| visit.seal < at && visit.members[0].agent() != Agent::Robot;
+    let mut sealed: Vec<&Walked<'_>> = visits.iter().filter(sealed).collect();
     sealed.sort_by_key(|visit| (visit.seal, visit.id));
     let mut sum: Option<Profile> = None;
     for visit in sealed {
@@ -123,7 +127,7 @@ proptest! {
         let arrivals = Arc::new(arrivals_of(shop));
         let end = end_of(&arrivals);
         let plan = Plan { until: end, cut: end, ..plan };
-        let (said, kept) = run(&arrivals, &plan, &Kept::default());
+        let Outcome { said, kept, .. } = run(&arrivals, &plan, &Outcome::default());
         prop_assert_eq!(in_order(said), in_order(expected(&arrivals, end)));
         prop_assert_eq!(kept.named.get("named").map_or(0, Vec::len), 0, "nothing is kept of sealed visits");
     }
@@ -138,9 +142,10 @@ proptest! {
         let cut = (BEGIN + STEP + cut * 100 / STEP * STEP).min(end);
         let crash = (cut + crash * 100).min(end);
         let first = Plan { until: crash, cut, ..first };
-        let (before, kept) = run(&arrivals, &first, &Kept::default());
+        let first = run(&arrivals, &first, &Outcome::default());
         let second = Plan { until: end, cut: end, ..second };
-        let (after, _) = run(&arrivals, &second, &kept);
+        let after = run(&arrivals, &second, &first).said;
+        let before = first.said;
         prop_assert!(after.iter().all(|loaded| loaded.named.tick > cut));
         // What the first has said behind the cut, the second says again.
         let mut all: BTreeMap<_, Loaded> = BTreeMap::new();
@@ -159,13 +164,8 @@ proptest! {
 
 /// A measurement of a second behind the beginning.
 fn at(second: u64, browser: u8, n: i64, customer: Option<&'static str>) -> Arrival {
-    Arrival {
-        tick: BEGIN + second * 1_000,
-        browser,
-        time: (BEGIN + second * 1_000) as i64,
-        n,
-        customer,
-    }
+    let tick = BEGIN + second * 1_000;
+    shown((tick, tick as i64), browser, n, customer)
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn one_customer_on_three_devices_is_greeted_on_each_with_what_all_have_said() {
         until: end,
         cut: end,
     };
-    let (said, _) = run(&arrivals, &plan, &Kept::default());
+    let said = run(&arrivals, &plan, &Outcome::default()).said;
     let visits = |loaded: &Loaded| {
         let profile = loaded.profile.as_ref()?;
         Some(profile.shown(profile.last_seen()).visits)
@@ -207,7 +207,7 @@ fn two_customers_on_one_browser_are_each_greeted_with_their_own() {
         until: end,
         cut: end,
     };
-    let (said, _) = run(&arrivals, &plan, &Kept::default());
+    let said = run(&arrivals, &plan, &Outcome::default()).said;
     let said: Vec<(&str, Option<u32>)> = said
         .iter()
         .map(|loaded| {
@@ -227,10 +227,10 @@ fn two_customers_on_one_browser_are_each_greeted_with_their_own() {
 #[test]
 fn who_was_found_to_be_a_robot_is_not_greeted() {
     // Told of as a robot a minute later; greeted before that, not after.
-    let mut arrivals: Vec<Arrival> = (0..5).map(|n| at(0, 0, n * 13 + 2, None)).collect();
+    let mut arrivals: Vec<Arrival> = (0..5).map(|n| at(0, 0, n * 11 + 2, None)).collect();
     arrivals.push(at(1, 0, 80, Some("ann")));
     for second in (3..60).step_by(2) {
-        arrivals.push(at(second, 0, 13 * second as i64 + 3, None));
+        arrivals.push(at(second, 0, 11 * second as i64 + 5, None));
     }
     arrivals.push(at(61, 0, 1_000, Some("bob")));
     let arrivals = Arc::new(arrivals);
@@ -244,7 +244,7 @@ fn who_was_found_to_be_a_robot_is_not_greeted() {
         cut: end,
     };
     let named = |robots_over| {
-        let (said, _) = run(&arrivals, &plan(robots_over), &Kept::default());
+        let said = run(&arrivals, &plan(robots_over), &Outcome::default()).said;
         let names = said.iter().map(|loaded| loaded.named.customer.to_string());
         names.collect::<Vec<_>>()
     };

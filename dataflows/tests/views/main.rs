@@ -4,6 +4,8 @@
 mod arrivals;
 mod reference;
 mod run;
+#[path = "../shop/mod.rs"]
+mod shop;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,9 +17,11 @@ use visitflow_dataflows::stories::{Answer, Ask, Credited, Finished, Question, Sh
 use visitflow_dataflows::views::{Field, Of, STEP, Step, Value, View};
 use visitflow_dataflows::visit::{Rules, Tick, bytes_of_words, words_of_bytes};
 
-use arrivals::{Arrival, BEGIN, RULES, arrivals};
+use arrivals::arrivals;
 use reference::{Known, Reference, Visit};
-use run::{Kept, Outcome, Plan, Rows, run};
+use run::{Outcome, Plan, Rows, run};
+use shop::arrival::{Arrival, BEGIN, RULES};
+use shop::store::Kept;
 
 /// How often views move on: all of them at whole seconds, or some at every step.
 const PERIODS: [Tick; 2] = [1_000, STEP];

@@ -7,12 +7,11 @@ use std::rc::Rc;
 use visitflow_dataflows::attribution::{self, Attributed, ChainKey, Order, Past, Settings};
 use visitflow_dataflows::fact::{Agent, Fact};
 use visitflow_dataflows::views::{Field, Of, STEP, Value, View};
-use visitflow_dataflows::visit::{Position, Tick, visit_id};
+use visitflow_dataflows::visit::Tick;
 
-use super::arrivals::{Arrival, BEGIN, ROBOTS_OVER, RULES};
-
-/// A measurement's identity.
-type Identity = (u8, Position);
+use super::arrivals::ROBOTS_OVER;
+use super::shop::arrival::{Arrival, BEGIN};
+use super::shop::walk::{Identity, Walked, accepted, visits};
 
 /// A visit, and what is said of it.
 #[derive(Clone, Debug)]
@@ -87,52 +86,19 @@ fn is_order(arrival: &Arrival) -> bool {
     (arrival.effect, arrival.entity) == ("ordered", "order")
 }
 
-/// Of each identity the one with the least bytes of those that arrived before a tick.
-fn accepted(arrivals: &[Arrival], before: Tick) -> BTreeMap<Identity, &Arrival> {
-    let mut set: BTreeMap<Identity, &Arrival> = BTreeMap::new();
-    for arrival in arrivals.iter().filter(|a| a.tick < before) {
-        let known = set
-            .entry((arrival.browser, arrival.at()))
-            .or_insert(arrival);
-        if arrival.body() < known.body() {
-            *known = arrival;
-        }
-    }
-    set
-}
-
-/// The visits of a set, by the rule of the design.
+/// The visits of a set.
 fn walk<'a>(set: &BTreeMap<Identity, &'a Arrival>) -> Vec<Visit<'a>> {
-    let mut runs: Vec<Vec<&Arrival>> = Vec::new();
-    for arrival in set.values() {
-        match runs.last_mut() {
-            Some(run)
-                if run[0].browser == arrival.browser
-                    && arrival.time - run[run.len() - 1].time <= RULES.inactivity
-                    && arrival.time - run[0].time < RULES.max_length
-                    && run.len() < RULES.max_size as usize =>
-            {
-                run.push(arrival);
-            }
-            _ => runs.push(vec![arrival]),
-        }
-    }
-    let visit = |members: Vec<&'a Arrival>| {
-        let (first, last) = (members[0], members[members.len() - 1].time);
-        let (inactive, long) = (last + RULES.inactivity, first.time + RULES.max_length);
-        let (reason, bound) = if members.len() == RULES.max_size as usize {
-            ("size", last)
-        } else if long <= inactive {
-            ("length", long - 1)
-        } else {
-            ("inactivity", inactive)
-        };
-        // The first whole second at which nothing can come any more that is not after the bound.
-        let seal = (bound + 1 + RULES.max_lag + RULES.max_delay) as u64;
+    let visit = |Walked {
+                     id,
+                     seal,
+                     reason,
+                     members,
+                 }| {
+        let first: &Arrival = members[0];
         Visit {
             browser: first.browser,
-            id: visit_id(first.browser_id().as_bytes(), first.at()),
-            seal: seal.div_ceil(1_000) * 1_000,
+            id,
+            seal,
             reason,
             agent: first.agent(),
             members,
@@ -140,7 +106,7 @@ fn walk<'a>(set: &BTreeMap<Identity, &'a Arrival>) -> Vec<Visit<'a>> {
             of_customers: BTreeMap::new(),
         }
     };
-    runs.into_iter().map(visit).collect()
+    visits(set).into_iter().map(visit).collect()
 }
 
 /// What is known at a tick.

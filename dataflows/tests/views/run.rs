@@ -1,6 +1,6 @@
 //! The dataflow of this test: visits, whole, watched, parted, and summed in views.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -10,12 +10,10 @@ use std::time::Duration;
 use timely::Config;
 use timely::dataflow::operators::{Concat, Input, Inspect, Probe, probe};
 use visitflow_dataflows::attribution;
-use visitflow_dataflows::batch::{Batch, Record, worker_of};
-use visitflow_dataflows::complete::{
-    Chunks, Complete, Measurements, Payloads, Surroundings, Watch, complete, saved,
-};
+use visitflow_dataflows::batch::{Batch, Record};
+use visitflow_dataflows::complete::{Complete, Measurements, Watch, complete};
 use visitflow_dataflows::cut::Cut;
-use visitflow_dataflows::durable::{Durable, Keeps, Shards};
+use visitflow_dataflows::durable::Durable;
 use visitflow_dataflows::fact::Reading;
 use visitflow_dataflows::profiles::Part;
 use visitflow_dataflows::stories::{
@@ -23,12 +21,12 @@ use visitflow_dataflows::stories::{
 };
 use visitflow_dataflows::views::{Changed, STEP, View, views};
 use visitflow_dataflows::visit::{Rules, Tick};
-use visitflow_dataflows::visits::{self, Open, visits};
+use visitflow_dataflows::visits::visits;
 use visitflow_schemas::store::MemoryStore;
 
-use super::arrivals::{Arrival, BEGIN, ROBOTS_OVER, batch, schema};
-
-const PARTITIONS: u32 = 8;
+use super::arrivals::ROBOTS_OVER;
+use super::shop::arrival::{Arrival, BEGIN, batch, schema};
+use super::shop::store::{Kept, Memory, PARTITIONS, Worker};
 
 /// How a run goes.
 #[derive(Clone, Debug)]
@@ -48,17 +46,6 @@ pub struct Plan {
     pub questions: Vec<Question>,
 }
 
-/// What is durable, as of a tick.
-#[derive(Clone, Debug, Default)]
-pub struct Kept {
-    pub tick: Tick,
-    pub visits: Vec<visits::saved::ShardRows>,
-    pub measurements: Vec<saved::ShardRows>,
-    /// The chunks of measurements.
-    pub chunks: BTreeMap<u64, Vec<u8>>,
-    pub named: BTreeMap<String, Shards>,
-}
-
 /// What was said.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -70,109 +57,6 @@ pub struct Outcome {
     pub kept: Kept,
     /// What each worker's stories kept after their last step.
     pub left: BTreeMap<usize, usize>,
-}
-
-type Shared = Arc<Mutex<Outcome>>;
-
-/// A store for measurements: the last place that was taken, and what is there.
-#[derive(Clone, Default)]
-struct Memory(Rc<RefCell<Places>>);
-
-type Places = (u64, BTreeMap<u64, Vec<u8>>);
-
-impl Payloads for Memory {
-    type Chunk = [u64; 3];
-    type Error = Infallible;
-
-    fn length(chunk: [u64; 3]) -> usize {
-        chunk[1] as usize
-    }
-    fn write(&mut self, chunks: Chunks<Vec<u8>>) -> Result<Vec<[u64; 3]>, Infallible> {
-        let (next, live) = &mut *self.0.borrow_mut();
-        let mut places = Vec::new();
-        for (_, bytes) in chunks {
-            *next += 1;
-            places.push([*next, bytes.len() as u64, 0]);
-            live.insert(*next, bytes);
-        }
-        Ok(places)
-    }
-    fn read(
-        &mut self,
-        chunks: &[[u64; 3]],
-        each: &mut dyn FnMut(usize, &[u8]),
-    ) -> Result<(), Infallible> {
-        // In another order than they were asked for.
-        for (n, chunk) in chunks.iter().enumerate().rev() {
-            each(n, &self.0.borrow().1[&chunk[0]]);
-        }
-        Ok(())
-    }
-    fn free(&mut self, chunk: [u64; 3]) -> Result<(), Infallible> {
-        let freed = self.0.borrow_mut().1.remove(&chunk[0]);
-        freed.expect("freed once");
-        Ok(())
-    }
-    fn thin(
-        &mut self,
-        _: &dyn Fn([u64; 2], [u64; 3]) -> bool,
-    ) -> Result<Option<Chunks<[u64; 3]>>, Infallible> {
-        Ok(None)
-    }
-}
-
-/// What surrounds a worker's measurements.
-struct Around {
-    shared: Shared,
-    held: i64,
-    released: Rc<Cell<Tick>>,
-}
-
-impl Surroundings<Memory> for Around {
-    fn kept(&mut self, change: i64) {
-        self.held += change;
-        assert!(self.held >= 0, "less than nothing is kept");
-    }
-    fn failed(&mut self, error: Infallible) {
-        match error {}
-    }
-    fn save(&mut self, _: Tick, rows: saved::Collected, store: &mut Memory) {
-        let rows = rows.shards();
-        let kept = &mut self.shared.lock().unwrap().kept;
-        let live = &store.0.borrow().1;
-        for chunk in rows.iter().flat_map(|rows| &rows.chunks) {
-            let known = kept
-                .chunks
-                .insert(chunk.chunk[0], live[&chunk.chunk[0]].clone());
-            assert_eq!(known, None, "a chunk is one worker's");
-        }
-        kept.measurements.extend(rows);
-    }
-    fn committed(&self) -> Tick {
-        self.released.get()
-    }
-}
-
-/// What a worker's fragments keep.
-struct Named {
-    shared: Shared,
-    restored: RefCell<BTreeMap<String, Shards>>,
-    own: Rc<dyn Fn(u8) -> bool>,
-}
-
-impl Keeps for Named {
-    fn open(&self, name: &str) -> Shards {
-        let mut shards = self.restored.borrow_mut().remove(name).unwrap_or_default();
-        shards.retain(|(shard, _)| (self.own)(*shard));
-        shards
-    }
-    fn save(&self, name: &str, at: Tick, shards: Shards) {
-        let kept = &mut self.shared.lock().unwrap().kept;
-        assert_eq!(at, kept.tick);
-        assert!(shards.iter().all(|(shard, _)| (self.own)(*shard)));
-        let named = kept.named.entry(name.to_owned()).or_default();
-        named.extend(shards);
-    }
 }
 
 /// Stories, and how much they keep.
@@ -242,28 +126,21 @@ impl Watch<Memory> for Measured {
 
 /// Runs the dataflow over what arrives; `from` what a run before has kept.
 pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kept) -> Outcome {
-    let shared = Shared::default();
-    shared.lock().unwrap().kept.tick = plan.cut;
+    let shared: Arc<Mutex<Outcome>> = Arc::default();
+    let kept = Kept::at(plan.cut);
+    let (from, to) = (Arc::new(from.clone()), kept.clone());
     let (specs, arrivals) = (specs.to_vec(), arrivals.clone());
-    let (plan, from, outcome) = (plan.clone(), from.clone(), shared.clone());
+    let (plan, outcome) = (plan.clone(), shared.clone());
     let together = Barrier::new(plan.workers);
     let workers = timely::execute(Config::process(plan.workers), move |worker| {
         let (index, peers) = (worker.index(), worker.peers());
-        let own = move |shard: u8| worker_of(shard, PARTITIONS, peers) == index;
-        let visits_of = from.visits.iter().filter(|rows| own(rows.shard));
-        let visits_of: Vec<_> = visits_of.cloned().collect();
-        let kept_of = from.measurements.iter().filter(|rows| own(rows.shard));
-        let kept_of: Vec<_> = kept_of.cloned().collect();
-        let chunks = kept_of.iter().flat_map(|rows| &rows.chunks);
-        let chunks = chunks.map(|row| (row.chunk[0], from.chunks[&row.chunk[0]].clone()));
-        // Chunks of several workers have places of their own.
-        let first = from.chunks.keys().max().copied().unwrap_or(0) + (index as u64 + 1) * 1_000_000;
-        let store = Memory(Rc::new(RefCell::new((first, chunks.collect()))));
-        let named: Rc<dyn Keeps> = Rc::new(Named {
-            shared: shared.clone(),
-            restored: RefCell::new(from.named.clone()),
-            own: Rc::new(own),
-        });
+        let durable = Worker {
+            index,
+            peers,
+            from: from.clone(),
+            to: to.clone(),
+        };
+        let named = durable.keeps();
         let schema = schema();
         let left = Rc::new(Cell::new(0));
         let released = Rc::new(Cell::new(0));
@@ -292,17 +169,12 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
             let (input, accepted) = scope.new_input::<Batch>();
             let (to_cut, cuts) = scope.new_input::<Vec<Cut>>();
             let (to_ask, asked) = scope.new_input::<Vec<Question>>();
-            let saves = shared.clone();
-            let open = Open::restore(plan.rules, &visits_of);
+            let (open, saves) = (durable.open(plan.rules), durable.clone());
             let visits = visits(accepted, cuts.clone(), open, move |_, copied| {
-                saves.lock().unwrap().kept.visits.extend(copied.shards());
+                saves.save(copied);
             });
-            let measurements = Measurements::restore(store, plan.memory, &kept_of);
-            let around = Around {
-                shared: shared.clone(),
-                held: 0,
-                released: released.clone(),
-            };
+            let measurements = durable.measurements(plan.memory);
+            let around = durable.around(released.clone());
             let (whole, said) = complete(&visits, cuts.clone(), asked, measurements, watch, around);
             let said = parted(said);
             let durable = ["credits", "customers"].map(|name| Durable::open(name, &named));
@@ -358,7 +230,7 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
                 pace.next()
             };
             let next = (at + pace.copied().unwrap_or(1_000)).min(plan.until);
-            let own = |a: &&Arrival| (at..next).contains(&a.tick) && own(a.shard());
+            let own = |a: &&Arrival| (at..next).contains(&a.tick) && durable.has(a.shard());
             let now: Vec<&Arrival> = arrivals.iter().filter(own).collect();
             // Several batches, as partitions send them.
             let (some, others) = now.split_at(now.len() / 3);
@@ -398,7 +270,9 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
         .join()
         .into_iter()
         .for_each(|done| done.expect("a worker ends well"));
-    std::mem::take(&mut *outcome.lock().unwrap())
+    let mut outcome = std::mem::take(&mut *outcome.lock().unwrap());
+    outcome.kept = std::mem::take(&mut *kept.lock().unwrap());
+    outcome
 }
 
 /// The rows of each view at ticks, from how they change.
