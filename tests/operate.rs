@@ -353,6 +353,23 @@ fn each_process_says_how_far_all_of_them_have_come() {
     }
 }
 
+#[test]
+fn a_second_start_of_a_job_with_profiles_goes_on_once_the_first_has_ended() {
+    let place = Place::new();
+    // Partitions of a log would be the first's as long as it runs.
+    let job = JOB.replace("log = 'results'\n", "");
+    fs::write(place.path("job.toml"), job + "[profiles]\nenabled = true\n").unwrap();
+    let first = place.start(&[]);
+    place.until_read(1);
+    let second = place.start(&[]);
+    let told = fails(&first.end());
+    let by = "the job has been started again, as incarnation 2";
+    assert!(told.contains(by), "{told}");
+    place.until_read(2);
+    succeeds(&place.run(&["stop", "job.toml"]));
+    succeeds(&second.end());
+}
+
 /// What is printed as JSON lines.
 fn lines(place: &Place) -> Vec<Value> {
     let said = succeeds(&place.run(&["journal", "job.toml", "--entries", "--json"]));
