@@ -5,6 +5,7 @@
 //! page cache it reads 310 to 380 MB/s, four reading threads 120 to 280, sixteen 200 to 230, and one
 //! that does not ask 120 to 170; of what is, up to a seventh less than that one.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::Path;
 
@@ -26,21 +27,51 @@ const AHEAD: usize = 2;
 /// Neighbours that are no farther apart are read as one.
 const GAP: u64 = 16 << 10;
 
+/// How many segments stay open.
+const OPEN: usize = 16;
+
+/// The segments that were read last: who looks at a few chunks again and again must not open a file
+/// each time.
+#[derive(Default)]
+pub(super) struct Opened(VecDeque<Segment>);
+
+impl Opened {
+    fn get(&mut self, dir: &Path, id: u64) -> Result<&Segment, StoreError> {
+        let segment = match self.0.iter().position(|segment| segment.id == id) {
+            Some(0) => return Ok(&self.0[0]),
+            Some(at) => self.0.remove(at).expect("it was found there"),
+            None => Segment::open(dir, id)?,
+        };
+        self.0.truncate(OPEN - 1);
+        self.0.push_front(segment);
+        Ok(&self.0[0])
+    }
+
+    /// Closes a segment: as long as it is open, the disk has no room for another in its place.
+    pub fn close(&mut self, id: u64) {
+        self.0.retain(|segment| segment.id != id);
+    }
+}
+
 /// Reads these chunks of runs in `dir`, and gives each one's bytes to `each` with its index, in
 /// order of place. Holds one slice.
 pub(super) fn read(
     dir: &Path,
+    opened: &mut Opened,
     mut wanted: Vec<Wanted>,
     each: &mut dyn FnMut(usize, &[u8]),
 ) -> Result<(), StoreError> {
     wanted.sort_unstable_by_key(|&(_, chunk)| chunk);
     let slices = slices(&wanted);
     let mut ahead = slices.iter().enumerate().peekable();
-    let mut asking = Reader::new(dir);
-    let mut reader = Reader::new(dir);
+    let mut reader = Reader {
+        dir,
+        opened,
+        bytes: Vec::new(),
+    };
     for (number, range) in slices.iter().enumerate() {
         while let Some((_, next)) = ahead.next_if(|(next, _)| *next <= number + AHEAD) {
-            asking.ask_for(&wanted[next.clone()])?;
+            reader.ask_for(&wanted[next.clone()])?;
         }
         reader.read(&wanted[range.clone()], each)?;
     }
@@ -78,28 +109,21 @@ fn slices(wanted: &[Wanted]) -> Vec<Range<usize>> {
     slices
 }
 
-/// Goes over slices, which mostly lie in the segment of the last one.
+/// Goes over slices.
 struct Reader<'a> {
     dir: &'a Path,
-    segment: Option<Segment>,
+    opened: &'a mut Opened,
     /// Is never cut, so that only new bytes are made zero before they are read into.
     bytes: Vec<u8>,
 }
 
 impl Reader<'_> {
-    fn new(dir: &Path) -> Reader<'_> {
-        Reader {
-            dir,
-            segment: None,
-            bytes: Vec::new(),
-        }
-    }
-
     /// Has the disk bring a slice into the page cache, without waiting for it.
     fn ask_for(&mut self, slice: &[Wanted]) -> Result<(), StoreError> {
         for span in slice.chunk_by(near) {
             let (first, length) = bounds(span);
-            self.open(first.segment())?
+            self.opened
+                .get(self.dir, first.segment())?
                 .ask_for(u64::from(first.offset()), length as u64);
         }
         Ok(())
@@ -112,11 +136,11 @@ impl Reader<'_> {
     ) -> Result<(), StoreError> {
         for span in slice.chunk_by(near) {
             let (first, length) = bounds(span);
-            let mut bytes = std::mem::take(&mut self.bytes);
+            let bytes = &mut self.bytes;
             if bytes.len() < length {
                 bytes.resize(length, 0);
             }
-            let segment = self.open(first.segment())?;
+            let segment = self.opened.get(self.dir, first.segment())?;
             segment.read(&mut bytes[..length], u64::from(first.offset()), "chunks")?;
             for (index, chunk) in span {
                 let from = (chunk.offset() - first.offset()) as usize;
@@ -124,17 +148,8 @@ impl Reader<'_> {
                 check(segment, chunk, own)?;
                 each(*index, own);
             }
-            self.bytes = bytes;
         }
         Ok(())
-    }
-
-    fn open(&mut self, id: u64) -> Result<&Segment, StoreError> {
-        let segment = match self.segment.take() {
-            Some(segment) if segment.id == id => segment,
-            _ => Segment::open(self.dir, id)?,
-        };
-        Ok(self.segment.insert(segment))
     }
 }
 

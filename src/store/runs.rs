@@ -9,7 +9,7 @@ use super::block::{Pending, Placement};
 use super::chunk::{Chunk, Key, file_name, incarnation};
 use super::error::StoreError;
 use super::live::Live;
-use super::reading;
+use super::reading::{self, Opened};
 use super::segment::Segment;
 use super::thin::Walk;
 use super::writer::{Create, Job, Progress, Writer, create_new, sync_dir};
@@ -48,6 +48,7 @@ pub struct Runs {
     bytes_written: u64,
     pub(super) walk: Option<Walk>,
     writer: Writer,
+    opened: Opened,
 }
 
 /// A seal, which is done when everything written before it is durable. May be cloned, and asked
@@ -131,6 +132,7 @@ impl Runs {
             live: Live::default(),
             bytes_written: 0,
             walk: None,
+            opened: Opened::default(),
         })
     }
 
@@ -186,7 +188,7 @@ impl Runs {
                 None => wanted.push((index, *chunk)),
             }
         }
-        reading::read(&self.dir, wanted, each)
+        reading::read(&self.dir, &mut self.opened, wanted, each)
     }
 
     /// A chunk is not needed any more, but by a manifest that names its segment. A segment of which
@@ -328,6 +330,7 @@ impl Runs {
     }
 
     fn forget(&mut self, segment: u64) {
+        self.opened.close(segment);
         if self.live.forget(segment) {
             self.writer.send(Job::Remove(segment));
         }

@@ -288,7 +288,8 @@ impl<P: Payloads> Measurements<P> {
                 None => Cow::Borrowed(&own.fresh[..]),
                 Some(store) => {
                     let chunks: Vec<P::Chunk> = own.stored.iter().map(|s| s.chunk).collect();
-                    let mut read = Vec::new();
+                    let lengths = chunks.iter().map(|chunk| P::length(*chunk));
+                    let mut read = Vec::with_capacity(lengths.sum::<usize>() + own.fresh.len());
                     store.read(&chunks, &mut |_, bytes| read.extend_from_slice(bytes))?;
                     read.extend_from_slice(&own.fresh);
                     Cow::Owned(read)
