@@ -204,10 +204,10 @@ impl Stories {
             if !known {
                 self.catch_up(kept)?;
             }
-            if let Some(key) = self.of_visits.get(&id).copied() {
-                if let Some(open) = self.whole(key, id, kept, owing)? {
-                    return Ok(vec![open]);
-                }
+            if let Some(key) = self.of_visits.get(&id).copied()
+                && let Some(open) = self.whole(key, id, kept, owing)?
+            {
+                return Ok(vec![open]);
             }
         }
         let bytes = bytes_of_words(id);

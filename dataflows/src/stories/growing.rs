@@ -677,7 +677,7 @@ mod tests {
                 let mut expected = rows(&views, &story, &settings);
                 expected.retain(|_, sums| !sums.is_zero());
                 let mut add = |place, sums: Sums| {
-                    said.entry(place).or_insert_with(Sums::default).plus_equals(&sums);
+                    said.entry(place).or_default().plus_equals(&sums);
                 };
                 if let Some(own) = &mut growing {
                     prop_assert_eq!(own.visit(), visit);

@@ -90,8 +90,8 @@ impl Steps {
         self.early.retain(counts);
         if self.early.len() > MOST {
             self.early.sort_unstable();
-            let first = self.early.drain(..MOST / 2);
-            self.forgotten = self.forgotten.max(first.map(|(at, _)| at).last());
+            let last = self.early.drain(..MOST / 2).next_back();
+            self.forgotten = self.forgotten.max(last.map(|(at, _)| at));
         }
     }
 }
