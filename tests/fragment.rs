@@ -106,7 +106,11 @@ impl Place {
              [state]\ndir = '{job}-state'\nsnapshots = '100ms'\n"
         );
         let file = format!("{job}.toml");
-        fs::write(self.dir.path().join(&file), text).unwrap();
+        // Another process of the job may read it at this moment.
+        let path = self.dir.path().join(&file);
+        if !path.exists() {
+            fs::write(path, text).unwrap();
+        }
         let mut command = Command::new(&self.program);
         command.arg("run").arg(file).args(args);
         command.envs(crash.map(|crash| ("VISITFLOW_CRASH", crash)));
