@@ -68,6 +68,13 @@ impl Place {
         Running(Some(command.spawn().unwrap()))
     }
 
+    /// Both processes of the job.
+    fn start_two(&self) -> [Running; 2] {
+        let hosts = free_hosts();
+        let of = ["--of", "2", "--hosts", &hosts];
+        ["0", "1"].map(|process| self.start(&[&["--process", process], &of[..]].concat()))
+    }
+
     /// What `status` says, if it can say anything.
     fn status(&self) -> Option<Value> {
         let output = self.run(&["status", "job.toml", "--json"]);
@@ -278,9 +285,7 @@ fn free_hosts() -> String {
 #[test]
 fn both_processes_of_a_job_are_seen_and_stopped() {
     let place = Place::new();
-    let hosts = free_hosts();
-    let start = |process| place.start(&["--process", process, "--of", "2", "--hosts", &hosts]);
-    let both = [start("0"), start("1")];
+    let both = place.start_two();
     let status = place.until_read(1);
     assert_eq!(status["records"]["read"], RECORDS);
     let partitions = status["partitions"].as_array().unwrap();
@@ -318,9 +323,7 @@ fn both_processes_of_a_job_are_seen_and_stopped() {
 #[test]
 fn each_process_says_how_far_all_of_them_have_come() {
     let place = Place::new();
-    let hosts = free_hosts();
-    let start = |process| place.start(&["--process", process, "--of", "2", "--hosts", &hosts]);
-    let both = [start("0"), start("1")];
+    let both = place.start_two();
     let status = place.until_read(1);
     let processes = status["processes"].as_array().unwrap();
     let addresses: Vec<&str> = processes
