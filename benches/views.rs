@@ -20,7 +20,7 @@ use timely::dataflow::operators::{Concat, Input, Inspect, Probe, probe};
 use timely::dataflow::{Scope, StreamVec};
 use visitflow_dataflows::durable::{Durable, Keeps, Nothing};
 use visitflow_dataflows::views::{
-    Browsers, Changed, Contribution, Field, Key, Place, Sums, Value, View, best, views,
+    Changed, Contribution, Field, Key, Place, Presence, Sums, Value, View, Who, best, views,
 };
 
 /// mimalloc, with the bytes that are held, and the most that were.

@@ -19,7 +19,7 @@ use crate::batch::{Batch, Head, Record};
 use crate::cut::{Cut, Cuts};
 use crate::visit::Tick;
 use crate::visits::{Change, Lifecycle, Visits, complete_until};
-pub(crate) use by_browser::ByBrowser;
+pub(crate) use by_browser::{ByBrowser, PARTS};
 pub use by_browser::{Key, KeyHasher};
 pub use kept::{Chunks, Measurements, NoStore, Payloads, Saving};
 use saved::Collected;

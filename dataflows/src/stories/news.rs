@@ -1,40 +1,42 @@
 //! News: what is added to views, summed up by row until it is told, at the end of a period.
 
+use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::rc::Rc;
 
 use differential_dataflow::difference::{IsZero, Semigroup};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::complete::Key as BrowserKey;
-use crate::views::{Browsers, Key, Place, Sums, Value, View};
+use crate::views::{Change, Entering, Key, Place, Present, Span, Sums, Value, View};
 use crate::visit::Tick;
 
-/// So many entries of a row are summed up anew at the least.
-const FEW: usize = 64;
+/// What is added to a place.
+pub type Added = (Place, Sums);
 
-/// What is added to views. One look-up an addition; keeps a row of a view once, and of a view that
-/// counts browsers each browser of it.
+/// The numbers of some rows, as they were when this was kept.
+pub type Numbers = BTreeMap<u32, (u16, Key)>;
+
+/// What is added to views. Keeps a row once while something is to be told of it, or somebody is in it.
 pub struct News {
     views: Rc<[View]>,
     hasher: DefaultHashBuilder,
-    rows: HashTable<Row>,
+    numbers: HashTable<u32>,
+    rows: Vec<Row>,
+    free: Vec<u32>,
+    /// Rows to which something was added since it was told.
+    added: Vec<u32>,
+    /// What changes in rows, while it is looked at.
+    changes: Vec<(u32, Change)>,
 }
-
-/// What is added to a place, as a contribution says it.
-pub type Added = (Place, Sums, Browsers);
-
-/// From when until when something counts.
-type Span = (Tick, Tick);
 
 /// What is added to a row.
 struct Row {
     view: u16,
     key: Key,
     sums: Vec<(Span, Sums)>,
-    browsers: Vec<(Span, BrowserKey, i64)>,
-    /// How many entries of browsers there were when they were summed up last.
-    summed: usize,
+    /// How many entries of browsers there are: it has its number while there are any.
+    entries: usize,
+    is_added: bool,
 }
 
 impl Row {
@@ -46,54 +48,23 @@ impl Row {
         }
     }
 
-    fn add_browser(&mut self, browser: BrowserKey, span: Span, times: i64) {
-        self.browsers.push((span, browser, times));
-        if self.browsers.len() > FEW.max(2 * self.summed) {
-            self.sum_up();
+    fn place(&self, (enters, leaves): Span) -> Place {
+        Place {
+            view: self.view,
+            key: self.key.clone(),
+            enters,
+            leaves,
         }
     }
+}
 
-    /// Sums up the entries of each browser.
-    fn sum_up(&mut self) {
-        self.browsers.sort_unstable();
-        self.browsers.dedup_by(|later, first| {
-            let same = (later.0, later.1) == (first.0, first.1);
-            if same {
-                first.2 += later.2;
-            }
-            same
-        });
-        self.browsers.retain(|(.., times)| *times != 0);
-        self.summed = self.browsers.len();
-    }
-
-    /// What is added, in the form of contributions, once browsers are summed up. `value` is the sum that
-    /// counts them.
-    fn added(&self, value: u8) -> impl Iterator<Item = Added> {
-        let sums = self.sums.iter().filter(|(_, sums)| !sums.is_zero());
-        let mut all: Vec<(Span, Sums, Browsers)> = sums
-            .map(|(span, sums)| (*span, *sums, Browsers::default()))
-            .collect();
-        for of_span in self.browsers.chunk_by(|a, b| a.0 == b.0) {
-            let times = of_span.iter().map(|(_, browser, times)| (*browser, *times));
-            let times = times.collect();
-            let browsers = Browsers { value, times };
-            let span = of_span[0].0;
-            match all.iter_mut().find(|(own, ..)| *own == span) {
-                Some(own) => own.2 = browsers,
-                None => all.push((span, Sums::default(), browsers)),
-            }
-        }
-        all.into_iter().map(|((enters, leaves), sums, browsers)| {
-            let place = Place {
-                view: self.view,
-                key: self.key.clone(),
-                enters,
-                leaves,
-            };
-            (place, sums, browsers)
-        })
-    }
+/// Where something is added: to the row with this key of the view of this number, found `at`, of this time.
+#[derive(Clone, Copy)]
+pub struct To<'a> {
+    pub view: usize,
+    pub key: &'a str,
+    pub at: Tick,
+    pub time: i64,
 }
 
 impl News {
@@ -102,38 +73,39 @@ impl News {
         News {
             views,
             hasher: DefaultHashBuilder::default(),
-            rows: HashTable::new(),
+            numbers: HashTable::new(),
+            rows: Vec::new(),
+            free: Vec::new(),
+            added: Vec::new(),
+            changes: Vec::new(),
         }
     }
 
-    /// How many rows something is added to.
+    /// How many rows something is to be told of.
     pub fn len(&self) -> usize {
-        self.rows.len()
+        self.added.len()
     }
 
-    /// Adds to a row of the view of this number something that is of this `time` and was found `at`: to its
-    /// sums, and how often a browser is in it.
-    pub fn add(
-        &mut self,
-        n: usize,
-        (at, time): (Tick, i64),
-        key: &str,
-        sums: Sums,
-        browser: Option<(BrowserKey, i64)>,
-    ) {
+    /// Adds to the sums of a row, and how often a browser is in it: of that it is said what enters, for
+    /// [`News::settle`]. Costs a look-up.
+    pub fn add(&mut self, to: To<'_>, sums: Sums, browser: Option<(&mut Vec<Entering>, i64)>) {
         let views = self.views.clone();
-        let view = &views[n];
-        let span = view.counts(view.window, at, time);
+        let view = &views[to.view];
+        let span = view.counts(view.window, to.at, to.time);
         let usual = view.usual().zip(view.against).and_then(|(usual, against)| {
             let is_count = |value: &Value| matches!(value, Value::Count(_));
             let count = sums.0[view.values.iter().position(is_count)?];
-            let span = view.counts(against, at, time)?;
+            let span = view.counts(against, to.at, to.time)?;
             (count != 0).then(|| (span, Sums::one(usual, count)))
         });
         if span.is_none() && usual.is_none() {
             return;
         }
-        let row = self.row(n as u16, key);
+        let number = self.number(to.view as u16, to.key);
+        let row = &mut self.rows[number as usize];
+        if !std::mem::replace(&mut row.is_added, true) {
+            self.added.push(number);
+        }
         if let Some((span, sums)) = usual {
             row.add(span, sums);
         }
@@ -141,52 +113,165 @@ impl News {
         if !sums.is_zero() {
             row.add(span, sums);
         }
-        if let Some((browser, times)) = browser {
-            row.add_browser(browser, span, times);
+        if let Some((entering, times)) = browser {
+            entering.push(Entering {
+                row: number,
+                span,
+                times,
+            });
         }
     }
 
-    /// Adds what was kept.
-    pub fn restore(&mut self, (place, sums, browsers): &Added) {
-        let row = self.row(place.view, place.key.text());
-        let span = (place.enters, place.leaves);
-        row.add(span, *sums);
-        for (browser, times) in &browsers.times {
-            row.add_browser(*browser, span, *times);
+    /// Adds what enters to the rows in which a browser is, and forgets what has left by `now`. All that
+    /// enters was found in one step of the views, and it must be settled before what is added is
+    /// [taken](News::take). Nothing is left of it.
+    pub fn settle(&mut self, now: Tick, present: &mut Present, entering: &mut Vec<Entering>) {
+        if entering.is_empty() {
+            return;
         }
+        let (views, rows) = (&self.views, &self.rows);
+        let view = |row: u32| &views[usize::from(rows[row as usize].view)];
+        let mut changes = std::mem::take(&mut self.changes);
+        let give = |row, change| changes.push((row, change));
+        present.add(now, entering, |row| view(row).window, give);
+        for (number, change) in changes.drain(..) {
+            let row = &mut self.rows[number as usize];
+            match change {
+                Change::Kept => row.entries += 1,
+                Change::Gone => self.release(number),
+                Change::Counts(span, once) => {
+                    let value = self.views[usize::from(row.view)].browsers();
+                    row.add(span, Sums::one(value, once));
+                    if !std::mem::replace(&mut row.is_added, true) {
+                        self.added.push(number);
+                    }
+                }
+            }
+        }
+        self.changes = changes;
     }
 
-    fn row(&mut self, view: u16, key: &str) -> &mut Row {
-        let hasher = &self.hasher;
+    /// Forgets the rows that a browser has left by `now`.
+    pub fn leave(&mut self, now: Tick, present: &mut Present) {
+        present.leave(now, |row| self.release(row));
+    }
+
+    /// There is one entry less of a row.
+    fn release(&mut self, number: u32) {
+        self.rows[number as usize].entries -= 1;
+        self.forget_unused(number);
+    }
+
+    /// The number of a row, which has one from now on.
+    fn number(&mut self, view: u16, key: &str) -> u32 {
+        let (hasher, rows) = (&self.hasher, &mut self.rows);
         let hash = hasher.hash_one((view, key));
-        let same = |row: &Row| row.view == view && row.key.text() == key;
-        let entry = self.rows.entry(hash, same, |row| {
-            hasher.hash_one((row.view, row.key.text()))
-        });
-        let new = || Row {
+        let same = |number: &u32| {
+            let row = &rows[*number as usize];
+            row.view == view && row.key.text() == key
+        };
+        if let Some(number) = self.numbers.find(hash, same) {
+            return *number;
+        }
+        let row = Row {
             view,
             key: Key::of_text(key),
             sums: Vec::new(),
-            browsers: Vec::new(),
-            summed: 0,
+            entries: 0,
+            is_added: false,
         };
-        entry.or_insert_with(new).into_mut()
+        let number = match self.free.pop() {
+            Some(number) => {
+                rows[number as usize] = row;
+                number
+            }
+            None => {
+                rows.push(row);
+                (rows.len() - 1) as u32
+            }
+        };
+        let hash_of = |number: &u32| {
+            let row = &rows[*number as usize];
+            hasher.hash_one((row.view, row.key.text()))
+        };
+        self.numbers.insert_unique(hash, number, hash_of);
+        number
     }
 
-    /// All that is added.
-    pub fn added(&mut self) -> impl Iterator<Item = Added> {
-        self.rows.iter_mut().for_each(Row::sum_up);
-        let value = |row: &Row| self.views[usize::from(row.view)].browsers() as u8;
-        self.rows.iter().flat_map(move |row| row.added(value(row)))
+    /// Forgets a row if nothing is to be told of it and nobody is in it.
+    fn forget_unused(&mut self, number: u32) {
+        let row = &mut self.rows[number as usize];
+        if row.is_added || row.entries > 0 {
+            return;
+        }
+        let hash = self.hasher.hash_one((row.view, row.key.text()));
+        if let Ok(own) = self.numbers.find_entry(hash, |own| *own == number) {
+            own.remove();
+            row.key = Key::default();
+            row.sums = Vec::new();
+            self.free.push(number);
+        }
     }
 
-    /// Gives all that is added; nothing is left.
-    pub fn take(&mut self, mut give: impl FnMut(Added)) {
-        let views = self.views.clone();
-        for mut row in self.rows.drain() {
-            row.sum_up();
-            let value = views[usize::from(row.view)].browsers() as u8;
-            row.added(value).for_each(&mut give);
+    /// Gives all that is added; nothing is left to be told.
+    pub fn take(&mut self, mut give: impl FnMut(Place, Sums)) {
+        for number in std::mem::take(&mut self.added) {
+            let row = &mut self.rows[number as usize];
+            row.is_added = false;
+            let mut sums = std::mem::take(&mut row.sums);
+            for (span, sums) in sums.drain(..).filter(|(_, sums)| !sums.is_zero()) {
+                give(row.place(span), sums);
+            }
+            row.sums = sums;
+            self.forget_unused(number);
+        }
+    }
+
+    /// All that is to be told.
+    pub fn added(&self) -> impl Iterator<Item = Added> {
+        let rows = self.added.iter().map(|number| &self.rows[*number as usize]);
+        rows.flat_map(|row| {
+            let sums = row.sums.iter().filter(|(_, sums)| !sums.is_zero());
+            sums.map(|(span, sums)| (row.place(*span), *sums))
+        })
+    }
+
+    /// What the numbers of the rows say that these browsers are in.
+    pub fn numbers<'p>(&self, present: impl Iterator<Item = &'p Present>) -> Numbers {
+        let mut numbers = Numbers::new();
+        for number in present.flat_map(Present::rows) {
+            let row = &self.rows[number as usize];
+            let own = || (row.view, row.key.clone());
+            numbers.entry(number).or_insert_with(own);
+        }
+        numbers
+    }
+
+    /// Takes in what was to be told.
+    pub fn restore(&mut self, (place, sums): &Added) {
+        let number = self.number(place.view, place.key.text());
+        let row = &mut self.rows[number as usize];
+        if !std::mem::replace(&mut row.is_added, true) {
+            self.added.push(number);
+        }
+        row.add((place.enters, place.leaves), *sums);
+    }
+
+    /// Takes in in which rows browsers were, by the numbers that these had.
+    pub fn restore_present<'p>(
+        &mut self,
+        kept: &Numbers,
+        present: impl Iterator<Item = &'p mut Present>,
+    ) {
+        let numbers = kept.iter();
+        let numbers =
+            numbers.map(|(number, (view, key))| (*number, self.number(*view, key.text())));
+        let numbers: BTreeMap<u32, u32> = numbers.collect();
+        for present in present {
+            present.renumber(|number| numbers[&number]);
+            for row in present.rows() {
+                self.rows[row as usize].entries += 1;
+            }
         }
     }
 }
@@ -199,11 +284,13 @@ mod tests {
 
     use super::*;
 
+    const STEP: Tick = 1_000;
+
     fn views() -> Rc<[View]> {
         let counts = View {
             values: vec![Value::Count(None), Value::Usual, Value::Browsers],
             window: 2_000,
-            step: 1_000,
+            step: STEP,
             against: Some(5_000),
             ..View::default()
         };
@@ -215,54 +302,103 @@ mod tests {
         [counts, others].into()
     }
 
+    /// Something that is added: to which view and row, how long after the one before, of which time, how
+    /// much; and by which browser, if it counts.
+    type One = (usize, u8, u64, i64, i64, Option<u8>);
+
+    fn added() -> impl Strategy<Value = Vec<One>> {
+        let gap = prop_oneof![3 => Just(0), 1 => 0_u64..2_500];
+        let one = (
+            0..2_usize,
+            0..3_u8,
+            gap,
+            -3_000..500_i64,
+            -1..3_i64,
+            prop::option::of(0..3_u8),
+        );
+        prop::collection::vec(one, 0..200)
+    }
+
     proptest! {
+        /// What is told, summed up by step, is what was added and counts there; a browser counts once.
         #[test]
-        fn news_are_the_sums_of_what_was_added_by_place(
-            added in prop::collection::vec((0..2_usize, 0..3_u8, 0..4_u64, 0..9_000_i64, -2..3_i64), 0..400),
+        fn news_are_the_sums_of_what_was_added(
+            all in added(), tells in prop::collection::vec(any::<bool>(), 200), restart in 0..200_usize,
         ) {
             let views = views();
             let mut news = News::new(views.clone());
-            let mut expected: HashMap<(Place, u64), Sums> = HashMap::new();
-            for (n, key, browser, time, amount) in added {
-                let text = key.to_string();
-                let browser = if n == 0 { browser } else { 0 };
-                let sums = Sums::one(if browser > 0 { 2 } else { 0 }, amount);
-                match browser {
-                    0 => news.add(n, (8_000, time), &text, sums, None),
-                    _ => {
-                        let browser = Some(([browser, 0], amount));
-                        news.add(n, (8_000, time), &text, Sums::default(), browser);
-                    }
+            let mut told: HashMap<(usize, u8, Tick), Sums> = HashMap::new();
+            let mut sums: HashMap<(usize, u8, Tick), Sums> = HashMap::new();
+            let mut browsers: HashMap<(u8, u8, Tick), Vec<(Span, i64)>> = HashMap::new();
+            let mut at = 10 * STEP;
+            let (mut present, mut entering) = (vec![Present::default(); 3], vec![vec![]; 3]);
+            let settle = |news: &mut News, at, present: &mut [Present], entering: &mut [Vec<Entering>]| {
+                let own = present.iter_mut().zip(entering);
+                own.for_each(|(present, entering)| news.settle(at, present, entering));
+            };
+            let tell = |news: &mut News, told: &mut HashMap<_, Sums>| news.take(|place, sums| {
+                assert!(!sums.is_zero());
+                let row = place.key.text().parse().unwrap();
+                for step in (place.enters..place.leaves).step_by(STEP as usize) {
+                    let place = (usize::from(place.view), row, step);
+                    told.entry(place).or_default().plus_equals(&sums);
                 }
-                let mut put = |window, sums: Sums| {
-                    if let Some((enters, leaves)) = views[n].counts(window, 8_000, time) {
-                        let key = Key::of_text(&text);
-                        let place = Place { view: n as u16, key, enters, leaves };
-                        expected.entry((place, browser)).or_default().plus_equals(&sums);
+            });
+            for (n, (view, row, gap, off, amount, browser)) in all.into_iter().enumerate() {
+                if (at + gap).div_ceil(STEP) > at.div_ceil(STEP) {
+                    settle(&mut news, at, &mut present, &mut entering);
+                }
+                at += gap;
+                if n == restart {
+                    settle(&mut news, at, &mut present, &mut entering);
+                    let mut again = News::new(views.clone());
+                    news.added().for_each(|added| again.restore(&added));
+                    let numbers = news.numbers(present.iter());
+                    again.restore_present(&numbers, present.iter_mut());
+                    news = again;
+                }
+                let (time, text) = (at as i64 + off, row.to_string());
+                let to = To { view, key: &text, at, time };
+                let own = Sums::one(0, amount);
+                let browser = browser.filter(|_| view == 0);
+                let of_browser = browser.map(|name| &mut entering[usize::from(name)]);
+                news.add(to, own, of_browser.map(|entering| (entering, amount)));
+                let span = |window| views[view].counts(window, at, time);
+                let mut put = |window, amount: Sums| {
+                    for step in span(window).map(|(enters, leaves)| enters..leaves).into_iter().flatten().step_by(STEP as usize) {
+                        sums.entry((view, row, step)).or_default().plus_equals(&amount);
                     }
                 };
-                put(2_000, sums);
-                if n == 0 && browser == 0 {
+                put(2_000, own);
+                if view == 0 {
                     put(5_000, Sums::one(1, amount));
                 }
-            }
-            expected.retain(|_, sums| !sums.is_zero());
-            let mut again = News::new(views);
-            news.added().for_each(|added| again.restore(&added));
-            for mut news in [news, again] {
-                let mut given: HashMap<(Place, u64), Sums> = HashMap::new();
-                news.take(|(place, sums, browsers)| {
-                    for (browser, times) in browsers.times {
-                        let sums = Sums::one(browsers.value.into(), times);
-                        assert!(given.insert((place.clone(), browser[0]), sums).is_none());
+                if let (Some(name), Some(span)) = (browser, span(2_000)) {
+                    for step in (span.0..span.1).step_by(STEP as usize) {
+                        browsers.entry((name, row, step)).or_default().push((span, amount));
                     }
-                    if !sums.is_zero() {
-                        assert!(given.insert((place, 0), sums).is_none());
-                    }
-                });
-                prop_assert_eq!(&given, &expected);
-                prop_assert_eq!(news.len(), 0);
+                }
+                if tells[n] {
+                    settle(&mut news, at, &mut present, &mut entering);
+                    tell(&mut news, &mut told);
+                    news.leave(at, &mut present[n % 3]);
+                }
             }
+            settle(&mut news, at, &mut present, &mut entering);
+            tell(&mut news, &mut told);
+            for ((_, row, step), own) in browsers {
+                let mut ends: HashMap<Tick, i64> = HashMap::new();
+                own.iter().for_each(|((_, leaves), times)| *ends.entry(*leaves).or_default() += times);
+                if ends.values().any(|times| *times > 0) {
+                    sums.entry((0, row, step)).or_default().plus_equals(&Sums::one(2, 1));
+                }
+            }
+            told.retain(|_, sums| !sums.is_zero());
+            sums.retain(|_, sums| !sums.is_zero());
+            prop_assert_eq!(told, sums);
+            // Once all has left, nothing is kept of anything.
+            present.iter_mut().for_each(|present| news.leave(at + 100 * STEP, present));
+            prop_assert_eq!((news.len(), news.free.len()), (0, news.rows.len()));
         }
     }
 }

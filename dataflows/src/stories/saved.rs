@@ -2,15 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::news::Added;
+use super::news::{Added, Numbers};
 use super::question::Shown;
-use super::watching::{Browser, Seal};
+use super::watching::{Absent, Browser, Seal};
 use crate::attribution::Past;
 use crate::complete::Key as BrowserKey;
 use crate::visit::Tick;
 
 /// Their version.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// What is kept of a shard.
 #[derive(Default, Serialize)]
@@ -18,6 +18,8 @@ pub struct Keeping<'a> {
     pub due: Tick,
     pub browsers: Vec<(&'a BrowserKey, &'a Browser)>,
     pub news: Vec<Added>,
+    pub numbers: Numbers,
+    pub absent: Vec<(&'a BrowserKey, &'a Absent)>,
     pub ended: KeepingEnded<'a>,
     pub pasts: Vec<(u8, &'a BrowserKey, &'a (Tick, Past))>,
 }
@@ -34,6 +36,8 @@ pub struct Kept {
     pub due: Tick,
     pub browsers: Vec<(BrowserKey, Browser)>,
     pub news: Vec<Added>,
+    pub numbers: Numbers,
+    pub absent: Vec<(BrowserKey, Absent)>,
     pub ended: KeptEnded,
     pub pasts: Vec<(u8, BrowserKey, (Tick, Past))>,
 }

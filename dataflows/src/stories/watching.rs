@@ -16,7 +16,7 @@ use super::contributions::{Fields, Rows, rows};
 use super::crediting::{self, Customer, OfCustomer, OfOrder, Place, Placed, Turn, What};
 use super::growing::{Growing, Left, OfVisits};
 use super::naming::Naming;
-use super::news::News;
+use super::news::{News, To};
 use super::question::{Answer, Question, Shown};
 use super::recent::Recent;
 use super::saved::{FORMAT, Keeping, Kept};
@@ -24,12 +24,14 @@ use super::story::{Story, stories_of};
 use crate::attribution::{self, PastTouch, Pasts, Traced, Uncredited, is_entry, is_order};
 use crate::batch::Record;
 use crate::complete::{
-    ByBrowser, Complete, Key as BrowserKey, Looked, Measurements, Payloads, Watch,
+    ByBrowser, Complete, Key as BrowserKey, Looked, Measurements, PARTS, Payloads, Watch,
 };
 use crate::durable::{Durable, Shards, written};
 use crate::fact::{Agent, Fact, Reading};
 use crate::profiles::{Named, Part, Profile, by_customer};
-use crate::views::{self, Contribution, Field, Key, STEP, Sums, View, shard_of, step_end};
+use crate::views::{
+    self, Contribution, Entering, Field, Key, Present, STEP, Sums, View, shard_of, step_end,
+};
 use crate::visit::{Position, Rules, Tick, Visit, browser_key, visit_id, words_of_bytes};
 
 /// What a browser of more measurements sends twice counts as it came first, until its visit is sealed;
@@ -38,6 +40,8 @@ const MANY: u32 = 2_000;
 /// Where there are no views, visits are told of so often, in ms: only answers ask for them, and those
 /// look for themselves.
 const SELDOM: Tick = 60_000;
+/// Whoever has no visits is looked at once in so many periods.
+const SWEEPS: usize = 64;
 /// A visit to which so long nothing was added is not followed any more, in ms.
 const QUIET: Tick = 180_000;
 
@@ -99,9 +103,31 @@ pub(super) struct Browser {
     /// When it was told of last, if it was in this run.
     #[serde(skip)]
     told: Tick,
+    /// In which rows of views that count browsers it is,
+    present: Present,
+    /// and in which more when it is told of.
+    #[serde(skip)]
+    entering: Vec<Entering>,
+}
+
+/// A browser without visits that is in rows of views that count browsers.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Absent {
+    shard: u8,
+    present: Present,
 }
 
 impl Browser {
+    /// One without visits yet, that was in these rows before.
+    fn new(id: Box<[u8]>, shard: u8, before: Option<Absent>) -> Browser {
+        Browser {
+            id,
+            shard,
+            present: before.map(|own| own.present).unwrap_or_default(),
+            ..Browser::default()
+        }
+    }
+
     /// It is to be told of; each is in the list once.
     fn touch(&mut self, key: BrowserKey, touched: &mut Vec<BrowserKey>) {
         if !std::mem::replace(&mut self.touched, true) {
@@ -220,6 +246,10 @@ pub struct Stories {
     pub(super) reading: Reading,
     durable: Durable,
     pub(super) browsers: ByBrowser<Browser>,
+    /// Those without visits,
+    absent: ByBrowser<Absent>,
+    /// and the part of them that is looked through next for rows that they have left.
+    swept: usize,
     /// The browsers of visits that were told of.
     pub(super) of_visits: HashMap<[u64; 2], BrowserKey>,
     grown: OfVisits,
@@ -282,6 +312,7 @@ impl Stories {
         let restored = durable.restore::<Kept>(FORMAT);
         let mut ended = Ended::default();
         let mut browsers: ByBrowser<Browser> = ByBrowser::default();
+        let mut absent: ByBrowser<Absent> = ByBrowser::default();
         let mut touched = Vec::new();
         let mut of_visits = HashMap::new();
         let mut news = News::new(views.clone());
@@ -289,7 +320,14 @@ impl Stories {
         let mut due = u64::MAX;
         for kept in restored {
             due = due.min(kept.due);
-            for (key, mut browser) in kept.browsers {
+            let (mut open, mut gone) = (kept.browsers, kept.absent);
+            let present = open.iter_mut().map(|(_, browser)| &mut browser.present);
+            let present = present.chain(gone.iter_mut().map(|(_, own)| &mut own.present));
+            news.restore_present(&kept.numbers, present);
+            for (key, own) in gone {
+                absent.insert(key, own);
+            }
+            for (key, mut browser) in open {
                 if browser.touched {
                     browser.stale = true;
                     touched.push(key);
@@ -330,6 +368,8 @@ impl Stories {
             reading,
             durable,
             browsers,
+            absent,
+            swept: 0,
             stale: touched.clone(),
             touched,
             urgent: Vec::new(),
@@ -350,7 +390,8 @@ impl Stories {
     }
 
     /// How many entries are kept: browsers, their visits, and visits that were sealed of late. None
-    /// are left of browsers whose visits are all sealed and [released](Stories::new).
+    /// are left of browsers whose visits are all sealed and [released](Stories::new), but for how often
+    /// they are in rows that count browsers, while the windows of those last.
     #[must_use]
     pub fn len(&self) -> usize {
         let step = self.touched.len() + self.urgent.len() + self.stale.len();
@@ -366,25 +407,39 @@ impl Stories {
     }
 
     /// Says what differs between what was said of a visit and what is to be said.
-    fn say_rows(&mut self, at: Tick, browser: BrowserKey, before: &[u8], now: Rows) {
+    fn say_rows(&mut self, at: Tick, entering: &mut Vec<Entering>, before: &[u8], now: Rows) {
         let mut all = now;
         for (place, sums) in decode(before) {
             all.entry(place).or_default().plus_equals(&sums.negated());
         }
         for ((n, key, counts_browser, time), sums) in all {
-            let (sums, browser) = added(sums, browser, counts_browser);
-            let n = usize::from(n);
-            self.news.add(n, (at, time), key.text(), sums, browser);
+            let to = To {
+                view: usize::from(n),
+                key: key.text(),
+                at,
+                time,
+            };
+            add(
+                &mut self.news,
+                to,
+                sums,
+                counts_browser.then_some(&mut *entering),
+            );
         }
     }
 
     /// Says what has been added to a visit that grows.
-    fn say_grown(&mut self, at: Tick, browser: BrowserKey, growing: &mut Growing) {
+    fn say_grown(&mut self, at: Tick, entering: &mut Vec<Entering>, growing: &mut Growing) {
         let time = growing.visit().first.time;
         let news = &mut self.news;
-        growing.tell(&self.grown, |n, key, counts_browser, sums| {
-            let (sums, browser) = added(sums, browser, counts_browser);
-            news.add(n, (at, time), key, sums, browser);
+        growing.tell(&self.grown, |view, key, counts_browser, sums| {
+            let to = To {
+                view,
+                key,
+                at,
+                time,
+            };
+            add(news, to, sums, counts_browser.then_some(&mut *entering));
         });
     }
 
@@ -400,7 +455,7 @@ impl Stories {
     fn tell_grown_orders<P: Payloads>(
         &mut self,
         at: Tick,
-        (key, browser): (BrowserKey, &Browser),
+        (key, browser): (BrowserKey, &mut Browser),
         told: &mut Told,
         growing: &mut Growing,
         kept: &mut Measurements<P>,
@@ -410,9 +465,9 @@ impl Stories {
         let looked = kept.look_among(&key, &leading)?;
         let facts = read_all(&mut self.reading, looked.as_ref());
         let added = growing.take_orders(&facts, &self.grown);
-        self.say_rows(at, key, &[], added);
+        self.say_rows(at, &mut browser.entering, &[], added);
         let traced = attribution::trace(&facts, &self.settings.attribution);
-        let (of, orders) = ((key, browser), (traced.orders, &told.orders[..]));
+        let (of, orders) = ((key, &*browser), (traced.orders, &told.orders[..]));
         let visit = (growing.visit().id, &growing.fields());
         told.orders = self.say_orders(at, of, visit, orders, None, said);
         Ok(())
@@ -478,7 +533,7 @@ impl Stories {
     fn tell(
         &mut self,
         at: Tick,
-        (key, browser): (BrowserKey, &Browser),
+        (key, browser): (BrowserKey, &mut Browser),
         told: &Told,
         (story, traced, turn): (&Story<'_>, Traced, Option<Turn>),
         grown: &mut Option<Growing>,
@@ -490,21 +545,21 @@ impl Stories {
                 if growing.owes() {
                     growing.take_orders(story.facts, &self.grown);
                 }
-                self.say_rows(at, key, &told.rows, growing.said());
+                self.say_rows(at, &mut browser.entering, &told.rows, growing.said());
                 Box::default()
             }
             None => {
                 let rows = rows(&self.views, story, &self.settings.attribution);
                 let bytes = encode(&rows);
                 if bytes != told.rows {
-                    self.say_rows(at, key, &told.rows, rows);
+                    self.say_rows(at, &mut browser.entering, &told.rows, rows);
                 }
                 bytes
             }
         };
         let orders = (traced.orders, &told.orders[..]);
         let visit = (story.visit.id, &Fields::of(story));
-        let orders = self.say_orders(at, (key, browser), visit, orders, turn, said);
+        let orders = self.say_orders(at, (key, &*browser), visit, orders, turn, said);
         Told {
             begun: Begun {
                 visit: story.visit.id,
@@ -523,10 +578,9 @@ impl Stories {
         for complete in std::mem::take(&mut self.sealed) {
             let key = browser_key(&complete.browser_id);
             let id = words_of_bytes(&complete.visit);
-            let mut browser = self.browsers.remove(&key).unwrap_or_else(|| Browser {
-                id: complete.browser_id.clone(),
-                shard: complete.shard,
-                ..Browser::default()
+            let mut browser = self.browsers.remove(&key).unwrap_or_else(|| {
+                let (id, shard) = (complete.browser_id.clone(), complete.shard);
+                Browser::new(id, shard, self.absent.remove(&key))
             });
             self.of_visits.remove(&id);
             let told = browser
@@ -544,7 +598,7 @@ impl Stories {
             // One more may have taken the place of its last.
             is_told &= size < self.settings.rules.max_size && !self.by_reason;
             if let Some(mut growing) = growing {
-                self.say_grown(at, key, &mut growing);
+                self.say_grown(at, &mut browser.entering, &mut growing);
                 let new = || Told::of(growing.visit(), growing.agent());
                 let told = told.get_or_insert_with(new);
                 told.count = growing.visit().count;
@@ -578,7 +632,8 @@ impl Stories {
                 let told = told.unwrap_or_default();
                 let sealed = if !is_told {
                     let story = (&story, traced, Some(turn));
-                    let told = self.tell(at, (key, &browser), &told, story, &mut None, said);
+                    let own = (key, &mut browser);
+                    let told = self.tell(at, own, &told, story, &mut None, said);
                     told.orders
                 } else {
                     let (own, orders) = ((key, &browser), (traced.orders, &told.orders[..]));
@@ -626,13 +681,16 @@ impl Stories {
             let left = browser.known + browser.added;
             browser.known = left.saturating_sub(size);
             browser.added = 0;
+            let (present, entering) = (&mut browser.present, &mut browser.entering);
+            self.news.settle(at, present, entering);
             // What is left of it is another visit, or was told of one that is none any more.
-            if browser.known > 0 || !browser.visits.is_empty() {
+            let is_open = browser.known > 0 || !browser.visits.is_empty();
+            if is_open {
                 browser.touch(key, &mut self.touched);
-                self.browsers.insert(key, browser);
             } else {
                 self.forget_since(&mut browser);
             }
+            self.put_back(key, browser, is_open);
         }
     }
 
@@ -654,21 +712,44 @@ impl Stories {
         let Some(mut browser) = self.browsers.remove(&key) else {
             return Ok(());
         };
-        if !std::mem::replace(&mut browser.touched, false) {
-            self.browsers.insert(key, browser);
-            return Ok(());
+        if std::mem::replace(&mut browser.touched, false) {
+            let is_many = browser.growing.is_none() && browser.known > MANY;
+            if !(is_many && browser.added < browser.known / 8) {
+                self.tell_browser(at, (key, &mut browser), kept, said)?;
+            }
+            let (present, entering) = (&mut browser.present, &mut browser.entering);
+            self.news.settle(at, present, entering);
         }
-        if browser.growing.is_none() && browser.known > MANY && browser.added < browser.known / 8 {
+        let is_open = browser.known + browser.added > 0 || !browser.visits.is_empty();
+        self.put_back(key, browser, is_open);
+        Ok(())
+    }
+
+    /// Keeps a browser, or that it is in rows after its visits are sealed.
+    fn put_back(&mut self, key: BrowserKey, browser: Browser, is_open: bool) {
+        if is_open {
             self.browsers.insert(key, browser);
-            return Ok(());
+        } else if !browser.present.is_empty() {
+            let (shard, present) = (browser.shard, browser.present);
+            self.absent.insert(key, Absent { shard, present });
         }
-        self.forget_since(&mut browser);
+    }
+
+    /// Tells of the open visits of a browser that has measured something.
+    fn tell_browser<P: Payloads>(
+        &mut self,
+        at: Tick,
+        (key, browser): (BrowserKey, &mut Browser),
+        kept: &mut Measurements<P>,
+        said: &mut Vec<Said>,
+    ) -> Result<(), P::Error> {
+        self.forget_since(browser);
         browser.stale = false;
         browser.told = at;
         let size = browser.known + browser.added;
         let is_found = !browser.robot && size > self.settings.robots_over;
         if let Some(mut growing) = browser.growing.take_if(|_| !is_found) {
-            self.say_grown(at, key, &mut growing);
+            self.say_grown(at, &mut browser.entering, &mut growing);
             let (visit, agent) = (growing.visit(), growing.agent());
             let mut own = browser.visits.iter();
             let own = own.rposition(|told| told.begun.visit == visit.id);
@@ -678,7 +759,7 @@ impl Stories {
             };
             told.count = visit.count;
             if growing.owes() {
-                let of = (key, &browser);
+                let of = (key, &mut *browser);
                 self.tell_grown_orders(at, of, &mut told, &mut growing, kept, said)?;
             }
             match own {
@@ -691,7 +772,6 @@ impl Stories {
             self.of_visits.extend(visits.map(|visit| (visit, key)));
             browser.growing = Some(growing);
             self.quiet.push_back((at, key));
-            self.browsers.insert(key, browser);
             return Ok(());
         }
         browser.settle();
@@ -703,7 +783,9 @@ impl Stories {
             if self.of_measurements {
                 let people = |fact: &&Fact<'_>| fact.agent == Agent::Person;
                 for fact in facts.iter().filter(people) {
-                    self.say_fact(at, key, fact, -1, |view| view.people);
+                    let (news, text) = (&mut self.news, &mut self.text);
+                    let of = (at, &mut browser.entering);
+                    add_fact(news, &self.views, text, of, (fact, -1), |view| view.people);
                 }
             }
         }
@@ -721,7 +803,8 @@ impl Stories {
             };
             let (told, traced) = (told.unwrap_or_default(), self.traced(&story));
             let story = (&story, traced, None);
-            let told = self.tell(at, (key, &browser), &told, story, &mut grown, said);
+            let own = (key, &mut *browser);
+            let told = self.tell(at, own, &told, story, &mut grown, said);
             browser.visits.push(told);
             browser.growing = grown.map(Box::new);
         }
@@ -731,13 +814,10 @@ impl Stories {
         // Visits that are none any more, since others took their measurements.
         for gone in before {
             self.of_visits.remove(&gone.begun.visit);
-            self.say_rows(at, key, &gone.rows, Rows::new());
+            self.say_rows(at, &mut browser.entering, &gone.rows, Rows::new());
             for told in &gone.orders {
                 say_gone(at, browser.shard, told, None, said);
             }
-        }
-        if !browser.visits.is_empty() {
-            self.browsers.insert(key, browser);
         }
         Ok(())
     }
@@ -772,35 +852,26 @@ impl Stories {
                 browser.settle();
             }
         }
-        self.news.take(|(place, sums, browsers)| {
-            said.push(Said::Contribution(Contribution {
-                at,
-                place,
-                sums,
-                browsers,
-            }));
+        self.sweep(at);
+        self.news.take(|place, sums| {
+            said.push(Said::Contribution(Contribution { at, place, sums }));
         });
         Ok(())
     }
 
-    /// Says what a measurement adds to the views of measurements that `counted` says, or takes it back.
-    fn say_fact(
-        &mut self,
-        at: Tick,
-        browser: BrowserKey,
-        fact: &Fact<'_>,
-        sign: i64,
-        counted: impl Fn(&View) -> bool,
-    ) {
-        let news = &mut self.news;
-        add_fact(
-            news,
-            &self.views,
-            &mut self.text,
-            (at, browser),
-            (fact, sign),
-            counted,
-        );
+    /// Forgets which rows browsers without visits have left, for some of these; all have their turn.
+    fn sweep(&mut self, at: Tick) {
+        for _ in 0..PARTS / SWEEPS {
+            self.sweep_part(at, self.swept);
+            self.swept = (self.swept + 1) % PARTS;
+        }
+    }
+
+    fn sweep_part(&mut self, at: Tick, part: usize) {
+        self.absent.parts_mut()[part].retain(|_, own| {
+            self.news.leave(at, &mut own.present);
+            !own.present.is_empty()
+        });
     }
 
     /// Something is to be told at the end of the period.
@@ -826,10 +897,10 @@ impl<P: Payloads> Watch<P> for Stories {
         let head = record.head;
         self.recent.add(record);
         self.fall_due(head.tick);
-        let new = || Browser {
-            id: record.browser_id.into(),
-            shard: head.shard,
-            ..Browser::default()
+        let absent = &mut self.absent;
+        let new = || {
+            let before = absent.remove(&head.browser);
+            Browser::new(record.browser_id.into(), head.shard, before)
         };
         let browser = self.browsers.or_insert_with(head.browser, new);
         let begins = browser.known + browser.added == 0 && browser.visits.is_empty();
@@ -869,8 +940,10 @@ impl<P: Payloads> Watch<P> for Stories {
         }
         if self.of_measurements && read.is_some() {
             let robot = browser.robot;
-            let at = step_end(head.tick);
-            self.say_fact(at, head.browser, &fact, 1, |view| !(robot && view.people));
+            let (news, text) = (&mut self.news, &mut self.text);
+            let of = (step_end(head.tick), &mut browser.entering);
+            let counted = |view: &View| !(robot && view.people);
+            add_fact(news, &self.views, text, of, (&fact, 1), counted);
         }
     }
 
@@ -912,8 +985,8 @@ impl<P: Payloads> Watch<P> for Stories {
         browser.go_stale(head.browser, &mut self.stale);
         let robot = browser.robot;
         let counted = |view: &View| !(robot && view.people);
-        let of = (step_end(head.tick), head.browser);
         for (fact, sign) in [(before, -1), (now, 1)] {
+            let of = (step_end(head.tick), &mut browser.entering);
             let (news, text) = (&mut self.news, &mut self.text);
             add_fact(news, &self.views, text, of, (&fact, sign), counted);
         }
@@ -993,15 +1066,31 @@ impl<P: Payloads> Watch<P> for Stories {
             return false;
         }
         let mut saving = self.saving.take().unwrap_or_default();
-        let mut shards: BTreeMap<u8, Keeping<'_>> = BTreeMap::new();
         let mut some = 0;
+        let first = saving.absent;
+        while saving.absent < PARTS && some < entries {
+            self.sweep_part(at, saving.absent);
+            some += self.absent.parts()[saving.absent].len();
+            saving.absent += 1;
+        }
+        let mut shards: BTreeMap<u8, Keeping<'_>> = BTreeMap::new();
+        for part in &self.absent.parts()[first..saving.absent] {
+            for (key, own) in part {
+                let shard = shards.entry(own.shard).or_default();
+                shard.absent.push((key, own));
+            }
+        }
         for part in self.browsers.parts_mut().iter_mut().skip(saving.parts) {
             if some >= entries {
                 break;
             }
             saving.parts += 1;
             some += part.len();
-            part.values_mut().for_each(Browser::write_down);
+            for browser in part.values_mut() {
+                browser.write_down();
+                let (present, entering) = (&mut browser.present, &mut browser.entering);
+                self.news.settle(at, present, entering);
+            }
             for (key, browser) in &*part {
                 let shard = shards.entry(browser.shard).or_default();
                 shard.browsers.push((key, browser));
@@ -1024,6 +1113,11 @@ impl<P: Payloads> Watch<P> for Stories {
                 shards.entry(number).or_default().pasts.extend(pasts);
             }
             saving.pasts += 1;
+        }
+        for shard in shards.values_mut() {
+            let present = shard.browsers.iter().map(|(_, browser)| &browser.present);
+            let absent = shard.absent.iter().map(|(_, own)| &own.present);
+            shard.numbers = self.news.numbers(present.chain(absent));
         }
         let is_last = some < entries;
         if is_last {
@@ -1050,7 +1144,9 @@ impl<P: Payloads> Watch<P> for Stories {
 /// A snapshot that is being written.
 #[derive(Default)]
 struct Saving {
-    /// So many parts of the browsers are in it,
+    /// So many parts of the browsers without visits are in it,
+    absent: usize,
+    /// so many of the others,
     parts: usize,
     /// the visits that have ended up to this one,
     ended: Option<Seal>,
@@ -1090,15 +1186,14 @@ fn told_alike(fact: Fact<'_>) -> Fact<'_> {
     }
 }
 
-/// What is added to a row whose sums are of a browser, or are not.
-fn added(
-    sums: Sums,
-    browser: BrowserKey,
-    counts_browser: bool,
-) -> (Sums, Option<(BrowserKey, i64)>) {
-    match counts_browser {
-        true => (Sums::default(), Some((browser, sums.0.iter().sum()))),
-        false => (sums, None),
+/// Adds to the sums of a row; where they are of a browser, how often that is in it.
+fn add(news: &mut News, to: To<'_>, sums: Sums, of: Option<&mut Vec<Entering>>) {
+    match of {
+        Some(entering) => {
+            let times = sums.0.iter().sum();
+            news.add(to, Sums::default(), Some((entering, times)));
+        }
+        None => news.add(to, sums, None),
     }
 }
 
@@ -1107,15 +1202,21 @@ fn add_fact(
     news: &mut News,
     views: &[View],
     text: &mut String,
-    (at, browser): (Tick, BrowserKey),
+    (at, entering): (Tick, &mut Vec<Entering>),
     (fact, sign): (&Fact<'_>, i64),
     counted: impl Fn(&View) -> bool,
 ) {
     for (n, view) in views.iter().enumerate().filter(|(_, view)| counted(view)) {
         view.texts_of_fact(fact, text, |key, sums, counts_browser| {
             let sums = if sign < 0 { sums.negated() } else { sums };
-            let browser = counts_browser.then_some((browser, sign));
-            news.add(n, (at, fact.at.time), key, sums, browser);
+            let to = To {
+                view: n,
+                key,
+                at,
+                time: fact.at.time,
+            };
+            let browser = counts_browser.then_some((&mut *entering, sign));
+            news.add(to, sums, browser);
         });
     }
 }

@@ -22,16 +22,6 @@ pub struct Place {
     pub leaves: Tick,
 }
 
-/// Who is in a row of a view that counts browsers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Browsers {
-    /// Which of the row's sums counts them.
-    pub value: u8,
-    /// Each with how often it was there, more or less than before: it counts once while that is more
-    /// than nothing.
-    pub times: Vec<([u64; 2], i64)>,
-}
-
 /// A place, what is added to it, and the end of the step in which that was found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Contribution {
@@ -41,8 +31,6 @@ pub struct Contribution {
     pub place: Place,
     /// How much.
     pub sums: Sums,
-    /// And whose it is, if that counts.
-    pub browsers: Browsers,
 }
 
 impl View {
@@ -64,12 +52,7 @@ impl View {
             enters,
             leaves,
         };
-        Some(Contribution {
-            at,
-            place,
-            sums,
-            browsers: Browsers::default(),
-        })
+        Some(Contribution { at, place, sums })
     }
 
     /// From when until when something of this time counts that is found at `at`: a row as of a step

@@ -1,12 +1,13 @@
 //! Views: sums by key over a window that moves on, which stay right while the past is corrected.
 //!
 //! A [`View`] says what is summed. What adds to it, a measurement or a visit, does so by
-//! [`Contribution`]s; [`window`] keeps those that count now; [`views`] makes rows of their sums and
-//! chooses the best. Work follows from what changes, memory from the keys and browsers in the window:
-//! neither grows with what is measured.
+//! [`Contribution`]s, for which [`Present`] knows whose browsers are counted already; [`window`] keeps
+//! those that count now; [`views`] makes rows of their sums and chooses the best. Work follows from what
+//! changes, memory from the keys and browsers in the window: neither grows with what is measured.
 
 mod best;
 mod contribution;
+mod presence;
 mod row;
 mod spec;
 mod window;
@@ -25,7 +26,8 @@ use timely::dataflow::channels::pact::Pipeline;
 use crate::cut::Cut;
 use crate::durable::Durable;
 pub use best::{Best, Changed, best};
-pub use contribution::{Browsers, Contribution, Place, hour, minute};
+pub use contribution::{Contribution, Place, hour, minute};
+pub use presence::{Change, Entering, Present, Span};
 pub use row::{Key, Row, SUMS, Sums};
 pub use spec::{Field, Of, PREFIX, Step, Value, View};
 pub use window::{Counted, STEP, Window, shard_of, step_end, window};
@@ -42,7 +44,7 @@ pub use window::{Counted, STEP, Window, shard_of, step_end, window};
 /// use timely::dataflow::operators::{Capture, Input, capture::Extract};
 /// use visitflow_dataflows::durable::{Durable, Keeps, Nothing};
 /// use visitflow_dataflows::fact::{Fact, Id};
-/// use visitflow_dataflows::views::{Browsers, Changed, Contribution, Field, Place, View, views};
+/// use visitflow_dataflows::views::{Changed, Contribution, Field, Place, View, views};
 /// use visitflow_dataflows::visit::Position;
 ///
 /// let said = timely::example(|scope| {
@@ -60,8 +62,7 @@ pub use window::{Counted, STEP, Window, shard_of, step_end, window};
 ///             let at = (time as u64 / 1_000 + 1) * 1_000; // Found at the end of its second.
 ///             let (enters, leaves) = view.counts(view.window, at, time).unwrap();
 ///             let place = Place { view: 0, key, enters, leaves };
-///             let browsers = Browsers::default();
-///             input.send(Contribution { at, place, sums, browsers });
+///             input.send(Contribution { at, place, sums });
 ///         });
 ///     }
 ///     rows

@@ -1,26 +1,24 @@
 //! The window of all views: what counts now, and when it ceases to. [`Window`] is the plain state,
 //! [`window`] the operator around it.
 //!
-//! Contributions are summed, and browsers counted but once a row, before they become differences of a
-//! differential collection, and what leaves a window is told when it leaves. If differential were given
-//! the retraction an hour ahead, it would look through all that is pending whenever the frontier moves,
-//! and if it had to count browsers, it would sort and merge each of them: 6 to 8 times the cost
-//! (`cargo bench --bench views`).
+//! Contributions are summed before they become differences of a differential collection, and what leaves
+//! a window is told when it leaves. If differential were given the retraction an hour ahead, it would look
+//! through all that is pending whenever the frontier moves, and if it had to count browsers, it would sort
+//! and merge each of them: @@ times the cost (`cargo bench --bench views`).
 
 use std::collections::BTreeMap;
-use std::hash::{Hash, Hasher};
 
 use differential_dataflow::difference::IsZero;
 use differential_dataflow::{AsCollection, VecCollection};
 use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use super::contribution::{Browsers, Contribution, Place};
+use super::contribution::{Contribution, Place};
+use super::presence::Span;
 use super::row::{Key, Sums};
 use crate::batch::worker_of;
 use crate::cut::{Cut, Cuts};
@@ -29,7 +27,7 @@ use crate::visit::Tick;
 use crate::visits::complete_until;
 
 /// The form in which a window is kept.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// Views change at multiples of this, in ms: as often as frontiers usually advance, so that a change
 /// waits for nothing but its tick.
@@ -50,43 +48,19 @@ const MANY: usize = 256;
 /// A row of a view: the view, by its place in the job, and the key.
 pub type Counted = (u16, Key);
 
-/// What counts in the windows of all views, on one worker: sums of rows, and how often a browser was
-/// in a row, which counts there once as long as that is more than nothing.
+/// What counts in the windows of all views, on one worker: the sums of rows.
 ///
-/// Keeps an amount (32 bytes) for each sum of a row, and each browser in a row, and step of the window
-/// in which something was added to it, at most twice as many before they are summed, and each browser
-/// in a row once more: nothing grows with what is measured, but for keys and browsers.
+/// Keeps an amount (16 bytes) for each sum of a row and step of the window in which something was added
+/// to it, at most twice as many before they are summed: nothing grows with what is measured, but for keys.
 #[derive(Debug, Default)]
 pub struct Window {
     rows: Rows,
-    entering: BTreeMap<Stay, Amounts>,
+    entering: BTreeMap<Span, Amounts>,
     leaving: BTreeMap<Tick, Amounts>,
-    /// How often browsers are in rows now: always the sums of what is to leave.
-    browsers: HashMap<At, i64>,
 }
 
-/// When amounts enter, and when they leave.
-type Stay = (Tick, Tick);
-
-/// Where an amount is added: to which row, to which of its sums, or to how often this browser is in
-/// it.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
-struct At {
-    row: u32,
-    value: u8,
-    /// Zero for the sum itself.
-    browser: [u64; 2],
-}
-
-impl Hash for At {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        // A half of what is a hash already is enough.
-        state.write_u64(self.browser[0]);
-        state.write_u64(u64::from(self.row) << 8 | u64::from(self.value));
-    }
-}
+/// Where an amount is added: to which row, and to which of its sums.
+type At = (u32, u8);
 
 /// Amounts that enter, or leave, together.
 #[derive(Debug, Default)]
@@ -100,7 +74,7 @@ impl Amounts {
     /// Adds an amount. Sorting now and then costs less than looking for its place each time, and what
     /// cancels, or comes again and again, takes no memory for long.
     fn push(&mut self, at: At, amount: i64, rows: &mut Rows) {
-        rows.kept[at.row as usize].amounts += 1;
+        rows.kept[at.0 as usize].amounts += 1;
         self.all.push((at, amount));
         self.sum_if_many(rows);
     }
@@ -130,13 +104,13 @@ impl Amounts {
             let same = at == before;
             if same {
                 *sum = sum.wrapping_add(*amount);
-                rows.release(at.row);
+                rows.release(at.0);
             }
             same
         });
         self.all.retain(|(at, amount)| {
             if *amount == 0 {
-                rows.release(at.row);
+                rows.release(at.0);
             }
             *amount != 0
         });
@@ -193,13 +167,13 @@ impl Rows {
         row.as_ref().expect("something is left of this row")
     }
 
-    fn change(&mut self, at: &At, amount: i64, changed: &mut Vec<u32>) {
-        let change = &mut self.kept[at.row as usize].change;
+    fn change(&mut self, at: At, amount: i64, changed: &mut Vec<u32>) {
+        let change = &mut self.kept[at.0 as usize].change;
         let change = change.get_or_insert_with(|| {
-            changed.push(at.row);
+            changed.push(at.0);
             Sums::default()
         });
-        let sum = &mut change.0[usize::from(at.value)];
+        let sum = &mut change.0[usize::from(at.1)];
         *sum = sum.wrapping_add(amount);
     }
 
@@ -241,34 +215,25 @@ impl Rows {
 
 impl Window {
     /// Adds to a place. What has a sum of nothing is no entry.
-    pub fn add(&mut self, place: Place, sums: Sums, browsers: Browsers) {
-        if sums.is_zero() && browsers.times.is_empty() {
+    pub fn add(&mut self, place: Place, sums: Sums) {
+        if sums.is_zero() {
             return;
         }
         let row = self.rows.hold((place.view, place.key));
         let amounts = self.entering.entry((place.enters, place.leaves));
         let amounts = amounts.or_default();
-        let nobody = (0_u8..).zip(sums.0).map(|(value, n)| (value, [0; 2], n));
-        let value = browsers.value;
-        let browsers = browsers.times.into_iter();
-        let browsers = browsers.map(|(browser, times)| (value, browser, times));
-        for (value, browser, amount) in nobody.chain(browsers).filter(|(.., n)| *n != 0) {
-            let at = At {
-                row,
-                value,
-                browser,
-            };
-            amounts.push(at, amount, &mut self.rows);
+        for (value, amount) in (0..).zip(sums.0).filter(|(_, amount)| *amount != 0) {
+            amounts.push((row, value), amount, &mut self.rows);
         }
         self.rows.release(row);
     }
 
-    /// How many entries are kept: rows, amounts that are to enter or to leave, and browsers in rows.
+    /// How many entries are kept: rows, and amounts that are to enter or to leave.
     #[must_use]
     pub fn len(&self) -> usize {
         let all = self.entering.values().chain(self.leaving.values());
         let amounts: usize = all.map(|amounts| amounts.all.len()).sum();
-        amounts + self.rows.numbers.len() + self.browsers.len()
+        amounts + self.rows.numbers.len()
     }
 
     /// Whether nothing is kept.
@@ -296,8 +261,8 @@ impl Window {
         let tick = self.next();
         let mut changed = Vec::new();
         for (at, amount) in self.leaving.remove(&tick).unwrap_or_default().all {
-            self.count(at, amount.wrapping_neg(), &mut changed);
-            self.rows.release(at.row);
+            self.rows.change(at, amount.wrapping_neg(), &mut changed);
+            self.rows.release(at.0);
         }
         while let Some(first) = self.entering.first_entry() {
             let (enters, leaves) = *first.key();
@@ -307,7 +272,7 @@ impl Window {
             let mut entered = first.remove();
             entered.sum(&mut self.rows);
             for (at, amount) in &entered.all {
-                self.count(*at, *amount, &mut changed);
+                self.rows.change(*at, *amount, &mut changed);
             }
             if !entered.all.is_empty() {
                 let later = self.leaving.entry(leaves).or_default();
@@ -321,9 +286,6 @@ impl Window {
             }
             self.rows.forget_unused(number);
         }
-        if self.browsers.len() < self.browsers.capacity() / 8 {
-            self.browsers.shrink_to(2 * self.browsers.len());
-        }
         if self.rows.kept.len() > MANY && self.rows.numbers.len() < self.rows.kept.len() / 8 {
             self.renumber();
         }
@@ -334,43 +296,7 @@ impl Window {
         let new = self.rows.renumber();
         let all = self.entering.values_mut().chain(self.leaving.values_mut());
         for (at, _) in all.flat_map(|amounts| &mut amounts.all) {
-            at.row = new[at.row as usize];
-        }
-        let browsers = std::mem::take(&mut self.browsers).into_iter();
-        let renumbered = browsers.map(|(at, times)| {
-            let row = new[at.row as usize];
-            (At { row, ..at }, times)
-        });
-        self.browsers = renumbered.collect();
-    }
-
-    /// Adds to what counts now.
-    fn count(&mut self, at: At, amount: i64, changed: &mut Vec<u32>) {
-        if at.browser == [0; 2] {
-            self.rows.change(&at, amount, changed);
-            return;
-        }
-        let (before, after) = match self.browsers.entry(at) {
-            Entry::Occupied(mut times) => {
-                let before = *times.get();
-                let after = before.wrapping_add(amount);
-                if after == 0 {
-                    times.remove();
-                } else {
-                    times.insert(after);
-                }
-                (before, after)
-            }
-            Entry::Vacant(times) => {
-                if amount != 0 {
-                    times.insert(amount);
-                }
-                (0, amount)
-            }
-        };
-        let once = i64::from(after > 0) - i64::from(before > 0);
-        if once != 0 {
-            self.rows.change(&at, once, changed);
+            at.0 = new[at.0 as usize];
         }
     }
 
@@ -378,16 +304,10 @@ impl Window {
     #[must_use]
     pub fn contents(&self) -> HashMap<Counted, Sums> {
         let mut all = vec![Sums::default(); self.rows.kept.len()];
-        let mut add = |at: &At, amount: i64| {
-            let sum = &mut all[at.row as usize].0[usize::from(at.value)];
-            *sum = sum.wrapping_add(amount);
-        };
-        let leaving = self.leaving.values().flat_map(|amounts| &amounts.all);
-        leaving
-            .filter(|(at, _)| at.browser == [0; 2])
-            .for_each(|(at, amount)| add(at, *amount));
-        let browsers = self.browsers.iter().filter(|(_, times)| **times > 0);
-        browsers.for_each(|(at, _)| add(at, 1));
+        for (at, amount) in self.leaving.values().flat_map(|amounts| &amounts.all) {
+            let sum = &mut all[at.0 as usize].0[usize::from(at.1)];
+            *sum = sum.wrapping_add(*amount);
+        }
         let rows = self.rows.kept.iter().zip(all);
         let rows = rows.filter(|(_, sums)| !sums.is_zero());
         rows.filter_map(|(kept, sums)| Some((kept.row.clone()?, sums)))
@@ -405,15 +325,15 @@ impl Window {
         let mut part = |amounts: &Amounts, shards: &mut BTreeMap<u8, Saved<'a>>| {
             let mut parts: BTreeMap<u8, Vec<(At, i64)>> = BTreeMap::new();
             for (at, amount) in &amounts.all {
-                let (shard, row) = *places[at.row as usize].get_or_insert_with(|| {
-                    let row = rows.row(at.row);
+                let (shard, row) = *places[at.0 as usize].get_or_insert_with(|| {
+                    let row = rows.row(at.0);
                     let shard = shard_of(row.0, row.1.bytes());
                     let rows = &mut shards.entry(shard).or_default().rows;
                     rows.push(row);
                     (shard, (rows.len() - 1) as u32)
                 });
                 let part = parts.entry(shard).or_default();
-                part.push((At { row, ..*at }, *amount));
+                part.push(((row, at.1), *amount));
             }
             parts
         };
@@ -435,10 +355,7 @@ impl Window {
     fn restore(&mut self, restored: Restored) {
         let rows = restored.rows.into_iter();
         let numbers: Vec<u32> = rows.map(|row| self.rows.hold(row)).collect();
-        let own = |at: At| At {
-            row: numbers[at.row as usize],
-            ..at
-        };
+        let own = |(row, value): At| (numbers[row as usize], value);
         for (stay, amounts) in restored.entering {
             let entering = self.entering.entry(stay).or_default();
             for (at, amount) in amounts {
@@ -449,12 +366,8 @@ impl Window {
             let leaving = self.leaving.entry(leaves).or_default();
             for (at, amount) in amounts {
                 leaving.push(own(at), amount, &mut self.rows);
-                if at.browser != [0; 2] {
-                    *self.browsers.entry(own(at)).or_default() += amount;
-                }
             }
         }
-        self.browsers.retain(|_, times| *times != 0);
         numbers.into_iter().for_each(|row| self.rows.release(row));
     }
 }
@@ -462,14 +375,14 @@ impl Window {
 #[derive(Default, serde::Serialize)]
 struct Saved<'a> {
     rows: Vec<&'a Counted>,
-    entering: Vec<(Stay, Vec<(At, i64)>)>,
+    entering: Vec<(Span, Vec<(At, i64)>)>,
     leaving: Vec<(Tick, Vec<(At, i64)>)>,
 }
 
 #[derive(serde::Deserialize)]
 struct Restored {
     rows: Vec<Counted>,
-    entering: Vec<(Stay, Vec<(At, i64)>)>,
+    entering: Vec<(Span, Vec<(At, i64)>)>,
     leaving: Vec<(Tick, Vec<(At, i64)>)>,
 }
 
@@ -545,7 +458,7 @@ pub fn window<'s>(
                 // What is found until a tick enters at it, or behind it: all of it is here when that is due.
                 while let Some(step) = found.first_entry().filter(|step| *step.key() <= limit) {
                     let added = step.remove().into_iter().flatten();
-                    added.for_each(|added| state.add(added.place, added.sums, added.browsers));
+                    added.for_each(|added| state.add(added.place, added.sums));
                 }
                 while state.next() <= limit && (!last || state.next_entering() < u64::MAX) {
                     let mut changes = Vec::new();
@@ -584,51 +497,35 @@ mod tests {
     use differential_dataflow::difference::Semigroup;
     use proptest::prelude::*;
 
-    /// Something that is added: to which key, whose it is (nobody's, if 0), to which value, when it
-    /// enters, how long it stays, and how much it is.
-    type Added = (u8, u8, u8, u64, u64, i64);
+    /// Something that is added: to which key, to which value, when it enters, how long it stays, and how
+    /// much it is.
+    type Added = (u8, u8, u64, u64, i64);
 
     fn added() -> impl Strategy<Value = Added> {
-        (0_u8..4, 0_u8..4, 0_u8..2, 1_u64..30, 1_u64..20, -2_i64..3)
+        (0_u8..4, 0_u8..2, 1_u64..30, 1_u64..20, -2_i64..3)
     }
 
     fn key(key: u8) -> Key {
         Key::of([key.to_string().as_str()])
     }
 
-    fn add(window: &mut Window, (n, browser, value, enters, stays, amount): Added) {
+    fn add(window: &mut Window, (n, value, enters, stays, amount): Added) {
         let place = Place {
             view: 0,
             key: key(n),
             enters,
             leaves: enters + stays,
         };
-        if browser == 0 {
-            let sums = Sums::one(usize::from(value), amount);
-            return window.add(place, sums, Browsers::default());
-        }
-        let times = vec![([0, u64::from(browser)], amount)];
-        window.add(place, Sums::default(), Browsers { value, times });
+        window.add(place, Sums::one(usize::from(value), amount));
     }
 
-    /// What a key's sums are at a tick: the amounts that count then, and the browsers that are there
-    /// more than not at all.
+    /// What a key's sums are at a tick: of the amounts that count then.
     fn sums(added: &[Added], n: u8, tick: Tick) -> Sums {
         let mut sums = Sums::default();
-        let mut browsers: BTreeMap<(u8, u8), i64> = BTreeMap::new();
-        let counts = added.iter().filter(|(key, _, _, enters, stays, _)| {
+        let counts = added.iter().filter(|(key, _, enters, stays, _)| {
             *key == n && *enters <= tick && tick < enters + stays
         });
-        for (_, browser, value, .., amount) in counts {
-            if *browser == 0 {
-                sums.0[usize::from(*value)] += amount;
-            } else {
-                *browsers.entry((*value, *browser)).or_default() += amount;
-            }
-        }
-        for ((value, _), _) in browsers.iter().filter(|(_, times)| **times > 0) {
-            sums.0[usize::from(*value)] += 1;
-        }
+        counts.for_each(|(_, value, .., amount)| sums.0[usize::from(*value)] += amount);
         sums
     }
 
@@ -656,7 +553,7 @@ mod tests {
             let mut windows = vec![Window::default()];
             let all: Vec<Added> = all.iter().flat_map(|one| vec![*one; again]).collect();
             // Until the restart only what was found by then.
-            let (before, later): (Vec<Added>, _) = all.iter().partition(|one| one.3 <= restart + 1);
+            let (before, later): (Vec<Added>, _) = all.iter().partition(|one| one.2 <= restart + 1);
             before.iter().for_each(|one| add(&mut windows[0], *one));
             let mut shown: HashMap<Key, Sums> = HashMap::new();
             for tick in 0..60 {
@@ -697,7 +594,7 @@ mod tests {
                 for one in &all {
                     add(&mut window, *one);
                     if taken_back {
-                        add(&mut window, (one.0, one.1, one.2, one.3, one.4, -one.5));
+                        add(&mut window, (one.0, one.1, one.2, one.3, -one.4));
                     }
                 }
             }
@@ -711,17 +608,14 @@ mod tests {
     fn of_rows_of_which_nothing_is_left_nothing_is_kept() {
         let mut window = Window::default();
         let mut shown: BTreeMap<Key, i64> = BTreeMap::new();
-        let mut place = |n: u64, browser, leaves, at: u64| {
+        let mut place = |n: u64, leaves, at: u64| {
             let place = Place {
                 view: 0,
                 key: Key::of([n.to_string().as_str()]),
                 enters: at + 1,
                 leaves,
             };
-            let times = (browser > 0).then_some(([0, browser], 1));
-            let sums = Sums::one(0, i64::from(browser == 0));
-            let times = times.into_iter().collect();
-            window.add(place, sums, Browsers { value: 0, times });
+            window.add(place, Sums::one(0, 1));
             while window.next() <= at {
                 window.advance(|_, (_, key), sums| *shown.entry(key).or_default() += sums.0[0]);
             }
@@ -729,15 +623,15 @@ mod tests {
         };
         // One after another takes one place after another.
         for n in 0..1_000 {
-            assert!(place(n, n % 2, n + 2, n) < 4);
+            assert!(place(n, n + 2, n) < 4);
         }
         // A flood, which leaves but for every hundredth.
         for n in 0..10_000 {
             let leaves = if n % 100 == 0 { 9_000 } else { 3_000 };
-            place(n, 1 + n % 2, leaves, 2_000);
+            place(n, leaves, 2_000);
         }
-        assert!(place(10_000, 0, 9_000, 2_500) > 10_000);
-        assert!(place(10_000, 0, 9_000, 3_500) < 200);
+        assert!(place(10_000, 9_000, 2_500) > 10_000);
+        assert!(place(10_000, 9_000, 3_500) < 200);
         shown.retain(|_, count| *count != 0);
         // The last has just been added, the one before is there.
         assert_eq!(shown.len(), 101);
