@@ -84,6 +84,7 @@ static ALLOCATOR: Counting = Counting;
 const ROUNDS: usize = 3;
 
 fn main() {
+    visitflow::memory::keep_free();
     let given = |word: &str| std::env::args().any(|arg| arg == word);
     let quick = given("quick");
     let events = if quick { 200_000 } else { 2_000_000 };

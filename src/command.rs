@@ -15,7 +15,7 @@ use crate::cli::{self, Check, Cli, Command};
 use crate::interrupt::{Asked, Interrupt, Interrupted, Interruptible};
 use crate::job::{self, Job, JobErrors, JobFile};
 use crate::log::{Producer, Topic, WriterOptions};
-use crate::{demo, generate, import, observe, run, show};
+use crate::{demo, generate, import, memory, observe, run, show};
 
 /// The exit code of work that a signal has ended, as shells have it.
 const INTERRUPTED: u8 = 130;
@@ -27,6 +27,7 @@ type Extensions = Vec<Arc<dyn Extension>>;
 /// `main`: it ends the process where arguments are wrong, and takes its signals.
 #[must_use]
 pub fn main(extensions: Extensions) -> ExitCode {
+    memory::keep_free();
     match dispatch(Cli::from_args().command, &extensions) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever was interrupted has said so.

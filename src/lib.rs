@@ -13,6 +13,7 @@ pub mod interrupt;
 pub mod job;
 pub mod kafka;
 pub mod log;
+pub mod memory;
 pub mod observe;
 pub mod progress;
 pub mod recovery;

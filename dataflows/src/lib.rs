@@ -18,6 +18,7 @@ pub mod fates;
 pub mod intake;
 pub mod ledger;
 pub mod message;
+mod near;
 pub mod profiles;
 pub mod step;
 pub mod stories;

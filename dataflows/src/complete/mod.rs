@@ -162,13 +162,16 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
                     let boundary = end.min(waiting.first()).min(watch.due());
                     let limit = cut.unwrap_or(until).min(question).min(boundary);
                     let mut met = Ok(());
-                    waiting.give_before(limit, |record, first| {
+                    waiting.give_before(limit, |records, first| {
                         if first {
-                            watch.measured(record);
-                        } else if met.is_ok() {
-                            met = watch.repeated(record, &mut kept);
+                            watch.measured(records);
                         }
-                        kept.add(record);
+                        for record in records {
+                            if !first && met.is_ok() {
+                                met = watch.repeated(*record, &mut kept);
+                            }
+                            kept.add(*record);
+                        }
                     });
                     met?;
                     // What revises a visit was tagged in the same tick.
@@ -251,6 +254,10 @@ pub fn complete<'s, P: Payloads + 'static, W: Watch<P> + 'static>(
     (stream, says_stream)
 }
 
+/// So many measurements are given together: enough to wait for memory once and not for each, and few
+/// enough that what was loaded is still there.
+const SOME: usize = 32;
+
 /// What is tagged and not kept yet, by the boundary of its step.
 #[derive(Default)]
 struct Waiting(BTreeMap<Tick, Vec<(Batch, bool)>>);
@@ -290,8 +297,9 @@ impl Waiting {
         self.0.keys().next().copied().unwrap_or(u64::MAX)
     }
 
-    /// Gives what was tagged before `limit`, which does not lie behind the first boundary.
-    fn give_before(&mut self, limit: Tick, mut give: impl FnMut(Record<'_>, bool)) {
+    /// Gives what was tagged before `limit`, which does not lie behind the first boundary, some at a
+    /// time: so who takes it can begin to load what it needs of all of them.
+    fn give_before(&mut self, limit: Tick, mut give: impl FnMut(&[Record<'_>], bool)) {
         let Some(mut step) = self.0.first_entry() else {
             return;
         };
@@ -299,12 +307,20 @@ impl Waiting {
         step.get_mut().sort_by_key(|(_, first)| !first);
         step.get_mut().retain_mut(|(batch, first)| {
             let mut later = 0;
+            let mut some = Vec::with_capacity(SOME);
             for record in batch.records() {
-                if record.head.tick < limit {
-                    give(record, *first);
-                } else {
+                if record.head.tick >= limit {
                     later += 1;
+                    continue;
                 }
+                some.push(record);
+                if some.len() == SOME {
+                    give(&some, *first);
+                    some.clear();
+                }
+            }
+            if !some.is_empty() {
+                give(&some, *first);
             }
             if later > 0 {
                 batch.heads_mut().retain(|head| head.tick >= limit);

@@ -25,8 +25,8 @@ pub trait Watch<P: Payloads> {
     /// The boundary at which it has something to say, though nothing more may happen before that;
     /// `u64::MAX` if there is none.
     fn due(&self) -> Tick;
-    /// A measurement of the step at hand, which is to be kept; said of each identity once.
-    fn measured(&mut self, record: Record<'_>);
+    /// Some measurements of the step at hand, which are to be kept; said of each identity once.
+    fn measured(&mut self, records: &[Record<'_>]);
     /// A measurement that is there already, and is to be kept beside the other: of the two the one
     /// with the least bytes stays.
     ///
@@ -87,7 +87,7 @@ impl<P: Payloads> Watch<P> for Nobody {
     fn due(&self) -> Tick {
         u64::MAX
     }
-    fn measured(&mut self, _: Record<'_>) {}
+    fn measured(&mut self, _: &[Record<'_>]) {}
     fn repeated(&mut self, _: Record<'_>, _: &mut Measurements<P>) -> Result<(), P::Error> {
         Ok(())
     }

@@ -11,6 +11,7 @@ use super::contributions::Fields;
 use super::growing::OfVisits;
 use crate::attribution::{NESTED, SHOWN, is_cart, is_order};
 use crate::fact::{Agent, Fact};
+use crate::near;
 use crate::views::{Key, SUMS, Sums};
 use crate::visit::Position;
 
@@ -121,6 +122,17 @@ impl Chains {
             changed: Vec::new(),
             beside: Vec::new(),
         }
+    }
+
+    /// Brings near what a measurement with this ID needs.
+    pub fn bring(&self, id: [u64; 2]) {
+        near::bring_end(&self.ids);
+        near::bring_end(&self.holders);
+        near::bring_end(&self.links);
+        near::bring_end(&self.of);
+        // To look whether anything has its hash loads where it would be.
+        let hash = self.hasher.hash_one(id);
+        std::hint::black_box(self.numbers.find(hash, |_| false));
     }
 
     /// Whether it has no rows.

@@ -270,6 +270,13 @@ impl Growing {
         }
     }
 
+    /// Brings near what a measurement with this identity needs.
+    pub fn bring(&self, at: Position) {
+        if let Some(chains) = &self.chains {
+            chains.bring(at.event);
+        }
+    }
+
     /// The visit so far.
     pub fn visit(&self) -> Visit {
         self.visit

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use differential_dataflow::difference::{IsZero, Semigroup};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use crate::near;
 use crate::views::{Change, Entering, Key, Place, Present, Span, Sums, Value, View};
 use crate::visit::Tick;
 
@@ -58,15 +59,6 @@ impl Row {
     }
 }
 
-/// Where something is added: to the row with this key of the view of this number, found `at`, of this time.
-#[derive(Clone, Copy)]
-pub struct To<'a> {
-    pub view: usize,
-    pub key: &'a str,
-    pub at: Tick,
-    pub time: i64,
-}
-
 impl News {
     /// None yet, of these views.
     pub fn new(views: Rc<[View]>) -> News {
@@ -86,23 +78,27 @@ impl News {
         self.added.len()
     }
 
-    /// Adds to the sums of a row, and how often a browser is in it: of that it is said what enters, for
-    /// [`News::settle`]. Costs a look-up.
-    pub fn add(&mut self, to: To<'_>, sums: Sums, browser: Option<(&mut Vec<Entering>, i64)>) {
-        let views = self.views.clone();
-        let view = &views[to.view];
-        let span = view.counts(view.window, to.at, to.time);
+    /// Adds to a row of this number something that is of this `time` and was found `at`: to its sums, and
+    /// how often a browser is in it, of which it is said what enters, for [`News::settle`].
+    pub fn add(
+        &mut self,
+        number: u32,
+        (at, time): (Tick, i64),
+        sums: Sums,
+        browser: Option<(&mut Vec<Entering>, i64)>,
+    ) {
+        let row = &mut self.rows[number as usize];
+        let view = &self.views[usize::from(row.view)];
+        let span = view.counts(view.window, at, time);
         let usual = view.usual().zip(view.against).and_then(|(usual, against)| {
             let is_count = |value: &Value| matches!(value, Value::Count(_));
             let count = sums.0[view.values.iter().position(is_count)?];
-            let span = view.counts(against, to.at, to.time)?;
+            let span = view.counts(against, at, time)?;
             (count != 0).then(|| (span, Sums::one(usual, count)))
         });
         if span.is_none() && usual.is_none() {
             return;
         }
-        let number = self.number(to.view as u16, to.key);
-        let row = &mut self.rows[number as usize];
         if !std::mem::replace(&mut row.is_added, true) {
             self.added.push(number);
         }
@@ -162,8 +158,9 @@ impl News {
         self.forget_unused(number);
     }
 
-    /// The number of a row, which has one from now on.
-    fn number(&mut self, view: u16, key: &str) -> u32 {
+    /// The number of a row, which it has until what is added is [taken](News::take), and as long as
+    /// somebody is in it. Costs a look-up.
+    pub fn number(&mut self, view: u16, key: &str) -> u32 {
         let (hasher, rows) = (&self.hasher, &mut self.rows);
         let hash = hasher.hash_one((view, key));
         let same = |number: &u32| {
@@ -178,7 +175,7 @@ impl News {
             key: Key::of_text(key),
             sums: Vec::new(),
             entries: 0,
-            is_added: false,
+            is_added: true,
         };
         let number = match self.free.pop() {
             Some(number) => {
@@ -195,7 +192,15 @@ impl News {
             hasher.hash_one((row.view, row.key.text()))
         };
         self.numbers.insert_unique(hash, number, hash_of);
+        self.added.push(number);
         number
+    }
+
+    /// Brings near what an addition to a row needs.
+    pub fn bring(&self, number: u32) {
+        if let Some(last) = self.rows[number as usize].sums.last() {
+            near::bring_all(last);
+        }
     }
 
     /// Forgets a row if nothing is to be told of it and nobody is in it.
@@ -358,11 +363,11 @@ mod tests {
                     news = again;
                 }
                 let (time, text) = (at as i64 + off, row.to_string());
-                let to = To { view, key: &text, at, time };
+                let number = news.number(view as u16, &text);
                 let own = Sums::one(0, amount);
                 let browser = browser.filter(|_| view == 0);
                 let of_browser = browser.map(|name| &mut entering[usize::from(name)]);
-                news.add(to, own, of_browser.map(|entering| (entering, amount)));
+                news.add(number, (at, time), own, of_browser.map(|entering| (entering, amount)));
                 let span = |window| views[view].counts(window, at, time);
                 let mut put = |window, amount: Sums| {
                     for step in span(window).map(|(enters, leaves)| enters..leaves).into_iter().flatten().step_by(STEP as usize) {

@@ -7,14 +7,14 @@ use hashbrown::DefaultHashBuilder;
 
 use crate::batch::Record;
 
-/// So many are known at most: 4 MB.
-const MOST: usize = 1 << 18;
+/// So many are known at most: 8 MB.
+const MOST: usize = 1 << 20;
 
 /// Hashes of the latest measurements, by those of their identities. A cache: what is not known was
 /// there or not.
 pub struct Recent {
     hasher: DefaultHashBuilder,
-    known: Box<[[u64; 2]]>,
+    known: Box<[u64]>,
 }
 
 impl Recent {
@@ -22,29 +22,30 @@ impl Recent {
     pub fn new() -> Recent {
         Recent {
             hasher: DefaultHashBuilder::default(),
-            known: vec![[0; 2]; MOST].into(),
+            known: vec![0; MOST].into(),
         }
     }
 
     /// Keeps a measurement in mind.
     pub fn add(&mut self, record: Record<'_>) {
-        let hashes = self.hashes(record);
-        self.known[hashes[0] as usize % MOST] = hashes;
+        let (place, hash) = self.hashes(record);
+        self.known[place] = hash;
     }
 
     /// Whether this measurement was added, with these bytes.
     pub fn has(&self, record: Record<'_>) -> bool {
-        let hashes = self.hashes(record);
-        self.known[hashes[0] as usize % MOST] == hashes
+        let (place, hash) = self.hashes(record);
+        self.known[place] == hash
     }
 
-    fn hashes(&self, record: Record<'_>) -> [u64; 2] {
+    /// A place by the identity, and a hash of it and the bytes; keyed, since senders choose both.
+    fn hashes(&self, record: Record<'_>) -> (usize, u64) {
         let head = record.head;
-        let at = (head.browser, head.at.time, head.at.event);
-        [
-            self.hasher.hash_one(at),
-            self.hasher.hash_one((head.schema, record.body)),
-        ]
+        let at = self
+            .hasher
+            .hash_one((head.browser, head.at.time, head.at.event));
+        let bytes = self.hasher.hash_one((at, head.schema, record.body));
+        (at as usize % MOST, bytes)
     }
 }
 

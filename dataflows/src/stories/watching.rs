@@ -16,7 +16,7 @@ use super::contributions::{Fields, Rows, rows};
 use super::crediting::{self, Customer, OfCustomer, OfOrder, Place, Placed, Turn, What};
 use super::growing::{Growing, Left, OfVisits};
 use super::naming::Naming;
-use super::news::{News, To};
+use super::news::News;
 use super::question::{Answer, Question, Shown};
 use super::recent::Recent;
 use super::saved::{FORMAT, Keeping, Kept};
@@ -28,6 +28,7 @@ use crate::complete::{
 };
 use crate::durable::{Durable, Shards, written};
 use crate::fact::{Agent, Fact, Reading};
+use crate::near;
 use crate::profiles::{Named, Part, Profile, by_customer};
 use crate::views::{
     self, Contribution, Entering, Field, Key, Present, STEP, Sums, View, shard_of, step_end,
@@ -40,6 +41,8 @@ const MANY: u32 = 2_000;
 /// Where there are no views, visits are told of so often, in ms: only answers ask for them, and those
 /// look for themselves.
 const SELDOM: Tick = 60_000;
+/// So many browsers ahead of the one that is told of memory is begun to be loaded.
+const AHEAD: usize = 8;
 /// Whoever has no visits is looked at once in so many periods.
 const SWEEPS: usize = 64;
 /// A visit to which so long nothing was added is not followed any more, in ms.
@@ -125,6 +128,22 @@ impl Browser {
             shard,
             present: before.map(|own| own.present).unwrap_or_default(),
             ..Browser::default()
+        }
+    }
+
+    /// Brings near what another measurement needs first.
+    fn bring(&self) {
+        near::bring_all(self);
+        if let Some(growing) = &self.growing {
+            near::bring_all(&**growing);
+        }
+    }
+
+    /// Brings near what its visit that grows needs of a measurement with this identity.
+    fn bring_growing(&self, at: Position) {
+        near::bring_end(&self.entering);
+        if let Some(growing) = &self.growing {
+            growing.bring(at);
         }
     }
 
@@ -270,6 +289,8 @@ pub struct Stories {
     pub(super) sealed: Vec<Complete>,
     /// What is added to views, and not told yet.
     news: News,
+    /// What is to be added to it; a list that is used again.
+    adding: Vec<Adding>,
     /// For the texts of keys.
     text: String,
     /// Whether any view is of measurements.
@@ -286,6 +307,15 @@ pub struct Stories {
     saving: Option<Saving>,
     /// Who is named, if that is to be said.
     pub(super) naming: Option<Naming>,
+}
+
+/// What a measurement, one of some that are looked at together, adds to a row.
+struct Adding {
+    of: usize,
+    view: u16,
+    number: u32,
+    sums: Sums,
+    counts_browser: bool,
 }
 
 /// The tick of a visit's seal, and its ID.
@@ -381,6 +411,7 @@ impl Stories {
             due,
             sealed: Vec::new(),
             news,
+            adding: Vec::new(),
             ended,
             released,
             holds: BTreeMap::new(),
@@ -413,18 +444,9 @@ impl Stories {
             all.entry(place).or_default().plus_equals(&sums.negated());
         }
         for ((n, key, counts_browser, time), sums) in all {
-            let to = To {
-                view: usize::from(n),
-                key: key.text(),
-                at,
-                time,
-            };
-            add(
-                &mut self.news,
-                to,
-                sums,
-                counts_browser.then_some(&mut *entering),
-            );
+            let number = self.news.number(n, key.text());
+            let of = counts_browser.then_some(&mut *entering);
+            add(&mut self.news, number, (at, time), sums, of);
         }
     }
 
@@ -433,13 +455,9 @@ impl Stories {
         let time = growing.visit().first.time;
         let news = &mut self.news;
         growing.tell(&self.grown, |view, key, counts_browser, sums| {
-            let to = To {
-                view,
-                key,
-                at,
-                time,
-            };
-            add(news, to, sums, counts_browser.then_some(&mut *entering));
+            let number = news.number(view as u16, key);
+            let of = counts_browser.then_some(&mut *entering);
+            add(news, number, (at, time), sums, of);
         });
     }
 
@@ -833,8 +851,14 @@ impl Stories {
         self.due = u64::MAX;
         let mut touched = std::mem::take(&mut self.touched);
         touched.sort_unstable();
-        for key in touched {
-            self.tell_open(at, key, kept, said)?;
+        for (n, key) in touched.iter().enumerate() {
+            if let Some(next) = touched.get(n + AHEAD)
+                && let Some(browser) = self.browsers.get(next)
+            {
+                browser.bring();
+                browser.present.bring();
+            }
+            self.tell_open(at, *key, kept, said)?;
         }
         for key in std::mem::take(&mut self.stale) {
             if let Some(browser) = self.browsers.get_mut(&key) {
@@ -857,6 +881,60 @@ impl Stories {
             said.push(Said::Contribution(Contribution { at, place, sums }));
         });
         Ok(())
+    }
+
+    /// A measurement, what it says, and what it adds to views of measurements.
+    fn measured_one(&mut self, record: Record<'_>, read: Option<&Fact<'_>>, adding: &[Adding]) {
+        let head = record.head;
+        self.recent.add(record);
+        self.fall_due(head.tick);
+        let absent = &mut self.absent;
+        let new = || {
+            let before = absent.remove(&head.browser);
+            Browser::new(record.browser_id.into(), head.shard, before)
+        };
+        let browser = self.browsers.or_insert_with(head.browser, new);
+        let begins = browser.known + browser.added == 0 && browser.visits.is_empty();
+        browser.added += 1;
+        browser.touch(head.browser, &mut self.touched);
+        let nothing = Fact {
+            at: head.at,
+            ..Fact::default()
+        };
+        let fact = read.unwrap_or(&nothing);
+        let mut grows = None;
+        if let Some(growing) = &mut browser.growing {
+            if growing.add(fact, &self.grown, &self.settings.rules) {
+                grows = Some(growing.visit().id);
+            } else {
+                browser.settle();
+            }
+        } else if begins {
+            let id = visit_id(&browser.id, head.at);
+            let agent = if browser.robot {
+                Agent::Robot
+            } else {
+                fact.agent
+            };
+            browser.growing = Growing::begin(id, agent, fact, &self.grown).map(Box::new);
+        }
+        // While a visit that is known grows, they are those that they were.
+        if grows.is_none_or(|visit| browser.begun().all(|begun| begun.visit != visit)) {
+            browser.go_stale(head.browser, &mut self.stale);
+        }
+        if is_order(fact) {
+            self.urgent.push(head.browser);
+        }
+        if let Some(naming) = &mut self.naming {
+            naming.measured(head, fact);
+        }
+        let at = (step_end(head.tick), fact.at.time);
+        for adding in adding {
+            if !(browser.robot && self.views[usize::from(adding.view)].people) {
+                let of = adding.counts_browser.then_some((&mut browser.entering, 1));
+                self.news.add(adding.number, at, adding.sums, of);
+            }
+        }
     }
 
     /// Forgets which rows browsers without visits have left, for some of these; all have their turn.
@@ -893,58 +971,58 @@ impl<P: Payloads> Watch<P> for Stories {
         self.due
     }
 
-    fn measured(&mut self, record: Record<'_>) {
-        let head = record.head;
-        self.recent.add(record);
-        self.fall_due(head.tick);
-        let absent = &mut self.absent;
-        let new = || {
-            let before = absent.remove(&head.browser);
-            Browser::new(record.browser_id.into(), head.shard, before)
-        };
-        let browser = self.browsers.or_insert_with(head.browser, new);
-        let begins = browser.known + browser.added == 0 && browser.visits.is_empty();
-        browser.added += 1;
-        browser.touch(head.browser, &mut self.touched);
-        let (context, body) = (record.context, record.body);
-        let read = self.reading.fact(head.at, head.schema, context, body);
-        let fact = read.unwrap_or(Fact {
-            at: head.at,
-            ..Fact::default()
-        });
-        let mut grows = None;
-        if let Some(growing) = &mut browser.growing {
-            if growing.add(&fact, &self.grown, &self.settings.rules) {
-                grows = Some(growing.visit().id);
-            } else {
-                browser.settle();
+    fn measured(&mut self, records: &[Record<'_>]) {
+        // Of millions of browsers nothing is near. What one measurement needs is begun to be loaded for
+        // all of them, a link at a time, before it is used for any.
+        for record in records {
+            if let Some(browser) = self.browsers.get(&record.head.browser) {
+                browser.bring();
             }
-        } else if begins {
-            let id = visit_id(&browser.id, head.at);
-            let agent = if browser.robot {
-                Agent::Robot
-            } else {
-                fact.agent
-            };
-            browser.growing = Growing::begin(id, agent, &fact, &self.grown).map(Box::new);
         }
-        // While a visit that is known grows, they are those that they were.
-        if grows.is_none_or(|visit| browser.begun().all(|begun| begun.visit != visit)) {
-            browser.go_stale(head.browser, &mut self.stale);
+        let reading = &mut self.reading;
+        let facts = records.iter().map(|record| {
+            let Record {
+                head,
+                context,
+                body,
+                ..
+            } = *record;
+            reading.fact(head.at, head.schema, context, body)
+        });
+        let facts: Vec<Option<Fact<'_>>> = facts.collect();
+        for record in records {
+            if let Some(browser) = self.browsers.get(&record.head.browser) {
+                browser.bring_growing(record.head.at);
+            }
         }
-        if is_order(&fact) {
-            self.urgent.push(head.browser);
+        let mut adding = std::mem::take(&mut self.adding);
+        if self.of_measurements {
+            for (of, fact) in facts.iter().enumerate() {
+                let Some(fact) = fact else { continue };
+                for (view, spec) in (0..).zip(self.views.iter()) {
+                    spec.texts_of_fact(fact, &mut self.text, |key, sums, counts_browser| {
+                        let number = self.news.number(view, key);
+                        self.news.bring(number);
+                        adding.push(Adding {
+                            of,
+                            view,
+                            number,
+                            sums,
+                            counts_browser,
+                        });
+                    });
+                }
+            }
         }
-        if let Some(naming) = &mut self.naming {
-            naming.measured(head, &fact);
+        let mut rest = &adding[..];
+        for (n, (record, fact)) in records.iter().zip(&facts).enumerate() {
+            let of = rest.partition_point(|adding| adding.of == n);
+            let (own, others) = rest.split_at(of);
+            rest = others;
+            self.measured_one(*record, fact.as_ref(), own);
         }
-        if self.of_measurements && read.is_some() {
-            let robot = browser.robot;
-            let (news, text) = (&mut self.news, &mut self.text);
-            let of = (step_end(head.tick), &mut browser.entering);
-            let counted = |view: &View| !(robot && view.people);
-            add_fact(news, &self.views, text, of, (&fact, 1), counted);
-        }
+        adding.clear();
+        self.adding = adding;
     }
 
     fn repeated(&mut self, record: Record<'_>, kept: &mut Measurements<P>) -> Result<(), P::Error> {
@@ -1187,13 +1265,13 @@ fn told_alike(fact: Fact<'_>) -> Fact<'_> {
 }
 
 /// Adds to the sums of a row; where they are of a browser, how often that is in it.
-fn add(news: &mut News, to: To<'_>, sums: Sums, of: Option<&mut Vec<Entering>>) {
+fn add(news: &mut News, number: u32, at: (Tick, i64), sums: Sums, of: Option<&mut Vec<Entering>>) {
     match of {
         Some(entering) => {
             let times = sums.0.iter().sum();
-            news.add(to, Sums::default(), Some((entering, times)));
+            news.add(number, at, Sums::default(), Some((entering, times)));
         }
-        None => news.add(to, sums, None),
+        None => news.add(number, at, sums, None),
     }
 }
 
@@ -1209,14 +1287,9 @@ fn add_fact(
     for (n, view) in views.iter().enumerate().filter(|(_, view)| counted(view)) {
         view.texts_of_fact(fact, text, |key, sums, counts_browser| {
             let sums = if sign < 0 { sums.negated() } else { sums };
-            let to = To {
-                view: n,
-                key,
-                at,
-                time: fact.at.time,
-            };
             let browser = counts_browser.then_some((&mut *entering, sign));
-            news.add(to, sums, browser);
+            let number = news.number(n as u16, key);
+            news.add(number, (at, fact.at.time), sums, browser);
         });
     }
 }

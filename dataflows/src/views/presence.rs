@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::near;
 use crate::visit::Tick;
 
 /// From when until when something counts.
@@ -106,6 +107,13 @@ impl Present {
         stay_before(u32::MAX, &mut stays, &mut give);
         entering.clear();
         self.stays = stays;
+    }
+
+    /// Brings near where the entries begin; what follows comes by itself.
+    pub(crate) fn bring(&self) {
+        if let Some(first) = self.stays.first() {
+            near::bring(first);
+        }
     }
 
     /// Forgets what has left by `now`; gives the rows of the entries that are gone.

@@ -8,9 +8,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::index::{Index, Secret};
-use super::near;
 use super::saved::{BrowserRow, ShardRows, VisitRow};
 use super::tail::Seq;
+use crate::near;
 use crate::visit::{Tick, Visit};
 
 /// No slot.

@@ -7,7 +7,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use super::near;
+use crate::near;
 
 /// Entries at least; the number is a power of two.
 const LEAST: usize = 8;

@@ -5,7 +5,6 @@
 
 mod browsers;
 mod index;
-mod near;
 pub mod saved;
 pub mod state;
 mod tail;

@@ -75,8 +75,8 @@ impl Watch<Memory> for Measured {
     fn due(&self) -> Tick {
         Watch::<Memory>::due(&self.stories)
     }
-    fn measured(&mut self, record: Record<'_>) {
-        Watch::<Memory>::measured(&mut self.stories, record);
+    fn measured(&mut self, records: &[Record<'_>]) {
+        Watch::<Memory>::measured(&mut self.stories, records);
     }
     fn repeated(
         &mut self,

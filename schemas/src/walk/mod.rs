@@ -343,7 +343,13 @@ impl Found {
         if self.present & self.forms.text & bit(role) == 0 {
             return None;
         }
-        std::str::from_utf8(self.slice(body, role)?).ok()
+        let text = self.slice(body, role)?;
+        // Most are, and a look whether they are costs a fraction.
+        if text.is_ascii() {
+            // SAFETY: ASCII is UTF-8.
+            return Some(unsafe { std::str::from_utf8_unchecked(text) });
+        }
+        std::str::from_utf8(text).ok()
     }
 
     /// The value of a role that is a string, bytes or a fixed. `body` is the one that was walked.
