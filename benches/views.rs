@@ -1,12 +1,14 @@
-//! What it costs to keep sums and distinct browsers over windows that move on: by `views`, and the naive
-//! way, in which differential dataflow is given each contribution twice, at the time at which it enters
-//! and, taken back, at the later time at which it leaves. Both end in the same rows, which is asserted.
+//! What it costs to keep sums and distinct browsers over windows that move on: by `Present` and `views`,
+//! and the naive way, in which differential dataflow is given each contribution twice, at the time at which
+//! it enters and, taken back, at the later time at which it leaves, and counts the browsers. Both end in the
+//! same rows, which is asserted.
 //!
 //! `cargo bench --bench views`; `-- quick` for a tenth of the contributions; `-- ours` or `-- naive` for
 //! one of them.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,13 +16,16 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
 use differential_dataflow::AsCollection;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::generic::operator::empty;
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Concat, Input, Inspect, Probe, probe};
 use timely::dataflow::{Scope, StreamVec};
 use visitflow_dataflows::durable::{Durable, Keeps, Nothing};
 use visitflow_dataflows::views::{
-    Changed, Contribution, Field, Key, Place, Presence, Sums, Value, View, Who, best, views,
+    Change, Changed, Contribution, Entering, Field, Key, Place, Present, Sums, Value, View, best,
+    views,
 };
 
 /// mimalloc, with the bytes that are held, and the most that were.
@@ -109,9 +114,16 @@ fn of() -> Rc<[View]> {
     [view(600_000), view(HOUR)].into()
 }
 
+/// Something that was seen, and by whom.
+#[derive(Clone)]
+struct Seen {
+    browser: [u64; 2],
+    added: Contribution,
+}
+
 /// What each step adds: a browser looks at some ten things, one thing is seen more than another, and some
 /// measurements come late.
-fn load(measurements: u64) -> Vec<Vec<Contribution>> {
+fn load(measurements: u64) -> Vec<Vec<Seen>> {
     let mut seed = 1_u64;
     // SplitMix64.
     let mut random = move || {
@@ -143,15 +155,9 @@ fn load(measurements: u64) -> Vec<Vec<Contribution>> {
                 enters,
                 leaves,
             };
-            steps[(found / STEP) as usize].push(Contribution {
-                at,
-                place,
-                sums: Sums::one(0, 1),
-                browsers: Browsers {
-                    value: 1,
-                    times: vec![(browser, 1)],
-                },
-            });
+            let sums = Sums::one(0, 1);
+            let added = Contribution { at, place, sums };
+            steps[(found / STEP) as usize].push(Seen { browser, added });
         }
     }
     steps
@@ -165,10 +171,9 @@ struct Run {
     rows: u64,
 }
 
-type Way =
-    for<'s> fn(Scope<'s, u64>, StreamVec<'s, u64, Contribution>) -> StreamVec<'s, u64, Changed>;
+type Way = for<'s> fn(Scope<'s, u64>, StreamVec<'s, u64, Seen>) -> StreamVec<'s, u64, Changed>;
 
-fn run(steps: &Arc<Vec<Vec<Contribution>>>, way: Way) -> Run {
+fn run(steps: &Arc<Vec<Vec<Seen>>>, way: Way) -> Run {
     let steps = steps.clone();
     let before = HELD.load(Ordering::Relaxed);
     MOST.store(before, Ordering::Relaxed);
@@ -177,7 +182,7 @@ fn run(steps: &Arc<Vec<Vec<Contribution>>>, way: Way) -> Run {
         let rows = Rc::new(Cell::new(0_u64));
         let probe = probe::Handle::new();
         let mut input = worker.dataflow::<u64, _, _>(|scope| {
-            let (input, contributions) = scope.new_input::<Vec<Contribution>>();
+            let (input, contributions) = scope.new_input::<Vec<Seen>>();
             let rows = rows.clone();
             let hasher = BuildHasherDefault::<DefaultHasher>::default();
             way(scope, contributions)
@@ -213,36 +218,82 @@ fn run(steps: &Arc<Vec<Vec<Contribution>>>, way: Way) -> Run {
     }
 }
 
-fn ours<'s>(
-    scope: Scope<'s, u64>,
-    contributions: StreamVec<'s, u64, Contribution>,
-) -> StreamVec<'s, u64, Changed> {
-    let nothing: Rc<dyn Keeps> = Rc::new(Nothing);
-    let durable = Durable::open("views", &nothing);
-    views(of(), contributions, empty(scope), PARTITIONS, durable)
+/// Rows by number, and in which of them each browser is.
+#[derive(Default)]
+struct Rows {
+    numbers: HashMap<(u16, Key), u32>,
+    rows: Vec<(u16, Key)>,
+    present: HashMap<[u64; 2], Present>,
 }
 
-fn naive<'s>(
-    _: Scope<'s, u64>,
-    contributions: StreamVec<'s, u64, Contribution>,
-) -> StreamVec<'s, u64, Changed> {
-    let counted = contributions.flat_map(|added| {
-        let Contribution {
-            place,
-            sums,
-            browsers,
-            ..
-        } = added;
-        let value = usize::from(browsers.value);
-        let of_browsers = browsers.times.into_iter();
-        let of_browsers = of_browsers.map(move |(browser, n)| (browser, Sums::one(value, n)));
-        let all = [([0; 2], sums)].into_iter().chain(of_browsers);
-        all.flat_map(move |(browser, sums)| {
-            let row = (place.view, place.key.clone(), browser);
-            let left = (row.clone(), place.leaves, sums.negated());
-            [(row, place.enters, sums), left]
+impl Rows {
+    fn number(&mut self, place: &Place) -> u32 {
+        let row = (place.view, place.key.clone());
+        *self.numbers.entry(row).or_insert_with_key(|row| {
+            self.rows.push(row.clone());
+            self.rows.len() as u32 - 1
         })
-        .filter(|(_, time, _)| *time <= HOURS * HOUR)
+    }
+
+    /// What a step adds, once its browsers are counted.
+    fn counted(&mut self, views: &[View], seen: &mut Vec<Seen>) -> Vec<Contribution> {
+        seen.sort_by_key(|seen| seen.browser);
+        let mut all = Vec::with_capacity(2 * seen.len());
+        for of_browser in seen.chunk_by(|a, b| a.browser == b.browser) {
+            let at = of_browser[0].added.at;
+            let entering = of_browser.iter().map(|Seen { added, .. }| Entering {
+                row: self.number(&added.place),
+                span: (added.place.enters, added.place.leaves),
+                times: 1,
+            });
+            let mut entering: Vec<Entering> = entering.collect();
+            let present = self.present.entry(of_browser[0].browser).or_default();
+            let window = |row: u32| views[usize::from(self.rows[row as usize].0)].window;
+            present.add(at, &mut entering, window, |row, change| {
+                if let Change::Counts((enters, leaves), once) = change {
+                    let (view, key) = self.rows[row as usize].clone();
+                    let place = Place {
+                        view,
+                        key,
+                        enters,
+                        leaves,
+                    };
+                    let sums = Sums::one(1, once);
+                    all.push(Contribution { at, place, sums });
+                }
+            });
+        }
+        all.extend(seen.drain(..).map(|seen| seen.added));
+        all
+    }
+}
+
+fn ours<'s>(scope: Scope<'s, u64>, seen: StreamVec<'s, u64, Seen>) -> StreamVec<'s, u64, Changed> {
+    let nothing: Rc<dyn Keeps> = Rc::new(Nothing);
+    let durable = Durable::open("views", &nothing);
+    let counted = seen.unary(Pipeline, "Counted", |_, _| {
+        let (views, mut rows) = (of(), Rows::default());
+        move |input, output| {
+            input.for_each(|time, seen| {
+                let mut counted = rows.counted(&views, seen);
+                output.session(&time).give_container(&mut counted);
+            });
+        }
+    });
+    views(of(), counted, empty(scope), PARTITIONS, durable)
+}
+
+fn naive<'s>(_: Scope<'s, u64>, seen: StreamVec<'s, u64, Seen>) -> StreamVec<'s, u64, Changed> {
+    let counted = seen.flat_map(|Seen { browser, added }| {
+        let Contribution { place, sums, .. } = added;
+        let all = [([0; 2], sums), (browser, Sums::one(1, 1))];
+        all.into_iter()
+            .flat_map(move |(browser, sums)| {
+                let row = (place.view, place.key.clone(), browser);
+                let left = (row.clone(), place.leaves, sums.negated());
+                [(row, place.enters, sums), left]
+            })
+            .filter(|(_, time, _)| *time <= HOURS * HOUR)
     });
     let browsers = counted
         .clone()

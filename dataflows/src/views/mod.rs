@@ -85,7 +85,7 @@ pub fn views<'s>(
     partitions: u32,
     durable: Durable,
 ) -> StreamVec<'s, u64, Changed> {
-    let counted = window(contributions, cuts, partitions, durable);
+    let counted = window(views.clone(), contributions, cuts, partitions, durable);
     let rows = rows(views.clone(), counted);
     best(views, rows, partitions)
 }
