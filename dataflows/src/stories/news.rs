@@ -1,6 +1,6 @@
 //! News: what is added to views, summed up by row until it is told, at the end of a period.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::rc::Rc;
 
@@ -15,7 +15,7 @@ use crate::visit::Tick;
 pub type Added = (Place, Sums);
 
 /// The numbers of some rows, as they were when this was kept.
-pub type Numbers = BTreeMap<u32, (u16, Key)>;
+pub type Numbers = Vec<(u32, u16, Key)>;
 
 /// What is added to views. Keeps a row once while something is to be told of it, or somebody is in it.
 pub struct News {
@@ -26,6 +26,8 @@ pub struct News {
     free: Vec<u32>,
     /// Rows to which something was added since it was told.
     added: Vec<u32>,
+    /// How often numbers were asked for.
+    asked: u64,
     /// What changes in rows, while it is looked at.
     changes: Vec<(u32, Change)>,
 }
@@ -38,6 +40,8 @@ struct Row {
     /// How many entries of browsers there are: it has its number while there are any.
     entries: usize,
     is_added: bool,
+    /// When its number was asked for last.
+    asked: u64,
 }
 
 impl Row {
@@ -69,6 +73,7 @@ impl News {
             rows: Vec::new(),
             free: Vec::new(),
             added: Vec::new(),
+            asked: 0,
             changes: Vec::new(),
         }
     }
@@ -176,6 +181,7 @@ impl News {
             sums: Vec::new(),
             entries: 0,
             is_added: true,
+            asked: 0,
         };
         let number = match self.free.pop() {
             Some(number) => {
@@ -241,13 +247,15 @@ impl News {
         })
     }
 
-    /// What the numbers of the rows say that these browsers are in.
-    pub fn numbers<'p>(&self, present: impl Iterator<Item = &'p Present>) -> Numbers {
+    /// The numbers of the rows that these browsers are in.
+    pub fn numbers<'p>(&mut self, present: impl Iterator<Item = &'p Present>) -> Numbers {
+        self.asked += 1;
         let mut numbers = Numbers::new();
         for number in present.flat_map(Present::rows) {
-            let row = &self.rows[number as usize];
-            let own = || (row.view, row.key.clone());
-            numbers.entry(number).or_insert_with(own);
+            let row = &mut self.rows[number as usize];
+            if std::mem::replace(&mut row.asked, self.asked) != self.asked {
+                numbers.push((number, row.view, row.key.clone()));
+            }
         }
         numbers
     }
@@ -269,9 +277,8 @@ impl News {
         present: impl Iterator<Item = &'p mut Present>,
     ) {
         let numbers = kept.iter();
-        let numbers =
-            numbers.map(|(number, (view, key))| (*number, self.number(*view, key.text())));
-        let numbers: BTreeMap<u32, u32> = numbers.collect();
+        let numbers = numbers.map(|(number, view, key)| (*number, self.number(*view, key.text())));
+        let numbers: HashMap<u32, u32> = numbers.collect();
         for present in present {
             present.renumber(|number| numbers[&number]);
             for row in present.rows() {

@@ -41,6 +41,8 @@ const MANY: u32 = 2_000;
 /// Where there are no views, visits are told of so often, in ms: only answers ask for them, and those
 /// look for themselves.
 const SELDOM: Tick = 60_000;
+/// So many rows that a browser is in are as much of a snapshot as the browser.
+const STAYS: usize = 32;
 /// So many browsers ahead of the one that is told of memory is begun to be loaded.
 const AHEAD: usize = 8;
 /// Whoever has no visits is looked at once in so many periods.
@@ -1148,7 +1150,8 @@ impl<P: Payloads> Watch<P> for Stories {
         let first = saving.absent;
         while saving.absent < PARTS && some < entries {
             self.sweep_part(at, saving.absent);
-            some += self.absent.parts()[saving.absent].len();
+            let part = self.absent.parts()[saving.absent].values();
+            some += part.map(|own| 1 + own.present.len() / STAYS).sum::<usize>();
             saving.absent += 1;
         }
         let mut shards: BTreeMap<u8, Keeping<'_>> = BTreeMap::new();
@@ -1163,8 +1166,8 @@ impl<P: Payloads> Watch<P> for Stories {
                 break;
             }
             saving.parts += 1;
-            some += part.len();
             for browser in part.values_mut() {
+                some += 1 + browser.present.len() / STAYS;
                 browser.write_down();
                 let (present, entering) = (&mut browser.present, &mut browser.entering);
                 self.news.settle(at, present, entering);
