@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use super::browser::Begun;
 use super::crediting::{Asking, Customer, OfCustomer, OfOrder, Owed, Owing, What};
 use super::question::{Answer, Ask, Facts, Of, Question, Shown};
 use super::story::{Story, stories_of};
-use super::watching::{Begun, Said, Stories, agent_of, read, read_all, sealed_story};
+use super::telling::{agent_of, sealed_story};
+use super::watching::{Said, Stories, read, read_all};
 use crate::attribution;
 use crate::complete::{Complete, Key as BrowserKey, Measurements, Payloads};
 use crate::fact::Agent;

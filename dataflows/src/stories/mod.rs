@@ -89,6 +89,7 @@
 //! ```
 
 mod answering;
+mod browser;
 mod chains;
 mod contributions;
 pub mod crediting;
@@ -102,6 +103,7 @@ mod recent;
 mod saved;
 mod steps;
 mod story;
+mod telling;
 mod watching;
 
 pub use crediting::{Credited, crediting};

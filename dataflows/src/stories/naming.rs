@@ -12,8 +12,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::browser::Browser;
 use super::story::stories_of;
-use super::watching::{Browser, Said, Stories, read_all};
+use super::watching::{Said, Stories, read_all};
 use crate::batch::Head;
 use crate::complete::{ByBrowser, Complete, Key as BrowserKey, Measurements, Payloads};
 use crate::durable::{Durable, Shards, written};
