@@ -7,7 +7,6 @@ mod named;
 #[allow(dead_code)]
 mod outputs;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -19,8 +18,7 @@ use named::Customers;
 use outputs::{Said, tables, topic};
 use serde_json::{Value, json};
 use visitflow::generate::{self, Settings};
-use visitflow::log::{Producer, Reader, Topic, WriterOptions};
-use visitflow::recovery::{Folder, manifest};
+use visitflow::log::{Producer, Topic, WriterOptions};
 use visitflow::table::Table;
 use visitflow_schemas::records::Lifecycle;
 
@@ -181,70 +179,6 @@ fn each_customer_s_profile_is_a_plain_sum_over_the_table_also_after_a_crash() {
         "{said:?} of {} were said before",
         told.named
     );
-}
-
-/// Of what came before a snapshot the log is not read again: who was said then is known from the snapshot.
-#[test]
-fn who_was_said_before_a_snapshot_is_not_said_again_after_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let dir = dir.path();
-    let visits = shop(&dir.join("all"));
-    let all = Topic::open(dir.join("all"), "measurements").unwrap();
-    let mut records = Vec::new();
-    for partition in 0..all.partitions() {
-        let mut reader = Reader::open(&all, partition, 0).unwrap();
-        while let Some(record) = reader.peek().unwrap() {
-            records.push((record.log_time, record.key.to_vec(), record.value.to_vec()));
-            reader.advance();
-        }
-    }
-    records.sort_by_key(|(log_time, ..)| *log_time);
-    let log = dir.join("log");
-    fs::create_dir(&log).unwrap();
-    fs::rename(dir.join("all/schemas"), log.join("schemas")).unwrap();
-    let topic = Topic::create(&log, "measurements", all.partitions()).unwrap();
-    let append = |records: &[(i64, Vec<u8>, Vec<u8>)]| {
-        let mut producer = Producer::open(&topic, WriterOptions::default()).unwrap();
-        for (log_time, key, value) in records {
-            producer.send(*log_time, key, &[], value).unwrap();
-        }
-        producer.close().unwrap();
-    };
-    let (first, second) = records.split_at(records.len() / 2);
-    append(first);
-    let mut job = Job::start(dir, 2, None);
-    // Whoever was named until five minutes before lies behind the snapshot with which the next start goes on.
-    let behind = first[first.len() - 1].0 as u64 - 300_000;
-    let snapshot = || {
-        let state = Folder::open(&dir.join("state")).ok()?;
-        let (_, snapshot) = manifest::newest(&state).ok()??;
-        (snapshot.tick > behind).then_some(())
-    };
-    job.until(dir, "a snapshot of the first half", |_| snapshot());
-    drop(job);
-    let (mut open, mut of_open) = (BTreeSet::new(), 0);
-    for said in lifecycle(dir) {
-        match Lifecycle::decode_message(&said.value).unwrap() {
-            Lifecycle::Started(visit) => drop(open.insert(visit.visit_id)),
-            Lifecycle::Ended(visit) => drop(open.remove(&visit.visit_id)),
-            Lifecycle::Revised(revised) => drop(open.insert(revised.into)),
-            _ => {}
-        }
-    }
-    for said in lifecycle(dir).filter(|said| said.tick < behind) {
-        if let Lifecycle::Named(named) = Lifecycle::decode_message(&said.value).unwrap() {
-            of_open += usize::from(open.contains(&named.visit_id));
-        }
-    }
-    assert!(of_open > 3, "{of_open} are named in visits that stay open");
-    append(second);
-    let mut job = Job::start(dir, 3, None);
-    job.until(dir, "all visits in the table", |_| {
-        (sealed(dir) == visits).then_some(())
-    });
-    let tables = tables(&dir.join("tables"));
-    let customers = Customers::of(&tables);
-    customers.hold(lifecycle(dir).map(|said| said.value));
 }
 
 /// How many visits are in the table.
