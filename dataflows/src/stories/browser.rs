@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::contributions::Rows;
 use super::crediting::{Customer, Place};
 use super::growing::{Growing, Left};
+use super::news::News;
 use crate::complete::Key as BrowserKey;
 use crate::fact::Agent;
 use crate::near;
@@ -95,6 +96,11 @@ impl Browser {
     /// Whether an order of it was told of: then what an earlier visit leaves may have led to it.
     pub fn has_ordered(&self) -> bool {
         self.visits.iter().any(|told| !told.orders.is_empty())
+    }
+
+    /// It is in the rows that it enters from now on; see [`News::settle`].
+    pub fn enter(&mut self, now: Tick, news: &mut News) {
+        news.settle(now, &mut self.present, &mut self.entering);
     }
 
     /// Writes down what was said of its visit that grows, for a snapshot.

@@ -53,6 +53,13 @@ impl Row {
         }
     }
 
+    /// Something is added to it; each is in the list once.
+    fn mark(&mut self, number: u32, added: &mut Vec<u32>) {
+        if !std::mem::replace(&mut self.is_added, true) {
+            added.push(number);
+        }
+    }
+
     fn place(&self, (enters, leaves): Span) -> Place {
         Place {
             view: self.view,
@@ -104,9 +111,7 @@ impl News {
         if span.is_none() && usual.is_none() {
             return;
         }
-        if !std::mem::replace(&mut row.is_added, true) {
-            self.added.push(number);
-        }
+        row.mark(number, &mut self.added);
         if let Some((span, sums)) = usual {
             row.add(span, sums);
         }
@@ -143,9 +148,7 @@ impl News {
                 Change::Counts(span, once) => {
                     let value = self.views[usize::from(row.view)].browsers();
                     row.add(span, Sums::one(value, once));
-                    if !std::mem::replace(&mut row.is_added, true) {
-                        self.added.push(number);
-                    }
+                    row.mark(number, &mut self.added);
                 }
             }
         }
@@ -264,9 +267,7 @@ impl News {
     pub fn restore(&mut self, (place, sums): &Added) {
         let number = self.number(place.view, place.key.text());
         let row = &mut self.rows[number as usize];
-        if !std::mem::replace(&mut row.is_added, true) {
-            self.added.push(number);
-        }
+        row.mark(number, &mut self.added);
         row.add((place.enters, place.leaves), *sums);
     }
 

@@ -103,8 +103,7 @@ impl Stories {
             for browser in part.values_mut() {
                 some += 1 + browser.present.len() / STAYS;
                 browser.write_down();
-                let (present, entering) = (&mut browser.present, &mut browser.entering);
-                self.news.settle(at, present, entering);
+                browser.enter(at, &mut self.news);
             }
             for (key, browser) in &*part {
                 let shard = shards.entry(browser.shard).or_default();

@@ -288,8 +288,7 @@ impl Stories {
             let left = browser.known + browser.added;
             browser.known = left.saturating_sub(size);
             browser.added = 0;
-            let (present, entering) = (&mut browser.present, &mut browser.entering);
-            self.news.settle(at, present, entering);
+            browser.enter(at, &mut self.news);
             // What is left of it is another visit, or was told of one that is none any more.
             let is_open = browser.known > 0 || !browser.visits.is_empty();
             if is_open {
@@ -324,8 +323,7 @@ impl Stories {
             if !(is_many && browser.added < browser.known / 8) {
                 self.tell_browser(at, (key, &mut browser), kept, said)?;
             }
-            let (present, entering) = (&mut browser.present, &mut browser.entering);
-            self.news.settle(at, present, entering);
+            browser.enter(at, &mut self.news);
         }
         let is_open = browser.known + browser.added > 0 || !browser.visits.is_empty();
         self.put_back(key, browser, is_open);

@@ -128,8 +128,7 @@ pub struct Stories {
 /// What a measurement, one of some that are looked at together, adds to a row.
 struct Adding {
     of: usize,
-    view: u16,
-    number: u32,
+    row: RowOf,
     sums: Sums,
     counts_browser: bool,
 }
@@ -300,9 +299,9 @@ impl Stories {
         }
         let at = (step_end(head.tick), fact.at.time);
         for adding in adding {
-            if !(browser.robot && self.views[usize::from(adding.view)].people) {
+            if !(browser.robot && self.views[adding.row.view].people) {
                 let of = adding.counts_browser.then_some((&mut browser.entering, 1));
-                self.news.add(adding.number, at, adding.sums, of);
+                self.news.add(adding.row.number, at, adding.sums, of);
             }
         }
     }
@@ -369,19 +368,22 @@ impl<P: Payloads> Watch<P> for Stories {
         if self.of_measurements {
             for (of, fact) in facts.iter().enumerate() {
                 let Some(fact) = fact else { continue };
-                for (view, spec) in (0..).zip(self.views.iter()) {
-                    spec.texts_of_fact(fact, &mut self.text, |key, sums, counts_browser| {
-                        let number = self.news.number(view, key);
-                        self.news.bring(number);
+                let (news, text) = (&mut self.news, &mut self.text);
+                rows_of(
+                    news,
+                    &self.views,
+                    text,
+                    fact,
+                    |news, row, sums, counts_browser| {
+                        news.bring(row.number);
                         adding.push(Adding {
                             of,
-                            view,
-                            number,
+                            row,
                             sums,
                             counts_browser,
                         });
-                    });
-                }
+                    },
+                );
             }
         }
         let mut rest = &adding[..];
@@ -537,12 +539,40 @@ pub(super) fn add_fact(
     (fact, sign): (&Fact<'_>, i64),
     counted: impl Fn(&View) -> bool,
 ) {
-    for (n, view) in views.iter().enumerate().filter(|(_, view)| counted(view)) {
-        view.texts_of_fact(fact, text, |key, sums, counts_browser| {
-            let sums = if sign < 0 { sums.negated() } else { sums };
-            let browser = counts_browser.then_some((&mut *entering, sign));
-            let number = news.number(n as u16, key);
-            news.add(number, (at, fact.at.time), sums, browser);
+    rows_of(
+        news,
+        views,
+        text,
+        fact,
+        |news, row, sums, counts_browser| {
+            if counted(&views[row.view]) {
+                let sums = if sign < 0 { sums.negated() } else { sums };
+                let browser = counts_browser.then_some((&mut *entering, sign));
+                news.add(row.number, (at, fact.at.time), sums, browser);
+            }
+        },
+    );
+}
+
+/// A row of a view of measurements: the view, and the row's number.
+#[derive(Clone, Copy)]
+struct RowOf {
+    view: usize,
+    number: u32,
+}
+
+/// Gives the rows to which a measurement adds, how much, and whether its browser is counted there.
+fn rows_of(
+    news: &mut News,
+    views: &[View],
+    text: &mut String,
+    fact: &Fact<'_>,
+    mut give: impl FnMut(&mut News, RowOf, Sums, bool),
+) {
+    for (view, spec) in views.iter().enumerate() {
+        spec.texts_of_fact(fact, text, |key, sums, counts_browser| {
+            let number = news.number(view as u16, key);
+            give(news, RowOf { view, number }, sums, counts_browser);
         });
     }
 }
