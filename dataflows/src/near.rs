@@ -25,6 +25,15 @@ pub fn bring_end<T>(list: &[T]) {
     bring_at(list.as_ptr_range().end);
 }
 
+/// Begins to load these bytes, the first lines of them if they are many.
+#[inline(always)]
+pub fn bring_bytes(bytes: &[u8]) {
+    const MOST: usize = 512;
+    for line in bytes[..bytes.len().min(MOST)].chunks(64) {
+        bring_at(line.as_ptr());
+    }
+}
+
 #[inline(always)]
 fn bring_at<T>(at: *const T) {
     #[cfg(target_arch = "x86_64")]

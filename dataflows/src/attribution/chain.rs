@@ -3,7 +3,7 @@
 //! links, whatever was sent: IDs that come twice, causes that are nowhere, lie after their effects,
 //! or lead in circles.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use crate::fact::Fact;
 

@@ -11,7 +11,7 @@ use crate::complete::Key as BrowserKey;
 use crate::fact::Agent;
 use crate::near;
 use crate::views::{Entering, Key, Present, Sums};
-use crate::visit::{Position, Tick, Visit};
+use crate::visit::{Tick, Visit};
 
 /// What was said of a browser's open visits.
 #[derive(Default, Serialize, Deserialize)]
@@ -71,11 +71,11 @@ impl Browser {
         }
     }
 
-    /// Brings near what its visit that grows needs of a measurement with this identity.
-    pub fn bring_growing(&self, at: Position) {
+    /// Brings near what its visit that grows needs of another measurement.
+    pub fn bring_growing(&self) {
         near::bring_end(&self.entering);
         if let Some(growing) = &self.growing {
-            growing.bring(at);
+            growing.bring();
         }
     }
 

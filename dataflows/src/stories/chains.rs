@@ -1,11 +1,14 @@
 //! The chains of a visit that grows: what of its measurements has led to which, by IDs, and how often
 //! what was shown was clicked and carted, by rows of views of chains. They are followed in whatever order
 //! measurements come: who waits for a cause is counted on when that comes.
+//!
+//! Of what a page shows hardly anything is clicked. So there is no index of IDs: what was clicked is
+//! looked for when it was, from one end to the other, and known from then on.
 
 use std::hash::BuildHasher;
 
 use differential_dataflow::difference::IsZero;
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 
 use super::contributions::Fields;
 use super::growing::OfVisits;
@@ -25,15 +28,17 @@ const MOST: usize = 30_000;
 const FIRST: usize = 48;
 /// Nor one of more rows of chains.
 const MOST_ROWS: usize = 60_000;
+/// So many are looked at together for an ID.
+const TOGETHER: usize = 64;
 
 /// A measurement, as far as causes go.
 #[derive(Debug)]
 struct Link {
+    /// Its own ID.
+    id: [u64; 2],
     /// How long after the visit's first, in ms.
     after: u32,
-    /// The number of its own ID.
-    own: u16,
-    /// The number of its cause's ID.
+    /// Where its cause's ID is.
     cause: u16,
     is_shown: bool,
 }
@@ -74,22 +79,117 @@ pub enum Taken {
     Meets,
 }
 
-/// The chains of a visit: some 50 bytes a measurement, and its rows.
+/// What was shown last: the next is in the same rows, most likely, since a page shows many things for one
+/// reason.
+#[derive(Debug)]
+struct Alike {
+    /// Its place.
+    at: Option<u16>,
+    /// Entity, reason and variant, if they are that short,
+    words: [u8; Alike::MOST],
+    /// and where each of them ends.
+    ends: [u8; 3],
+    has_variant: bool,
+}
+
+impl Alike {
+    const MOST: usize = 80;
+
+    /// To nothing yet.
+    fn new() -> Alike {
+        Alike {
+            at: None,
+            words: [0; Alike::MOST],
+            ends: [0; 3],
+            has_variant: false,
+        }
+    }
+
+    fn words<'f>(fact: &Fact<'f>) -> [&'f [u8]; 3] {
+        let words = [Some(fact.entity), fact.reason, fact.variant];
+        words.map(|word| word.unwrap_or_default().as_bytes())
+    }
+
+    /// The place of what was shown last, if this is as that was.
+    fn place(&self, fact: &Fact<'_>) -> Option<u16> {
+        let mut begins = 0;
+        for (word, end) in Alike::words(fact).into_iter().zip(self.ends) {
+            let own = self.words.get(begins..usize::from(end));
+            if own != Some(word) {
+                return None;
+            }
+            begins = usize::from(end);
+        }
+        let is_alike = self.has_variant == fact.variant.is_some();
+        self.at.filter(|_| is_alike)
+    }
+
+    fn set(&mut self, fact: &Fact<'_>, at: u16) {
+        self.at = None;
+        let words = Alike::words(fact);
+        if words.iter().map(|word| word.len()).sum::<usize>() > Alike::MOST {
+            return;
+        }
+        let mut begins = 0;
+        for (word, end) in words.into_iter().zip(&mut self.ends) {
+            let ends = begins + word.len();
+            self.words[begins..ends].copy_from_slice(word);
+            *end = ends as u8;
+            begins = ends;
+        }
+        self.has_variant = fact.variant.is_some();
+        self.at = Some(at);
+    }
+}
+
+/// IDs that were looked for, and where they were found, or that they were [`MISSED`].
+#[derive(Debug, Default)]
+struct Asked {
+    found: HashMap<[u64; 2], u16>,
+    /// Of each ID that was looked for a bit is set: of nearly all others it is not.
+    bits: [u64; 4],
+}
+
+impl Asked {
+    fn bit(id: [u64; 2]) -> (usize, u64) {
+        let tag = tag_of(id);
+        ((tag >> 6) as usize % 4, 1 << (tag % 64))
+    }
+
+    fn get(&self, id: [u64; 2]) -> Option<u16> {
+        let (word, bit) = Asked::bit(id);
+        let maybe = self.bits[word] & bit != 0;
+        maybe.then(|| self.found.get(&id).copied()).flatten()
+    }
+
+    fn set(&mut self, id: [u64; 2], found: u16) {
+        let (word, bit) = Asked::bit(id);
+        self.bits[word] |= bit;
+        self.found.insert(id, found);
+    }
+}
+
+/// Of many IDs nearly all have another one.
+fn tag_of(id: [u64; 2]) -> u32 {
+    let mixed = id[0].rotate_left(32) ^ id[1];
+    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+}
+
+/// The chains of a visit: some 40 bytes a measurement, and its rows.
 pub struct Chains {
-    /// IDs of measurements and of causes, by which they are known by number.
-    ids: Vec<[u64; 2]>,
-    numbers: HashTable<u16>,
-    /// Of each ID, its measurement.
-    holders: Vec<u16>,
-    /// The number of the last cause.
-    cause: u16,
     links: Vec<Link>,
+    /// Of each measurement's ID.
+    tags: Vec<u32>,
+    /// IDs of causes; what a page shows comes together, and all of it has been caused by the page.
+    causes: Vec<[u64; 2]>,
+    asked: Asked,
     /// Of each measurement and view of chains, its row.
     of: Vec<u16>,
+    alike: Alike,
     /// Clicks, carts and orders that are not counted yet.
     led: Vec<Led>,
-    /// Those of which a cause was not there, with its number.
-    waiting: Vec<(u16, Led)>,
+    /// Those of which a cause was not there, with its ID.
+    waiting: Vec<([u64; 2], Led)>,
     /// Where carts and orders are among the links.
     ends: Vec<u16>,
     rows: Vec<Row>,
@@ -98,20 +198,20 @@ pub struct Chains {
     counts: u32,
     /// Rows that have changed since they were said.
     changed: Vec<u16>,
-    /// The numbers of the causes of what orders came from: what else they have caused is said with them.
-    beside: Vec<u16>,
+    /// The IDs of the causes of what orders came from: what else they have caused is said with them.
+    beside: Vec<[u64; 2]>,
 }
 
 impl Chains {
     /// Of nothing yet.
     pub fn new(of: &OfVisits) -> Chains {
         Chains {
-            ids: Vec::with_capacity(FIRST),
-            numbers: HashTable::with_capacity(FIRST),
-            holders: Vec::with_capacity(FIRST),
-            cause: NONE,
             links: Vec::with_capacity(FIRST),
+            tags: Vec::with_capacity(FIRST),
+            causes: Vec::new(),
+            asked: Asked::default(),
             of: Vec::with_capacity(FIRST * of.chains.len()),
+            alike: Alike::new(),
             led: Vec::new(),
             waiting: Vec::new(),
             ends: Vec::new(),
@@ -124,15 +224,11 @@ impl Chains {
         }
     }
 
-    /// Brings near what a measurement with this ID needs.
-    pub fn bring(&self, id: [u64; 2]) {
-        near::bring_end(&self.ids);
-        near::bring_end(&self.holders);
+    /// Brings near what a measurement needs.
+    pub fn bring(&self) {
         near::bring_end(&self.links);
+        near::bring_end(&self.tags);
         near::bring_end(&self.of);
-        // To look whether anything has its hash loads where it would be.
-        let hash = self.hasher.hash_one(id);
-        std::hint::black_box(self.numbers.find(hash, |_| false));
     }
 
     /// Whether it has no rows.
@@ -140,27 +236,30 @@ impl Chains {
         self.rows.is_empty()
     }
 
-    fn number(&mut self, id: [u64; 2]) -> u16 {
-        let (ids, hasher) = (&self.ids, &self.hasher);
-        let hash = hasher.hash_one(id);
-        let same = |n: &u16| ids[usize::from(*n)] == id;
-        if let Some(n) = self.numbers.find(hash, same) {
-            return *n;
+    /// The measurement that is meant by an ID, the first that has it; from now on it is known which one
+    /// that is, or that it is waited for.
+    fn ask(&mut self, id: [u64; 2]) -> Option<u16> {
+        let known = self.asked.get(id);
+        let holder = known.unwrap_or_else(|| self.look_for(id).unwrap_or(MISSED));
+        if known.is_none() {
+            self.asked.set(id, holder);
         }
-        let n = ids.len() as u16;
-        let hash_of = |n: &u16| hasher.hash_one(ids[usize::from(*n)]);
-        self.numbers.insert_unique(hash, n, hash_of);
-        self.ids.push(id);
-        self.holders.push(NONE);
-        n
+        (holder != MISSED).then_some(holder)
     }
 
-    /// The number of a cause. What a page shows comes together, and all of it has been caused by the page.
-    fn number_of_cause(&mut self, id: [u64; 2]) -> u16 {
-        if self.ids.get(usize::from(self.cause)) != Some(&id) {
-            self.cause = self.number(id);
+    fn look_for(&self, id: [u64; 2]) -> Option<u16> {
+        let tag = tag_of(id);
+        let (tags, links) = (self.tags.chunks(TOGETHER), self.links.chunks(TOGETHER));
+        let mut first: Option<(u32, usize)> = None;
+        for (n, (tags, links)) in tags.zip(links).enumerate() {
+            if !tags.contains(&tag) {
+                continue;
+            }
+            let own = links.iter().enumerate().filter(|(_, link)| link.id == id);
+            let own = own.map(|(at, link)| (link.after, n * TOGETHER + at));
+            first = first.into_iter().chain(own).min();
         }
-        self.cause
+        first.map(|(_, at)| at as u16)
     }
 
     /// Takes a measurement of a visit with these fields. `None` if it cannot be told any more what has led
@@ -173,42 +272,37 @@ impl Chains {
         let after = fact.at.time.saturating_sub(fields.started);
         let after = u32::try_from(after).ok()?;
         let mut taken = Taken::Grows;
-        let own = usize::from(self.number(fact.at.event));
-        match self.holders[own] {
-            NONE => self.holders[own] = place,
-            MISSED => {
-                self.holders[own] = place;
+        let id = fact.at.event;
+        match self.asked.get(id) {
+            Some(MISSED) => {
+                self.asked.set(id, place);
                 taken = Taken::Meets;
-                let waited = |(id, _): &mut (u16, Led)| usize::from(*id) == own;
-                let waited = self.waiting.extract_if(.., waited);
+                let waited = self.waiting.extract_if(.., |(cause, _)| *cause == id);
                 self.led.extend(waited.map(|(_, led)| led));
             }
-            // The first that has an ID is meant by it.
-            holder if after < self.links[usize::from(holder)].after => return None,
+            // The first that has an ID is meant by it, and another was taken for that.
+            Some(holder) if after < self.links[usize::from(holder)].after => return None,
             _ => {}
         }
-        let cause = fact.cause.map_or(NONE, |id| self.number_of_cause(id));
+        if let Some(cause) = fact.cause
+            && self.causes.last() != Some(&cause)
+        {
+            self.causes.push(cause);
+        }
+        let cause = fact.cause.map_or(NONE, |_| self.causes.len() as u16 - 1);
         let is_shown = fact.effect == SHOWN;
         self.links.push(Link {
+            id,
             after,
-            own: own as u16,
             cause,
             is_shown,
         });
-        let mut key = String::new();
-        for n in &of.chains {
-            let view = &of.views[*n];
-            let row = match is_shown
-                && (!view.people || fields.agent == Agent::Person)
-                && fields.write_chain_key(view, fact, &mut key)
-            {
-                true => self.row_of(*n, &key),
-                false => NONE,
-            };
-            self.of.push(row);
-            if row != NONE {
-                self.count(row, 0);
-            }
+        self.tags.push(tag_of(id));
+        if is_shown && !of.chains.is_empty() {
+            self.take_shown(place, fact, fields, of);
+        } else {
+            let none = std::iter::repeat_n(NONE, of.chains.len());
+            self.of.extend(none);
         }
         let to = if is_order(fact) {
             Some(To::Order)
@@ -231,20 +325,62 @@ impl Chains {
         Some(taken)
     }
 
+    /// Counts what was shown in the rows that it is in.
+    fn take_shown(&mut self, place: u16, fact: &Fact<'_>, fields: &Fields<'_>, of: &OfVisits) {
+        let alike = self.alike.place(fact);
+        let mut text = String::new();
+        for (nth, chain) in of.chains.iter().enumerate() {
+            let before = alike.map(|at| self.of[usize::from(at) * of.chains.len() + nth]);
+            let row = match before {
+                // Which entity it was decides over the row, but not whether there is one.
+                Some(row) if row == NONE || !chain.by_id => row,
+                _ => {
+                    let view = &of.views[chain.view];
+                    let taken = (!view.people || fields.agent == Agent::Person)
+                        && fields.write_chain_key(view, fact, &mut text);
+                    if taken {
+                        self.row_of(chain.view, &text)
+                    } else {
+                        NONE
+                    }
+                }
+            };
+            self.of.push(row);
+            if row != NONE {
+                self.count(row, 0);
+            }
+        }
+        match alike {
+            Some(_) => self.alike.at = Some(place),
+            None => self.alike.set(fact, place),
+        }
+    }
+
     /// Whether the last that it took changes what was beside that which an order has come from: that it
     /// is another, or one of them was chosen after all.
-    fn is_beside(&self) -> bool {
-        let Some(link) = self.links.last().filter(|_| !self.beside.is_empty()) else {
+    fn is_beside(&mut self) -> bool {
+        if self.beside.is_empty() {
             return false;
-        };
-        let cause = if link.is_shown {
-            Some(link.cause)
-        } else {
-            let holder = self.holders.get(usize::from(link.cause));
-            let chosen = holder.and_then(|at| self.links.get(usize::from(*at)));
-            chosen.map(|chosen| chosen.cause)
+        }
+        let last = self.links.len() - 1;
+        let cause = match self.links[last].is_shown {
+            true => self.id_of_cause(last),
+            false => {
+                let chosen = self.cause_of(last);
+                chosen.and_then(|at| self.id_of_cause(at))
+            }
         };
         cause.is_some_and(|cause| self.beside.contains(&cause))
+    }
+
+    fn id_of_cause(&self, at: usize) -> Option<[u64; 2]> {
+        let cause = self.links[at].cause;
+        self.causes.get(usize::from(cause)).copied()
+    }
+
+    /// The measurement that has caused this one, if it is there.
+    fn cause_of(&mut self, at: usize) -> Option<usize> {
+        self.ask(self.id_of_cause(at)?).map(usize::from)
     }
 
     /// The row of this view that has this key.
@@ -282,16 +418,6 @@ impl Chains {
         own.now[place] += 1;
     }
 
-    /// The measurement that has caused this one, if it is there.
-    fn cause_of(&mut self, at: u16) -> Option<u16> {
-        let cause = self.links[usize::from(at)].cause;
-        let holder = self.holders.get_mut(usize::from(cause))?;
-        if *holder == NONE {
-            *holder = MISSED;
-        }
-        (*holder < MISSED).then_some(*holder)
-    }
-
     /// Counts a click for what it was on, and for what that lay in; a cart for all that led to it. Of an
     /// order finds out what it has come from.
     fn count_led(&mut self, led: Led, of: &OfVisits) {
@@ -300,37 +426,36 @@ impl Chains {
             To::Click => NESTED,
             To::Cart | To::Order => of.settings.longest.saturating_sub(1),
         };
-        let mut at = led.at;
+        let mut at = usize::from(led.at);
         for n in 0..=most as u32 {
-            let was_shown = self.links[usize::from(at)].is_shown;
-            let Some(cause) = self.cause_of(at) else {
-                let id = self.links[usize::from(at)].cause;
-                let counted = n;
-                if id != NONE {
-                    self.waiting.push((id, Led { counted, ..led }));
-                }
+            let was_shown = self.links[at].is_shown;
+            let Some(id) = self.id_of_cause(at) else {
+                return;
+            };
+            let Some(cause) = self.ask(id) else {
+                self.waiting.push((id, Led { counted: n, ..led }));
                 return;
             };
             // The one beyond the longest chain says only that there is one.
             if n == most as u32 {
                 return;
             }
-            at = cause;
-            let link = &self.links[usize::from(at)];
+            at = usize::from(cause);
+            let link = &self.links[at];
             let place = match led.to {
                 To::Click if !link.is_shown => return,
                 To::Click => 1,
                 To::Cart => 2,
                 To::Order => {
-                    if link.is_shown && !was_shown && link.cause != NONE {
-                        self.beside.push(link.cause);
+                    if link.is_shown && !was_shown {
+                        self.beside.extend(self.id_of_cause(at));
                     }
                     continue;
                 }
             };
             let chains = of.chains.len();
             for view in 0..chains {
-                let row = self.of[usize::from(at) * chains + view];
+                let row = self.of[at * chains + view];
                 if row != NONE && self.rows[usize::from(row)].counted != self.counts {
                     self.rows[usize::from(row)].counted = self.counts;
                     if n >= led.counted {
@@ -344,45 +469,47 @@ impl Chains {
     /// Where the measurements are, in order, of which [`trace`](crate::attribution::trace) says the same of its
     /// orders as of all: `first`, carts and orders, what has led there, what was shown beside that, and
     /// what that has led to. It must have been told of before.
-    pub fn leading(&self, first: Position, longest: usize) -> Vec<Position> {
-        let cause_of = |link: &Link| {
-            let holder = self.holders.get(usize::from(link.cause)).copied();
-            holder.map(usize::from).filter(|at| *at < self.links.len())
-        };
+    pub fn leading(&mut self, first: Position, longest: usize) -> Vec<Position> {
         let mut leads = vec![false; self.links.len()];
-        let mut beside = vec![false; self.ids.len()];
-        for end in &self.ends {
-            let mut next = Some(usize::from(*end));
+        let mut beside = HashSet::new();
+        for end in 0..self.ends.len() {
+            let mut next = Some(usize::from(self.ends[end]));
             // The one beyond the longest chain says that there is one.
             for _ in 0..=longest {
                 let Some(at) = next else { break };
                 leads[at] = true;
-                let link = &self.links[at];
-                if link.is_shown && link.cause != NONE {
-                    beside[usize::from(link.cause)] = true;
-                }
-                next = cause_of(link);
+                let cause = self.id_of_cause(at);
+                beside.extend(cause.filter(|_| self.links[at].is_shown));
+                next = self.cause_of(at);
             }
         }
+        let beside: Vec<bool> = self.causes.iter().map(|id| beside.contains(id)).collect();
         let is_beside = |link: &Link| {
-            link.is_shown
-                && beside
-                    .get(usize::from(link.cause))
-                    .is_some_and(|beside| *beside)
+            let is = beside.get(usize::from(link.cause));
+            link.is_shown && is.is_some_and(|is| *is)
         };
-        for (link, leads) in self.links.iter().zip(&mut leads) {
-            let on = cause_of(link).filter(|_| !link.is_shown);
-            *leads |= is_beside(link) || on.is_some_and(|on| is_beside(&self.links[on]));
+        for (at, leads) in leads.iter_mut().enumerate() {
+            let on = match self.links[at].is_shown {
+                true => Some(at),
+                false => self.cause_of(at),
+            };
+            *leads |= on.is_some_and(|on| is_beside(&self.links[on]));
         }
-        // What has an ID that is another's is known by that one.
-        for at in 0..leads.len() {
-            if leads[at] {
-                leads[usize::from(self.holders[usize::from(self.links[at].own)])] = true;
+        // What has an ID that is another's is known by that one: where a chain is cut, its last link may
+        // have been led on by it.
+        let mut by_tag: Vec<(u32, usize)> = self.tags.iter().copied().zip(0..).collect();
+        by_tag.sort_unstable();
+        let alike = by_tag.chunk_by(|a, b| a.0 == b.0);
+        for (_, at) in alike.filter(|alike| alike.len() > 1).flatten() {
+            if leads[*at]
+                && let Some(first) = self.ask(self.links[*at].id)
+            {
+                leads[usize::from(first)] = true;
             }
         }
         let position = |link: &Link| Position {
             time: first.time + i64::from(link.after),
-            event: self.ids[usize::from(link.own)],
+            event: link.id,
         };
         let leading = self.links.iter().zip(leads).filter(|(_, leads)| *leads);
         let mut leading: Vec<Position> = leading.map(|(link, _)| position(link)).collect();

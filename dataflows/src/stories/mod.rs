@@ -88,6 +88,7 @@
 //! assert_eq!(orders, [(5_100, false, why.clone()), (1_931_100, true, why)]);
 //! ```
 
+mod adding;
 mod answering;
 mod browser;
 mod chains;

@@ -23,6 +23,8 @@ pub struct News {
     hasher: DefaultHashBuilder,
     numbers: HashTable<u32>,
     rows: Vec<Row>,
+    /// What each is known by, apart from all else of it.
+    names: Vec<Name>,
     free: Vec<u32>,
     /// Rows to which something was added since it was told.
     added: Vec<u32>,
@@ -30,6 +32,39 @@ pub struct News {
     asked: u64,
     /// What changes in rows, while it is looked at.
     changes: Vec<(u32, Change)>,
+}
+
+/// So many bytes of a key are compared where they are next to each other; of more, the rest elsewhere.
+const BEGIN: usize = 28;
+
+/// What a row is known by: its view and its key.
+struct Name {
+    view: u16,
+    length: u16,
+    begin: [u8; BEGIN],
+}
+
+impl Name {
+    fn of(view: u16, key: &str) -> Name {
+        let key = key.as_bytes();
+        let mut begin = [0; BEGIN];
+        let length = key.len().min(BEGIN);
+        begin[..length].copy_from_slice(&key[..length]);
+        Name {
+            view,
+            length: key.len().min(usize::from(u16::MAX)) as u16,
+            begin,
+        }
+    }
+
+    /// Whether it is this one; `rest` is asked for a key that is longer than what is here.
+    fn is<'k>(&self, view: u16, key: &str, rest: impl FnOnce() -> &'k str) -> bool {
+        let length = key.len().min(BEGIN);
+        self.view == view
+            && usize::from(self.length) == key.len().min(usize::from(u16::MAX))
+            && self.begin[..length] == key.as_bytes()[..length]
+            && (key.len() <= BEGIN || rest() == key)
+    }
 }
 
 /// What is added to a row.
@@ -78,6 +113,7 @@ impl News {
             hasher: DefaultHashBuilder::default(),
             numbers: HashTable::new(),
             rows: Vec::new(),
+            names: Vec::new(),
             free: Vec::new(),
             added: Vec::new(),
             asked: 0,
@@ -135,6 +171,9 @@ impl News {
         if entering.is_empty() {
             return;
         }
+        entering
+            .iter()
+            .for_each(|entering| self.bring(entering.row));
         let (views, rows) = (&self.views, &self.rows);
         let view = |row: u32| &views[usize::from(rows[row as usize].view)];
         let mut changes = std::mem::take(&mut self.changes);
@@ -169,11 +208,20 @@ impl News {
     /// The number of a row, which it has until what is added is [taken](News::take), and as long as
     /// somebody is in it. Costs a look-up.
     pub fn number(&mut self, view: u16, key: &str) -> u32 {
-        let (hasher, rows) = (&self.hasher, &mut self.rows);
-        let hash = hasher.hash_one((view, key));
+        self.number_of(self.hash(view, key), view, key)
+    }
+
+    /// The hash of a row, for [`News::number_of`].
+    pub fn hash(&self, view: u16, key: &str) -> u64 {
+        self.hasher.hash_one((view, key))
+    }
+
+    /// The [number](News::number) of a row with this hash.
+    pub fn number_of(&mut self, hash: u64, view: u16, key: &str) -> u32 {
+        let (rows, names) = (&self.rows, &self.names);
         let same = |number: &u32| {
-            let row = &rows[*number as usize];
-            row.view == view && row.key.text() == key
+            let n = *number as usize;
+            names[n].is(view, key, || rows[n].key.text())
         };
         if let Some(number) = self.numbers.find(hash, same) {
             return *number;
@@ -188,14 +236,17 @@ impl News {
         };
         let number = match self.free.pop() {
             Some(number) => {
-                rows[number as usize] = row;
+                self.rows[number as usize] = row;
+                self.names[number as usize] = Name::of(view, key);
                 number
             }
             None => {
-                rows.push(row);
-                (rows.len() - 1) as u32
+                self.rows.push(row);
+                self.names.push(Name::of(view, key));
+                (self.rows.len() - 1) as u32
             }
         };
+        let (rows, hasher) = (&self.rows, &self.hasher);
         let hash_of = |number: &u32| {
             let row = &rows[*number as usize];
             hasher.hash_one((row.view, row.key.text()))
@@ -205,8 +256,23 @@ impl News {
         number
     }
 
-    /// Brings near what an addition to a row needs.
+    /// Brings near what is needed to find the row with this hash.
+    pub fn bring_name(&self, hash: u64) {
+        let bring = |number: &u32| {
+            near::bring(&self.names[*number as usize]);
+            false
+        };
+        // To look whether anything has this hash loads where it would be.
+        std::hint::black_box(self.numbers.find(hash, bring));
+    }
+
+    /// Brings near a row,
     pub fn bring(&self, number: u32) {
+        near::bring_all(&self.rows[number as usize]);
+    }
+
+    /// and what an addition to it needs.
+    pub fn bring_sums(&self, number: u32) {
         if let Some(last) = self.rows[number as usize].sums.last() {
             near::bring_all(last);
         }

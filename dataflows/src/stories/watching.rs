@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 
+use super::adding::{Adding, One, rows_of};
 use super::browser::{Absent, Browser};
 use super::crediting::{OfCustomer, OfOrder};
 use super::growing::{Growing, OfVisits};
@@ -22,8 +23,9 @@ use crate::complete::{
 };
 use crate::durable::Durable;
 use crate::fact::{Agent, Fact, Reading};
+use crate::near;
 use crate::profiles::{Named, Part};
-use crate::views::{self, Contribution, Entering, Field, STEP, Sums, View, step_end};
+use crate::views::{self, Contribution, Entering, Field, STEP, View, step_end};
 use crate::visit::{Rules, Tick, browser_key, visit_id};
 
 /// What a browser of more measurements sends twice counts as it came first, until its visit is sealed;
@@ -105,8 +107,8 @@ pub struct Stories {
     pub(super) sealed: Vec<Complete>,
     /// What is added to views, and not told yet.
     pub(super) news: News,
-    /// What is to be added to it; a list that is used again.
-    adding: Vec<Adding>,
+    /// What is to be added to it.
+    adding: Adding,
     /// For the texts of keys.
     pub(super) text: String,
     /// Whether any view is of measurements.
@@ -123,14 +125,6 @@ pub struct Stories {
     pub(super) saving: Option<Saving>,
     /// Who is named, if that is to be said.
     pub(super) naming: Option<Naming>,
-}
-
-/// What a measurement, one of some that are looked at together, adds to a row.
-struct Adding {
-    of: usize,
-    row: RowOf,
-    sums: Sums,
-    counts_browser: bool,
 }
 
 /// The tick of a visit's seal, and its ID.
@@ -226,7 +220,7 @@ impl Stories {
             due,
             sealed: Vec::new(),
             news,
-            adding: Vec::new(),
+            adding: Adding::default(),
             ended,
             released,
             holds: BTreeMap::new(),
@@ -253,7 +247,7 @@ impl Stories {
     }
 
     /// A measurement, what it says, and what it adds to views of measurements.
-    fn measured_one(&mut self, record: Record<'_>, read: Option<&Fact<'_>>, adding: &[Adding]) {
+    fn measured_one(&mut self, record: Record<'_>, read: Option<&Fact<'_>>, adding: &[One]) {
         let head = record.head;
         self.recent.add(record);
         self.fall_due(head.tick);
@@ -298,10 +292,10 @@ impl Stories {
             naming.measured(head, fact);
         }
         let at = (step_end(head.tick), fact.at.time);
-        for adding in adding {
-            if !(browser.robot && self.views[adding.row.view].people) {
-                let of = adding.counts_browser.then_some((&mut browser.entering, 1));
-                self.news.add(adding.row.number, at, adding.sums, of);
+        for one in adding {
+            if !(browser.robot && self.views[one.view].people) {
+                let of = one.counts_browser.then_some((&mut browser.entering, 1));
+                self.news.add(one.row, at, one.sums, of);
             }
         }
     }
@@ -347,6 +341,7 @@ impl<P: Payloads> Watch<P> for Stories {
             if let Some(browser) = self.browsers.get(&record.head.browser) {
                 browser.bring();
             }
+            near::bring_bytes(record.body);
         }
         let reading = &mut self.reading;
         let facts = records.iter().map(|record| {
@@ -361,39 +356,17 @@ impl<P: Payloads> Watch<P> for Stories {
         let facts: Vec<Option<Fact<'_>>> = facts.collect();
         for record in records {
             if let Some(browser) = self.browsers.get(&record.head.browser) {
-                browser.bring_growing(record.head.at);
+                browser.bring_growing();
             }
         }
         let mut adding = std::mem::take(&mut self.adding);
         if self.of_measurements {
-            for (of, fact) in facts.iter().enumerate() {
-                let Some(fact) = fact else { continue };
-                let (news, text) = (&mut self.news, &mut self.text);
-                rows_of(
-                    news,
-                    &self.views,
-                    text,
-                    fact,
-                    |news, row, sums, counts_browser| {
-                        news.bring(row.number);
-                        adding.push(Adding {
-                            of,
-                            row,
-                            sums,
-                            counts_browser,
-                        });
-                    },
-                );
-            }
+            adding.find(&facts, &self.views, &mut self.news);
         }
-        let mut rest = &adding[..];
-        for (n, (record, fact)) in records.iter().zip(&facts).enumerate() {
-            let of = rest.partition_point(|adding| adding.of == n);
-            let (own, others) = rest.split_at(of);
-            rest = others;
+        let all = records.iter().zip(&facts);
+        for ((record, fact), own) in all.zip(adding.of_each(records.len())) {
             self.measured_one(*record, fact.as_ref(), own);
         }
-        adding.clear();
         self.adding = adding;
     }
 
@@ -539,42 +512,14 @@ pub(super) fn add_fact(
     (fact, sign): (&Fact<'_>, i64),
     counted: impl Fn(&View) -> bool,
 ) {
-    rows_of(
-        news,
-        views,
-        text,
-        fact,
-        |news, row, sums, counts_browser| {
-            if counted(&views[row.view]) {
-                let sums = if sign < 0 { sums.negated() } else { sums };
-                let browser = counts_browser.then_some((&mut *entering, sign));
-                news.add(row.number, (at, fact.at.time), sums, browser);
-            }
-        },
-    );
-}
-
-/// A row of a view of measurements: the view, and the row's number.
-#[derive(Clone, Copy)]
-struct RowOf {
-    view: usize,
-    number: u32,
-}
-
-/// Gives the rows to which a measurement adds, how much, and whether its browser is counted there.
-fn rows_of(
-    news: &mut News,
-    views: &[View],
-    text: &mut String,
-    fact: &Fact<'_>,
-    mut give: impl FnMut(&mut News, RowOf, Sums, bool),
-) {
-    for (view, spec) in views.iter().enumerate() {
-        spec.texts_of_fact(fact, text, |key, sums, counts_browser| {
+    rows_of(views, text, fact, |view, key, sums, counts_browser| {
+        if counted(&views[view]) {
             let number = news.number(view as u16, key);
-            give(news, RowOf { view, number }, sums, counts_browser);
-        });
-    }
+            let sums = if sign < 0 { sums.negated() } else { sums };
+            let browser = counts_browser.then_some((&mut *entering, sign));
+            news.add(number, (at, fact.at.time), sums, browser);
+        }
+    });
 }
 
 /// The facts of measurements. One that cannot be read any more keeps its place.
