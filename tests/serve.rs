@@ -173,8 +173,8 @@ impl Server {
             for (id, question) in desk.take() {
                 let tick = own.tick.load(Ordering::SeqCst);
                 let [one, two] = own.answers(&question);
-                desk.answer(id, tick, || one, false);
-                desk.answer(id, tick, || two, true);
+                desk.answer(id, tick, || one, 2);
+                desk.answer(id, tick, || two, 2);
             }
         });
         let site = Site::new(served.clone(), Arc::new(Said), access, limits, "s1".into());

@@ -14,10 +14,26 @@ use visitflow_schemas::store::{FolderStore, SchemaStore};
 
 pub const PARTITIONS: u32 = 4;
 
-/// People come to the shop at this rate, which counts what they send when enough of them are there.
-const NOMINAL: u64 = 22_000;
-/// How long it has been open when it is first looked at, in ms: by then some 20,000 measurements come
-/// each second.
+/// How many measurements come each second.
+#[derive(Clone, Copy)]
+pub enum Pace {
+    /// Some 20,000.
+    Usual,
+    /// Some 50,000.
+    Peak,
+}
+
+impl Pace {
+    /// People come to the shop at this rate, which counts what they send when enough of them are there.
+    fn nominal(self) -> u64 {
+        match self {
+            Pace::Usual => 22_000,
+            Pace::Peak => 38_000,
+        }
+    }
+}
+
+/// How long it has been open when it is first looked at, in ms: by then it is as full as it is meant to.
 const OPEN: i64 = 180_000;
 /// How often what was sent is made visible.
 const FLUSH: Duration = Duration::from_millis(5);
@@ -42,7 +58,7 @@ struct Told {
 impl Feed {
     /// Opens it, with a marker now and then if they are asked for: a measurement whose `entity_id` is
     /// its own scheduled time.
-    pub fn start(dir: &Path, markers: bool) -> Feed {
+    pub fn start(dir: &Path, pace: Pace, markers: bool) -> Feed {
         let log = dir.join("log");
         write_schemas(&log.join("schemas")).expect("schemas");
         FolderStore::open(log.join("schemas"))
@@ -64,7 +80,7 @@ impl Feed {
             schema_changes: Some([0, i64::MAX]),
             ..Settings::default()
         };
-        let mut shop = Shop::new(settings.per_second(NOMINAL)).expect("a shop");
+        let mut shop = Shop::new(settings.per_second(pace.nominal())).expect("a shop");
         // What came before is nobody's business here.
         while shop.next_time().is_some_and(|time| time <= wall::now()) {
             shop.next();

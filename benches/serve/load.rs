@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use visitflow::run::{Handle, grouped};
 use visitflow::wall;
 
-use crate::feed::Feed;
+use crate::feed::{Feed, Pace};
 use crate::readers::{KINDS, Readers, Seen};
 use crate::threads::Spent;
 use crate::{at, living, start, views};
@@ -53,8 +53,8 @@ struct Turn {
     readers: Option<(Seen, f64)>,
 }
 
-pub fn load(dir: &Path) {
-    let feed = Feed::start(dir, false);
+pub fn load(dir: &Path, pace: Pace) {
+    let feed = Feed::start(dir, pace, false);
     let (handle, running) = start(&living(dir, views()));
     std::thread::sleep(WARM);
     println!(

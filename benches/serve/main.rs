@@ -3,6 +3,7 @@
 //! `cargo bench --bench serve -- WHAT…`, without a word all of
 //! - `load`: a job at a living shop's pace, without readers and with 1,000 subscribers and 2,000 reads
 //!   a second in turn: the CPU time of its workers, and how far they are behind;
+//! - `peak`: the same at 50,000 measurements a second;
 //! - `replay`: the same job over a log that is there, as fast as it goes: its throughput;
 //! - `visible`: from the scheduled time of sending to a subscriber who sees it in a view.
 //!
@@ -21,6 +22,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+use feed::Pace;
 use visitflow::job::JobFile;
 use visitflow::run::{self, Handle, Options, Summary};
 
@@ -38,13 +40,14 @@ fn main() {
         return;
     }
     if asked.is_empty() {
-        asked = vec!["load", "replay", "visible"];
+        asked = vec!["load", "peak", "replay", "visible"];
     }
     for what in asked {
         println!("== {what}");
         let dir = tempfile::tempdir().expect("a place for the bench");
         match what {
-            "load" => load::load(dir.path()),
+            "load" => load::load(dir.path(), Pace::Usual),
+            "peak" => load::load(dir.path(), Pace::Peak),
             "replay" => replay::replay(dir.path()),
             "visible" => visible::visible(dir.path()),
             _ => panic!("{what}: none of what is measured here"),

@@ -12,7 +12,7 @@ use visitflow::run::grouped;
 use visitflow::wall;
 use visitflow_dataflows::views::STEP;
 
-use crate::feed::Feed;
+use crate::feed::{Feed, Pace};
 use crate::{at, living, start, views};
 
 /// How long the job runs before anything counts, and how long it counts.
@@ -22,7 +22,7 @@ const COUNTED: Duration = Duration::from_secs(40);
 const REST: Duration = Duration::from_secs(3);
 
 pub fn visible(dir: &Path) {
-    let feed = Feed::start(dir, true);
+    let feed = Feed::start(dir, Pace::Usual, true);
     // With the least step that a view can have.
     let own = format!(
         "\n[[view]]\nname = \"markers\"\nentities = [\"marker\"]\nkey = [\"entity_id\"]\nwindow = \"10s\"\n\

@@ -1,7 +1,6 @@
 //! Questions of those who read over HTTP, into the dataflow and back: put to all workers as of one
 //! tick, answered by each, and told to whom has asked once all have.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -71,7 +70,7 @@ pub fn questions<'s>(
             for (id, question) in asked {
                 match ask(question, profiles) {
                     Some(ask) => questions.push(put(id, ask)),
-                    None => desk.answer(id, now, || question::Answer::Nothing, true),
+                    None => desk.answer(id, now, || question::Answer::Nothing, 1),
                 }
             }
             if !questions.is_empty() {
@@ -105,30 +104,25 @@ fn ask(question: question::Question, profiles: bool) -> Option<Ask> {
     })
 }
 
-/// Brings answers to the process that has asked, whose first worker tells its desk. `workers` are those
-/// of each process, `peers` all.
+/// Brings answers to the process that has asked, and tells them to its desk: those of its own workers
+/// where they were given, others by one of its workers. `workers` are those of each process, `peers`
+/// all.
 pub fn answers<'s>(
     answers: StreamVec<'s, u64, Answer>,
     workers: usize,
     peers: usize,
     desk: Option<Arc<Desk>>,
 ) -> StreamVec<'s, u64, ()> {
-    let to = Exchange::new(move |answer: &Answer| u64::from(answer.process) * workers as u64);
+    let nth = (answers.scope().worker().index() % workers) as u64;
+    let of_process = move |answer: &Answer| u64::from(answer.process) * workers as u64 + nth;
     type Builder = CapacityContainerBuilder<Vec<()>>;
-    answers.unary_frontier::<Builder, _, _, _>(to, "Answers", move |_, _| {
-        let mut heard: HashMap<u64, usize> = HashMap::new();
+    answers.unary_frontier::<Builder, _, _, _>(Exchange::new(of_process), "Answers", move |_, _| {
         move |(input, _), _| {
             input.for_each(|_, answers| {
                 for answer in answers.drain(..) {
                     let Some(desk) = &desk else { continue };
                     let (id, at) = (answer.id, answer.at);
-                    let parts = heard.entry(id).or_default();
-                    *parts += 1;
-                    let last = *parts == peers;
-                    if last {
-                        heard.remove(&id);
-                    }
-                    desk.answer(id, at, || part(answer), last);
+                    desk.answer(id, at, || part(answer), peers);
                 }
             });
         }

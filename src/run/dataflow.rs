@@ -479,7 +479,8 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             further.push((ATTRIBUTION.to_owned(), attributed(orders.credited.clone())));
             let ring = served.map(|served| served.orders.clone());
             showing::orders(orders.credited, workers, ring).probe_with(&committed);
-            let desk = served.map(|served| served.desk.clone());
+            let desk = shared.served.as_ref();
+            let desk = desk.map(|served| served.desk.clone());
             let of_visits = said.answers.concat(orders.answers);
             let answers = match profiles {
                 Some(profiles) => {

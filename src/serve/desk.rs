@@ -1,8 +1,8 @@
 //! The desk between those who ask over HTTP and the dataflow that answers: a bounded list of
 //! [questions](super::question), and who waits for which answer.
 //!
-//! For the dataflow's side: the process's first worker calls [`Desk::take`] whenever it steps, and
-//! [`Desk::answer`] for what workers have said. Neither waits for anybody. [`Desk::wake_by`] sets what
+//! For the dataflow's side: the process's first worker calls [`Desk::take`] whenever it steps, and all
+//! of them [`Desk::answer`] for what workers have said. Neither waits for anybody. [`Desk::wake_by`] sets what
 //! wakes that worker when it is parked. [`Desk::close`] tells all who wait that nobody will answer.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -102,24 +102,26 @@ impl Desk {
             .collect()
     }
 
-    /// Takes a part of the answer to a question, as of this tick; with the last, the answer is whole.
-    /// All parts are of one tick, and all workers must have been heard before the last is said. An
+    /// Takes one of so many parts of the answer to a question, as of this tick, which is the same for
+    /// all of them; with the last, the answer is whole. Any worker of the process may call this. An
     /// answer that nobody waits for any more is let go. `part` runs where the question was asked.
     pub fn answer(
         &self,
         id: u64,
         tick: u64,
         part: impl FnOnce() -> Answer + Send + 'static,
-        last: bool,
+        parts: usize,
     ) {
         let mut open = self.open();
-        if let Some(waiting) = open.waiting.get_mut(&id) {
-            waiting.parts.push(Box::new(part));
-        }
-        if !last {
+        let Some(waiting) = open.waiting.get_mut(&id) else {
+            return;
+        };
+        waiting.parts.push(Box::new(part));
+        if waiting.parts.len() < parts {
             return;
         }
         if let Some(Waiting { parts, whole }) = open.waiting.remove(&id) {
+            drop(open);
             // Who asked may have gone.
             let _ = whole.send(Ok((tick, parts)));
         }
@@ -215,10 +217,10 @@ mod tests {
         desk.wake_by(move || {
             for (id, question) in answering.take() {
                 assert_eq!(question, Question::Kept);
-                answering.answer(id + 1, 5, || Answer::Kept(0), true);
-                answering.answer(id, 5, || Answer::Kept(1), false);
-                answering.answer(id, 5, || Answer::Nothing, false);
-                answering.answer(id, 5, || Answer::Kept(2), true);
+                answering.answer(id + 1, 5, || Answer::Kept(0), 1);
+                answering.answer(id, 5, || Answer::Kept(1), 3);
+                answering.answer(id, 5, || Answer::Nothing, 3);
+                answering.answer(id, 5, || Answer::Kept(2), 3);
             }
         });
         let whole = wait(desk.ask(Question::Kept, LONG)).unwrap();
@@ -241,7 +243,7 @@ mod tests {
             assert_eq!(woken.load(Ordering::Relaxed), n);
         }
         assert_eq!(desk.take(), []);
-        desk.answer(0, 1, || Answer::Nothing, true);
+        desk.answer(0, 1, || Answer::Nothing, 1);
     }
 
     #[test]
@@ -252,7 +254,7 @@ mod tests {
         let _second = desk.put(Question::Kept).ok().unwrap();
         let third = wait(desk.ask(Question::Kept, LONG));
         assert_eq!(third, Err(NoAnswer::Busy(2)));
-        desk.answer(first.0, 1, || Answer::Nothing, true);
+        desk.answer(first.0, 1, || Answer::Nothing, 1);
         assert!(desk.put(Question::Kept).is_ok());
     }
 

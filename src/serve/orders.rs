@@ -127,13 +127,17 @@ impl Orders {
             return;
         }
         let later = ring.pending.split_off(&tick.saturating_add(1));
-        for order in std::mem::replace(&mut ring.pending, later).into_values() {
-            order
-                .into_iter()
-                .for_each(|order| ring.put(order, self.most));
+        let ready = std::mem::replace(&mut ring.pending, later);
+        // Nobody is woken for nothing.
+        let wakes = before.is_none() || !ready.is_empty();
+        for order in ready.into_values().flatten() {
+            ring.put(order, self.most);
         }
         drop(ring);
-        self.completed.send_replace(before.max(Some(tick)));
+        self.completed.send_if_modified(|completed| {
+            *completed = before.max(Some(tick));
+            wakes
+        });
     }
 
     /// The newest so many orders, the newest first; `None` before any tick is complete.

@@ -58,7 +58,7 @@ impl Stories {
             id: question.id,
             of,
             visits,
-            kept: self.ended.kept,
+            kept: self.ended.kept(),
             profile: None,
         };
         match owing {
@@ -217,12 +217,7 @@ impl Stories {
             let complete = self.sealed[n].clone();
             return Ok(vec![self.shown_sealed(&complete)]);
         }
-        let mut ended = self.ended.visits.iter();
-        let ended = ended.find(|((_, ended), _)| *ended == id);
-        Ok(ended
-            .map(|(_, (_, shown))| shown.clone())
-            .into_iter()
-            .collect())
+        Ok(self.ended.find(id).cloned().into_iter().collect())
     }
 
     /// The open visits that began last. Looks at what is known of all; of those of many measurements
@@ -263,8 +258,7 @@ impl Stories {
         for key in keys {
             visits.extend(self.shown(key, None, As::Row, kept)?);
         }
-        let later = self.ended.visits.range((after.saturating_add(1), [0; 2])..);
-        visits.extend(later.map(|(_, (_, shown))| shown.clone()));
+        visits.extend(self.ended.later(after).cloned());
         let sealed = std::mem::take(&mut self.sealed);
         for complete in sealed.iter().filter(|visit| visit.tick > after) {
             visits.push(self.shown_sealed(complete));

@@ -94,6 +94,7 @@ mod browser;
 mod chains;
 mod contributions;
 pub mod crediting;
+mod ended;
 mod finished;
 mod growing;
 mod naming;

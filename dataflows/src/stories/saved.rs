@@ -1,14 +1,14 @@
 //! Stories in snapshots: the form in which they are kept, and how that is written a part at a time.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
 use super::browser::{Absent, Browser};
+use super::ended::Seal;
 use super::news::{Added, Numbers};
 use super::question::Shown;
-use super::watching::{Seal, Stories};
+use super::watching::Stories;
 use crate::attribution::Past;
 use crate::complete::{Key as BrowserKey, PARTS};
 use crate::durable::{Shards, written};
@@ -110,8 +110,7 @@ impl Stories {
                 shard.browsers.push((key, browser));
             }
         }
-        let after = saving.ended.map_or(Bound::Unbounded, Bound::Excluded);
-        let ended = self.ended.visits.range((after, Bound::Unbounded));
+        let ended = self.ended.after(saving.ended);
         for (place, shown) in ended.take(entries.saturating_sub(some)) {
             some += 1;
             saving.ended = Some(*place);
@@ -142,7 +141,7 @@ impl Stories {
             }
         }
         for shard in shards.values_mut() {
-            shard.ended.kept = self.ended.kept;
+            shard.ended.kept = self.ended.kept();
             shard.due = self.due;
         }
         saving.written.extend(written(FORMAT, shards));

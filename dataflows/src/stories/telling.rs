@@ -265,7 +265,7 @@ impl Stories {
                 if self.settings.asked {
                     let shown = sealed_shown(&complete, &story);
                     let place = (complete.tick, id);
-                    self.ended.visits.insert(place, (complete.shard, shown));
+                    self.ended.add(place, complete.shard, shown);
                 }
             }
             // What a robot met leads nobody.
@@ -283,7 +283,7 @@ impl Stories {
                 browser.settle();
             }
             if !self.settings.asked {
-                self.ended.kept = self.ended.kept.max(complete.tick);
+                self.ended.keep_after(complete.tick);
             }
             let left = browser.known + browser.added;
             browser.known = left.saturating_sub(size);

@@ -10,10 +10,11 @@ use hashbrown::HashMap;
 use super::adding::{Adding, One, rows_of};
 use super::browser::{Absent, Browser};
 use super::crediting::{OfCustomer, OfOrder};
+use super::ended::Ended;
 use super::growing::{Growing, OfVisits};
 use super::naming::Naming;
 use super::news::News;
-use super::question::{Answer, Question, Shown};
+use super::question::{Answer, Question};
 use super::recent::Recent;
 use super::saved::{FORMAT, Kept, Saving};
 use crate::attribution::{self, Pasts, is_entry, is_order};
@@ -115,7 +116,7 @@ pub struct Stories {
     pub(super) of_measurements: bool,
     /// Whether any view of visits says why they have ended.
     pub(super) by_reason: bool,
-    /// Visits that were sealed of late, by the ticks of their seals.
+    /// Visits that were sealed of late.
     pub(super) ended: Ended,
     /// Those that were sealed at or before this tick are not asked for any more.
     released: Rc<Cell<Tick>>,
@@ -125,18 +126,6 @@ pub struct Stories {
     pub(super) saving: Option<Saving>,
     /// Who is named, if that is to be said.
     pub(super) naming: Option<Naming>,
-}
-
-/// The tick of a visit's seal, and its ID.
-pub(super) type Seal = (Tick, [u64; 2]);
-
-/// Visits that were sealed of late.
-#[derive(Debug, Default)]
-pub(super) struct Ended {
-    /// With their browsers' shards.
-    pub visits: BTreeMap<Seal, (u8, Shown)>,
-    /// Everything that was sealed after this tick is there.
-    pub kept: Tick,
 }
 
 impl Stories {
@@ -178,18 +167,17 @@ impl Stories {
             for (shard, key, past) in kept.pasts {
                 pasts.restore(shard, key, past);
             }
-            ended.kept = ended.kept.max(kept.ended.kept);
-            ended.visits.extend(kept.ended.visits);
+            ended.keep_after(kept.ended.kept);
+            for (seal, (shard, shown)) in kept.ended.visits {
+                ended.add(seal, shard, shown);
+            }
         }
         // What a table holds may have been let go of by a worker that kept nothing else.
         if released.get() < u64::MAX {
-            ended.kept = ended.kept.max(released.get());
+            ended.keep_after(released.get());
         }
-        if !settings.asked
-            && let Some(((tick, _), _)) = ended.visits.pop_last()
-        {
-            ended.kept = ended.kept.max(tick);
-            ended.visits.clear();
+        if !settings.asked {
+            ended.release(u64::MAX);
         }
         let period = views.iter().fold(0, |all, view| gcd(all, view.step));
         let by_reason = |view: &View| view.key.contains(&Field::EndReason);
@@ -237,7 +225,7 @@ impl Stories {
         let step = self.touched.len() + self.urgent.len() + self.stale.len();
         let step = step + self.sealed.len() + self.news.len();
         let step = step + self.naming.as_ref().map_or(0, Naming::len);
-        self.browsers.len() + self.of_visits.len() + self.ended.visits.len() + step
+        self.browsers.len() + self.of_visits.len() + self.ended.len() + step
     }
 
     /// Whether nothing is kept.
@@ -265,11 +253,8 @@ impl Stories {
             ..Fact::default()
         };
         let fact = read.unwrap_or(&nothing);
-        let mut grows = None;
         if let Some(growing) = &mut browser.growing {
-            if growing.add(fact, &self.grown, &self.settings.rules) {
-                grows = Some(growing.visit().id);
-            } else {
+            if !growing.add(fact, &self.grown, &self.settings.rules) {
                 browser.settle();
             }
         } else if begins {
@@ -281,8 +266,8 @@ impl Stories {
             };
             browser.growing = Growing::begin(id, agent, fact, &self.grown).map(Box::new);
         }
-        // While a visit that is known grows, they are those that they were.
-        if grows.is_none_or(|visit| browser.begun().all(|begun| begun.visit != visit)) {
+        // While those that are known grow, and none is revised, they are those that they were.
+        if browser.begun().all(|begun| begun.visit != head.visit) {
             browser.go_stale(head.browser, &mut self.stale);
         }
         if is_order(fact) {
@@ -418,6 +403,9 @@ impl<P: Payloads> Watch<P> for Stories {
     }
 
     fn revised(&mut self, browser: BrowserKey) {
+        if let Some(own) = self.browsers.get_mut(&browser) {
+            own.go_stale(browser, &mut self.stale);
+        }
         if let Some(naming) = &mut self.naming {
             naming.moved(browser);
         }
@@ -442,15 +430,8 @@ impl<P: Payloads> Watch<P> for Stories {
         }
         self.name_open(at, kept, said)?;
         self.tell_sealed(at, said);
-        while let Some(first) = self.ended.visits.first_entry() {
-            let tick = first.key().0;
-            let held = self.holds.values().copied().min().unwrap_or(u64::MAX);
-            if tick > self.released.get().min(held) {
-                break;
-            }
-            self.ended.kept = self.ended.kept.max(tick);
-            first.remove();
-        }
+        let held = self.holds.values().copied().min().unwrap_or(u64::MAX);
+        self.ended.release(self.released.get().min(held));
         if at.is_multiple_of(self.period) {
             return self.tell_all(at, kept, said);
         }

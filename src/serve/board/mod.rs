@@ -87,7 +87,7 @@ pub enum Update {
 pub struct Board {
     places: Vec<Place>,
     history: u64,
-    completed: watch::Sender<Option<u64>>,
+    completed: Mutex<Option<u64>>,
 }
 
 /// A view's place on the board.
@@ -98,6 +98,8 @@ struct Place {
     laid: Mutex<Laid>,
     /// Behind the lock that readers take; a worker only tries to.
     hung: Mutex<Hung>,
+    /// Wakes who has subscribed: a thousand of them cost a worker too much to be woken for nothing.
+    changed: watch::Sender<()>,
 }
 
 /// What workers have laid down.
@@ -115,8 +117,10 @@ struct Laid {
 struct Hung {
     /// Every row as of `newest`, and how many times it is there; never 0.
     rows: BTreeMap<Ranked, i64>,
-    /// Changes after `oldest`, by tick.
+    /// Changes, by tick,
     log: VecDeque<(u64, Vec<Logged>)>,
+    /// all that there were after this one: `oldest`, or earlier, if nothing had changed until then.
+    reaches: u64,
     /// How many changes the log has.
     logged: usize,
     /// The ticks that can be read; `None` before the first.
@@ -156,11 +160,12 @@ impl Board {
             view,
             laid: Mutex::default(),
             hung: Mutex::default(),
+            changed: watch::Sender::new(()),
         };
         Board {
             places: views.into_iter().map(place).collect(),
             history: history_ms,
-            completed: watch::Sender::new(None),
+            completed: Mutex::default(),
         }
     }
 
@@ -176,7 +181,7 @@ impl Board {
 
     /// The newest tick that is complete.
     pub fn completed(&self) -> Option<u64> {
-        *self.completed.borrow()
+        *lock(&self.completed)
     }
 
     /// Lays down changes of a view at a tick, for readers to see once the tick is complete. Any of the
@@ -203,7 +208,8 @@ impl Board {
 
     /// Says that all changes up to this tick have been applied, of all views: only now are they seen.
     /// The end of all ticks, `u64::MAX`, stands for the last of which there are changes. Wakes who has
-    /// subscribed. Costs what the changes cost, if nobody has read them in the meantime.
+    /// subscribed to a view that has changed, or to any when the first tick is complete. Costs what the
+    /// changes cost, if nobody has read them in the meantime.
     pub fn complete(&self, tick: u64) {
         let before = self.completed();
         let tick = match tick {
@@ -217,14 +223,21 @@ impl Board {
         if before.is_some_and(|before| before >= tick) {
             return;
         }
+        let mut changed = Vec::new();
         for place in &self.places {
             let mut laid = lock(&place.laid);
             let later = laid.pending.split_off(&tick.saturating_add(1));
             let ready = std::mem::replace(&mut laid.pending, later);
+            if before.is_none() || !ready.is_empty() {
+                changed.push(&place.changed);
+            }
             laid.ready.extend(ready);
             laid.completed = Some(tick);
         }
-        self.completed.send_replace(Some(tick));
+        *lock(&self.completed) = Some(tick);
+        changed.iter().for_each(|changed| {
+            changed.send_replace(());
+        });
         for place in &self.places {
             // Who reads just now has put it in its place, or the next one will.
             if let Ok(mut hung) = place.hung.try_lock() {
@@ -272,7 +285,7 @@ impl Board {
     /// last by an earlier subscription, what has changed since, if that is kept.
     pub fn subscribe(self: &Arc<Board>, view: usize, last: Option<u64>) -> Subscription {
         Subscription {
-            ticks: self.completed.subscribe(),
+            changed: self.places[view].changed.subscribe(),
             board: self.clone(),
             view,
             seen: last,
@@ -285,7 +298,7 @@ impl Board {
 pub struct Subscription {
     board: Arc<Board>,
     view: usize,
-    ticks: watch::Receiver<Option<u64>>,
+    changed: watch::Receiver<()>,
     /// The tick of what was said last.
     seen: Option<u64>,
 }
@@ -295,11 +308,11 @@ impl Subscription {
     /// were not asked for in between. May be given up while it waits, and called again.
     pub async fn next(&mut self) -> Update {
         loop {
-            self.ticks.borrow_and_update();
+            self.changed.borrow_and_update();
             if let Some(update) = self.look() {
                 return update;
             }
-            if self.ticks.changed().await.is_err() {
+            if self.changed.changed().await.is_err() {
                 // The board holds the other end, and this holds the board.
                 std::future::pending::<()>().await;
             }
@@ -346,6 +359,9 @@ impl Hung {
                 self.log.push_back((tick, changes));
             }
         }
+        if first {
+            self.reaches = newest;
+        }
         self.kept = Some((oldest, newest));
         self.forget(newest.saturating_sub(history));
     }
@@ -389,6 +405,7 @@ impl Hung {
                 break;
             }
             *oldest = (*oldest).max(*tick);
+            self.reaches = *tick;
             self.logged -= changes.len();
             self.log.pop_front();
         }
@@ -430,7 +447,10 @@ impl Hung {
     }
 
     fn since(&mut self, seen: u64) -> Result<(u64, Option<Arc<Change>>), NotKept> {
-        let tick = self.newest(Some(seen))?;
+        // Whoever has heard the last change has heard all, however long ago that was.
+        let heard = self.kept.map(|(oldest, _)| seen.max(oldest));
+        let reaches = seen >= self.reaches;
+        let tick = self.newest(heard.filter(|_| reaches).or(Some(seen)))?;
         if let Some((_, change)) = self.change.as_ref().filter(|(since, _)| *since == seen) {
             return Ok((tick, Some(change.clone())));
         }

@@ -161,6 +161,44 @@ fn a_subscriber_whose_last_tick_is_not_kept_gets_the_view_again() {
 }
 
 #[test]
+fn a_subscriber_of_a_view_that_stays_the_same_for_long_goes_on_with_what_changes_then() {
+    let board = board(1_000);
+    board.apply(0, 100, vec![(row("p", 1), 1)]);
+    board.complete(100);
+    let mut one = board.subscribe(0, None);
+    assert!(matches!(one.look(), Some(Update::Snapshot(_))));
+    for tick in 2..90 {
+        board.complete(tick * 100);
+    }
+    assert_eq!(board.kept(0), Some((7_900, 8_900)));
+    board.apply(0, 9_000, vec![(row("q", 1), 1)]);
+    board.complete(9_000);
+    let is_change = |change: &Change| change.tick == 9_000 && change.rows.len() == 1;
+    assert!(matches!(one.look(), Some(Update::Change(change)) if is_change(&change)));
+    // A row as of a tick is not kept for that.
+    assert!(board.snapshot(0, Some(100)).is_err());
+}
+
+#[test]
+fn who_waits_is_not_woken_by_ticks_that_change_another_view() {
+    let board = board(1_000);
+    let one = board.subscribe(0, None);
+    let is_woken = || one.changed.has_changed().unwrap();
+    board.apply(1, 100, vec![(row("p", 1), 1)]);
+    board.complete(100);
+    assert!(is_woken(), "there is a first tick");
+    let one = board.subscribe(0, None);
+    let is_woken = || one.changed.has_changed().unwrap();
+    board.apply(1, 200, vec![(row("q", 1), 1)]);
+    board.complete(200);
+    assert!(!is_woken());
+    board.apply(0, 300, vec![(row("p", 1), 1)]);
+    assert!(!is_woken());
+    board.complete(300);
+    assert!(is_woken());
+}
+
+#[test]
 fn a_worker_does_not_wait_for_a_reader() {
     let board = board(1_000);
     board.complete(1);
