@@ -11,8 +11,12 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use visitflow::log::{Producer, Topic, WriterOptions};
 use visitflow::observe::metrics::{METRICS, as_markdown};
 use visitflow::run::request::Request;
+use visitflow::wall;
+use visitflow_schemas::measurement::{MEASUREMENT, Measurement};
+use visitflow_schemas::store::{FolderStore, SchemaStore};
 
 const JOB: &str = "workers = 1\n[source]\nlog = 'log'\nfollow = true\n[outputs]\nlog = 'results'\nfiles = 'tables'\n\
                    file_age = '1s'\n[state]\ndir = 'state'\nsnapshots = '200ms'\n[serve]\naddress = '127.0.0.1:0'\n";
@@ -348,6 +352,73 @@ fn each_process_says_how_far_all_of_them_have_come() {
         for fate in fates {
             let of_all = &status["records"][fate];
             assert_eq!(&progress["counts"][fate], of_all, "{fate}: {progress}");
+        }
+    }
+    succeeds(&place.run(&["stop", "job.toml"]));
+    for process in both {
+        succeeds(&process.end());
+    }
+}
+
+/// Appends measurements of now to a log: two of each of so many browsers.
+fn append_of_now(log: &Path, browsers: usize) {
+    let store = FolderStore::open(log.join("schemas")).unwrap();
+    store.put(&MEASUREMENT).unwrap();
+    let topic = Topic::open(log, "measurements").unwrap();
+    let mut producer = Producer::open(&topic, WriterOptions::default()).unwrap();
+    let now = wall::now();
+    for n in 0..2 * browsers {
+        let browser = format!("now-{}", n % browsers);
+        let mut event_id = [0xee; 16];
+        event_id[8..].copy_from_slice(&n.to_be_bytes());
+        let measurement = Measurement {
+            event_id,
+            browser_id: &browser,
+            event_time: now,
+            effect: "shown",
+            entity: "page",
+            ..Measurement::default()
+        };
+        let mut value = Vec::new();
+        measurement.encode_message(&mut value);
+        producer.send(now, browser.as_bytes(), &[], &value).unwrap();
+    }
+    producer.close().unwrap();
+}
+
+#[test]
+fn each_process_answers_for_the_open_visits_of_both() {
+    const BROWSERS: usize = 12;
+    let place = Place::new();
+    append_of_now(&place.path("log"), BROWSERS);
+    let both = place.start_two();
+    let status = place.until_read(1);
+    let processes = status["processes"].as_array().unwrap();
+    let addresses: Vec<&str> = processes
+        .iter()
+        .map(|p| p["address"].as_str().unwrap())
+        .collect();
+    let open = |said: &Value| -> BTreeMap<String, String> {
+        let visits = said["visits"].as_array().unwrap().iter();
+        let text = |visit: &Value, field: &str| visit[field].as_str().unwrap().to_owned();
+        let own = visits.map(|visit| (text(visit, "browser_id"), text(visit, "visit_id")));
+        own.filter(|(browser, _)| browser.starts_with("now-"))
+            .collect()
+    };
+    let of_each = addresses.iter().map(|address| {
+        let is_all = |said: &Value| open(said).len() == BROWSERS;
+        open(&Place::until_says(address, "/visits?limit=100", is_all))
+    });
+    let of_each: Vec<_> = of_each.collect();
+    assert_eq!(of_each[0], of_each[1]);
+    for (browser, visit) in &of_each[0] {
+        for address in &addresses {
+            let of_browser = format!("/visits?browser={browser}");
+            let said = Place::until_says(address, &of_browser, |_| true);
+            assert_eq!(said["visits"][0]["visit_id"], **visit, "{said}");
+            let whole = Place::until_says(address, &format!("/visits/{visit}"), |_| true);
+            assert_eq!(whole["browser_id"], **browser, "{whole}");
+            assert_eq!(whole["facts"].as_array().unwrap().len(), 2, "{whole}");
         }
     }
     succeeds(&place.run(&["stop", "job.toml"]));

@@ -34,7 +34,7 @@ pub trait Watch<P: Payloads> {
     /// What the store meets.
     fn repeated(&mut self, record: Record<'_>, kept: &mut Measurements<P>) -> Result<(), P::Error>;
     /// Measurements of this browser belong to another visit than they did, since the step at hand.
-    fn revised(&mut self, _browser: Key) {}
+    fn revised(&mut self, browser: Key);
     /// A visit that was sealed in the step at hand, and is not kept any more.
     fn sealed(&mut self, visit: &Complete);
     /// The step ends.
@@ -88,6 +88,7 @@ impl<P: Payloads> Watch<P> for Nobody {
         u64::MAX
     }
     fn measured(&mut self, _: &[Record<'_>]) {}
+    fn revised(&mut self, _: Key) {}
     fn repeated(&mut self, _: Record<'_>, _: &mut Measurements<P>) -> Result<(), P::Error> {
         Ok(())
     }

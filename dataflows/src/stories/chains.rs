@@ -24,10 +24,10 @@ const MISSED: u16 = u16::MAX - 1;
 /// A visit of more measurements is not followed; places and numbers have room for so many, each with a
 /// cause of its own.
 const MOST: usize = 30_000;
-/// There is room for so many at first: a page shows many things at once.
-const FIRST: usize = 48;
 /// Nor one of more rows of chains.
 const MOST_ROWS: usize = 60_000;
+/// There is room for so many at first: a page shows many things at once.
+const FIRST: usize = 48;
 /// So many are looked at together for an ID.
 const TOGETHER: usize = 64;
 

@@ -76,7 +76,7 @@ pub enum Said {
 /// Costs a look-up and a walk to the roles a measurement, and a little more while its visit grows as
 /// visits do; what is revised or repeated, or goes on after a pause, another walk over all that its visit
 /// has. Keeps some 150 bytes an open visit, and 30 for each row of a view of visits that it is in; of
-/// those that have grown within three minutes some 50 for each measurement; and what
+/// those that have grown within three minutes some 40 for each measurement; and what
 /// [`Present`](crate::views::Present) does for a browser where views count them.
 pub struct Stories {
     pub(super) views: Rc<[View]>,

@@ -85,6 +85,9 @@ impl Watch<Memory> for Measured {
     ) -> Result<(), Infallible> {
         self.stories.repeated(record, kept)
     }
+    fn revised(&mut self, browser: [u64; 2]) {
+        Watch::<Memory>::revised(&mut self.stories, browser);
+    }
     fn sealed(&mut self, visit: &Complete) {
         Watch::<Memory>::sealed(&mut self.stories, visit);
     }
