@@ -286,6 +286,12 @@ fn free_hosts() -> String {
     hosts.collect::<Vec<_>>().join(",")
 }
 
+/// Where each process is served, as `status` says.
+fn addresses(status: &Value) -> Vec<&str> {
+    let processes = status["processes"].as_array().unwrap().iter();
+    processes.map(|p| p["address"].as_str().unwrap()).collect()
+}
+
 #[test]
 fn both_processes_of_a_job_are_seen_and_stopped() {
     let place = Place::new();
@@ -295,8 +301,7 @@ fn both_processes_of_a_job_are_seen_and_stopped() {
     let partitions = status["partitions"].as_array().unwrap();
     let workers: Vec<_> = partitions.iter().map(|p| p["worker"].as_u64()).collect();
     assert_eq!(workers, [Some(0), Some(1)]);
-    let addresses = status["processes"].as_array().unwrap().iter();
-    let addresses: Vec<_> = addresses.map(|p| p["address"].as_str().unwrap()).collect();
+    let addresses = addresses(&status);
     assert!(addresses.len() == 2 && addresses[0] != addresses[1]);
     let read = addresses
         .iter()
@@ -329,11 +334,7 @@ fn each_process_says_how_far_all_of_them_have_come() {
     let place = Place::new();
     let both = place.start_two();
     let status = place.until_read(1);
-    let processes = status["processes"].as_array().unwrap();
-    let addresses: Vec<&str> = processes
-        .iter()
-        .map(|p| p["address"].as_str().unwrap())
-        .collect();
+    let addresses = addresses(&status);
     let mut reached = status["frontier"].as_u64().unwrap();
     for address in addresses.iter().cycle().take(6) {
         // What the one says is committed, the other knows of too, if perhaps a moment later.
@@ -393,11 +394,7 @@ fn each_process_answers_for_the_open_visits_of_both() {
     append_of_now(&place.path("log"), BROWSERS);
     let both = place.start_two();
     let status = place.until_read(1);
-    let processes = status["processes"].as_array().unwrap();
-    let addresses: Vec<&str> = processes
-        .iter()
-        .map(|p| p["address"].as_str().unwrap())
-        .collect();
+    let addresses = addresses(&status);
     let open = |said: &Value| -> BTreeMap<String, String> {
         let visits = said["visits"].as_array().unwrap().iter();
         let text = |visit: &Value, field: &str| visit[field].as_str().unwrap().to_owned();

@@ -429,8 +429,8 @@ impl Growing {
     /// Gives what has changed since it was last asked: the view's number, the key, whether the browser is
     /// counted, and how much is added.
     pub fn tell(&mut self, of: &OfVisits, mut give: impl FnMut(usize, &str, bool, Sums)) {
-        let chains = &mut self.chains;
-        chains.tell(of, |n, key, sums| give(n, key, false, sums));
+        self.chains
+            .tell(of, |n, key, sums| give(n, key, false, sums));
         let lines = self.lines(of);
         if lines == self.lines {
             return;
@@ -517,8 +517,8 @@ impl Growing {
         for ((n, key, browser), sums) in &self.lines {
             add((*n, key.clone(), *browser, started), *sums);
         }
-        let chains = &self.chains;
-        chains.said(|n, key, sums| add((n, key.clone(), false, started), sums));
+        self.chains
+            .said(|n, key, sums| add((n, key.clone(), false, started), sums));
         said
     }
 }

@@ -195,7 +195,6 @@ impl Stories {
                 .iter()
                 .position(|told| told.begun.visit == id);
             let mut told = told.map(|n| browser.visits.swap_remove(n));
-            self.of_visits.remove(&id);
             // Nothing has changed since it was told of but what it was given while it grew.
             let mut is_told = browser.growing.is_some() || !browser.touched;
             // Of many, what was sent twice was not held against it.

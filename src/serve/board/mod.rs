@@ -448,9 +448,13 @@ impl Hung {
 
     fn since(&mut self, seen: u64) -> Result<(u64, Option<Arc<Change>>), NotKept> {
         // Whoever has heard the last change has heard all, however long ago that was.
-        let heard = self.kept.map(|(oldest, _)| seen.max(oldest));
-        let reaches = seen >= self.reaches;
-        let tick = self.newest(heard.filter(|_| reaches).or(Some(seen)))?;
+        let oldest = self.kept.map_or(seen, |(oldest, _)| oldest);
+        let heard = if seen >= self.reaches {
+            seen.max(oldest)
+        } else {
+            seen
+        };
+        let tick = self.newest(Some(heard))?;
         if let Some((_, change)) = self.change.as_ref().filter(|(since, _)| *since == seen) {
             return Ok((tick, Some(change.clone())));
         }
