@@ -1,18 +1,21 @@
 //! The records of a topic in Kafka: those that were committed when it was asked for, so that it comes to
-//! an end while others go on writing. It leaves nothing behind: no consumer group, no offsets.
+//! an end while others go on writing, and those of transactions that were open then, if they are decided
+//! soon. It leaves nothing behind: no consumer group, no offsets.
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
 use super::bodies::{Bodies, text};
 use super::{Options, ShowError, chosen, write_line};
 use crate::kafka::{
-    Connection, Consumer, KafkaError, Options as Reading, Place, Reader, Record, describe, offsets,
+    Connection, Consumer, KafkaError, Options as Reading, Patience, Place, Reader, Record,
+    describe, offsets,
 };
 use crate::run::outputs::patience;
 use crate::wall;
@@ -24,6 +27,8 @@ const AHEAD: usize = 32 << 20;
 const GLANCE: Duration = Duration::from_millis(100);
 /// Brokers may be silent for so long, in ms.
 const SILENT: i64 = 60_000;
+/// Transactions that are open are waited for so long; those of a job that runs take a part of a second.
+const OPEN: Duration = Duration::from_secs(5);
 
 /// Shows what a topic holds, one partition after the other; returns how many records.
 pub(super) fn show_topic(
@@ -39,8 +44,8 @@ pub(super) fn show_topic(
     let partitions: Vec<i32> = chosen(topic, partitions, options)?
         .map(|partition| partition as i32)
         .collect();
-    let place = |place| offsets(connection, topic, &partitions, place, &patience);
-    let (ends, firsts) = (place(Place::Decided)?, place(Place::Earliest)?);
+    let firsts = offsets(connection, topic, &partitions, Place::Earliest, &patience)?;
+    let ends = decided(connection, topic, &partitions, &patience)?;
     let wanted: Vec<(i32, i64)> = partitions.iter().copied().zip(firsts).collect();
     let (wake, woken) = channel();
     let wake = Mutex::new(wake);
@@ -78,6 +83,32 @@ pub(super) fn show_topic(
         }
     }
     Ok(shown)
+}
+
+/// Up to where each partition is shown: to its end, or to the first transaction that was open for too
+/// long. Brokers say that a commit is done before they show its records, so that of a job that has just
+/// ended the last would be missing without a wait.
+fn decided(
+    connection: &Connection,
+    topic: &str,
+    partitions: &[i32],
+    patience: &Patience,
+) -> Result<Vec<i64>, KafkaError> {
+    let place = |place| offsets(connection, topic, partitions, place, patience);
+    let ends = place(Place::End)?;
+    let began = Instant::now();
+    loop {
+        let decided = place(Place::Decided)?;
+        let is_all = decided
+            .iter()
+            .zip(&ends)
+            .all(|(decided, end)| decided >= end);
+        if is_all || began.elapsed() >= OPEN {
+            let both = decided.into_iter().zip(ends);
+            return Ok(both.map(|(decided, end)| decided.min(end)).collect());
+        }
+        thread::sleep(GLANCE);
+    }
 }
 
 /// Fails when nobody has answered for too long.
