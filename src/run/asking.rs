@@ -1,8 +1,8 @@
 //! Questions of those who read over HTTP, into the dataflow and back: put to all workers as of one
 //! tick, answered by each, and told to whom has asked once all have.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -10,8 +10,9 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::Broadcast;
 use visitflow_dataflows::cut::Cut;
+use visitflow_dataflows::fact::Reading;
 use visitflow_dataflows::stories::{Answer, Ask, Of, Question, Shown};
-use visitflow_dataflows::visit::words_of_bytes;
+use visitflow_dataflows::visit::{Rules, words_of_bytes};
 
 use crate::serve::Desk;
 use crate::serve::question::{self, LiveVisit, OpenVisit, VisitFact, WholeVisit};
@@ -105,24 +106,34 @@ fn ask(question: question::Question, profiles: bool) -> Option<Ask> {
 }
 
 /// Brings answers to the process that has asked, and tells them to its desk: those of its own workers
-/// where they were given, others by one of its workers. `workers` are those of each process, `peers`
-/// all.
+/// where they were given, others by one of its workers. Whoever has asked then reads what workers have not,
+/// with `reading` and by these rules. `workers` are those of each process, `peers` all.
 pub fn answers<'s>(
     answers: StreamVec<'s, u64, Answer>,
     workers: usize,
     peers: usize,
     desk: Option<Arc<Desk>>,
+    (reading, rules): (Reading, Rules),
 ) -> StreamVec<'s, u64, ()> {
+    let reading = Arc::new(Mutex::new(reading));
     let nth = (answers.scope().worker().index() % workers) as u64;
     let of_process = move |answer: &Answer| u64::from(answer.process) * workers as u64 + nth;
     type Builder = CapacityContainerBuilder<Vec<()>>;
     answers.unary_frontier::<Builder, _, _, _>(Exchange::new(of_process), "Answers", move |_, _| {
         move |(input, _), _| {
             input.for_each(|_, answers| {
-                for answer in answers.drain(..) {
+                for mut answer in answers.drain(..) {
                     let Some(desk) = &desk else { continue };
                     let (id, at) = (answer.id, answer.at);
-                    desk.answer(id, at, || part(answer), peers);
+                    let reading = reading.clone();
+                    let part = move || {
+                        // One that has failed at another's is as good as before.
+                        let reading = reading.lock();
+                        let mut reading = reading.unwrap_or_else(PoisonError::into_inner);
+                        answer.read(&mut reading, &rules);
+                        part(answer)
+                    };
+                    desk.answer(id, at, part, peers);
                 }
             });
         }

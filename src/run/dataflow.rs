@@ -414,6 +414,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
         if watched {
             let specs: Rc<[View]> = job.views.clone().into();
             let reading = Reading::new(shared.schemas.clone(), shared.overrides.clone());
+            let unread = reading.again();
             // What is kept names views by their places: of other views it would be others' rows.
             let of = recover::views(job);
             let attribution = attribution::Settings {
@@ -492,7 +493,8 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
                 }
                 None => of_visits,
             };
-            asking::answers(answers, workers, peers, desk).probe_with(&committed);
+            let unread = (unread, *rules);
+            asking::answers(answers, workers, peers, desk, unread).probe_with(&committed);
         } else if job.outputs.files.is_some() {
             let nothing = cuts.clone().flat_map(|_| None);
             let (complete, _) = kept.watched(&visits, cuts.clone(), nothing, Nobody);

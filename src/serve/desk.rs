@@ -3,7 +3,8 @@
 //!
 //! For the dataflow's side: the process's first worker calls [`Desk::take`] whenever it steps, and all
 //! of them [`Desk::answer`] for what workers have said. Neither waits for anybody. [`Desk::wake_by`] sets what
-//! wakes that worker when it is parked. [`Desk::close`] tells all who wait that nobody will answer.
+//! wakes that worker when it is parked: not for each question, but for all of a short time together, since
+//! to wake all workers costs more than to answer. [`Desk::close`] tells all who wait that nobody will answer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,9 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::question::{Answer, Question};
+
+/// Questions wait so long for others, for which workers are woken with them.
+const GATHER: Duration = Duration::from_millis(25);
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -61,6 +65,9 @@ type Part = Box<dyn FnOnce() -> Answer + Send>;
 /// What is told to who waits: the tick and the parts.
 type Told = Result<(u64, Vec<Part>), NoAnswer>;
 
+/// A question's number, its answer, and whom to wake for it.
+type Put = (u64, oneshot::Receiver<Told>, Option<Wake>);
+
 /// One who waits, and what was said to it so far.
 struct Waiting {
     parts: Vec<Part>,
@@ -80,8 +87,8 @@ impl Desk {
         }
     }
 
-    /// Opens it; `wake` is called for each question, on any thread, and must return at once: it unparks
-    /// the worker that takes them.
+    /// Opens it; `wake` is called forty times a second at most while there are questions, on any
+    /// thread, and must return at once: it unparks the worker that takes them.
     pub fn wake_by(&self, wake: impl Fn() + Send + Sync + 'static) {
         let mut open = self.open();
         open.closed = None;
@@ -139,7 +146,8 @@ impl Desk {
         open.closed = Some(why);
     }
 
-    /// Asks, and waits so long for the answer. Who gives up waiting leaves nothing behind.
+    /// Asks, and waits so long for the answer, of which up to 25 ms are for others who ask. Who gives up
+    /// waiting leaves nothing behind.
     ///
     /// # Errors
     /// Too many wait; it takes too long; nobody answers.
@@ -147,7 +155,12 @@ impl Desk {
         let (id, answer, wake) = self.put(question)?;
         // However this ends, also when the asker goes away and this is dropped midway.
         let _gone = Gone { desk: self, id };
-        wake();
+        if let Some(wake) = wake {
+            tokio::spawn(async move {
+                tokio::time::sleep(GATHER).await;
+                wake();
+            });
+        }
         match tokio::time::timeout(patience, answer).await {
             Err(_) => Err(NoAnswer::Late(patience)),
             Ok(Ok(answer)) => answer.map(|(tick, parts)| {
@@ -159,7 +172,8 @@ impl Desk {
         }
     }
 
-    fn put(&self, question: Question) -> Result<(u64, oneshot::Receiver<Told>, Wake), NoAnswer> {
+    /// Puts a question; the first since the last were taken is to wake who takes them.
+    fn put(&self, question: Question) -> Result<Put, NoAnswer> {
         let mut open = self.open();
         let wake = match (&open.wake, &open.closed) {
             (Some(wake), None) => wake.clone(),
@@ -173,8 +187,9 @@ impl Desk {
         let (whole, answer) = oneshot::channel();
         let parts = Vec::new();
         open.waiting.insert(id, Waiting { parts, whole });
+        let is_first = open.asked.is_empty();
         open.asked.push_back((id, question));
-        Ok((id, answer, wake))
+        Ok((id, answer, is_first.then_some(wake)))
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -231,19 +246,45 @@ mod tests {
     #[test]
     fn who_is_not_answered_in_time_hears_so_and_leaves_nothing_behind() {
         let desk = Desk::new(1);
-        let woken = Arc::new(AtomicUsize::new(0));
-        let seen = woken.clone();
-        desk.wake_by(move || {
-            seen.fetch_add(1, Ordering::Relaxed);
-        });
+        desk.wake_by(|| ());
         let none = Duration::ZERO;
-        for n in 1..4 {
+        for _ in 0..3 {
             let late = wait(desk.ask(Question::Kept, none));
             assert_eq!(late, Err(NoAnswer::Late(none)));
-            assert_eq!(woken.load(Ordering::Relaxed), n);
         }
         assert_eq!(desk.take(), []);
         desk.answer(0, 1, || Answer::Nothing, 1);
+    }
+
+    #[test]
+    fn for_questions_that_come_together_workers_are_woken_once() {
+        let desk = Arc::new(Desk::new(9));
+        let woken = Arc::new(AtomicUsize::new(0));
+        let (answering, seen) = (desk.clone(), woken.clone());
+        desk.wake_by(move || {
+            seen.fetch_add(1, Ordering::Relaxed);
+            for (id, _) in answering.take() {
+                answering.answer(id, 5, move || Answer::Kept(id), 1);
+            }
+        });
+        for round in 1..3 {
+            let desk = desk.clone();
+            let kept = wait(async move {
+                let ask = |_| {
+                    let desk = desk.clone();
+                    tokio::spawn(async move { desk.ask(Question::Kept, LONG).await })
+                };
+                let mut parts = Vec::new();
+                for asked in (0..3).map(ask).collect::<Vec<_>>() {
+                    parts.extend(asked.await.unwrap().unwrap().parts);
+                }
+                parts
+            });
+            let first = 3 * (round - 1);
+            let own = [0, 1, 2].map(|n| Answer::Kept(first + n));
+            assert_eq!(kept, own);
+            assert_eq!(woken.load(Ordering::Relaxed) as u64, round);
+        }
     }
 
     #[test]

@@ -257,6 +257,14 @@ impl<P: Payloads> Measurements<P> {
         Ok(self.bytes_of(key)?.map(Looked::new))
     }
 
+    /// The same as bytes, for [`Looked::of`] wherever there is time for it.
+    ///
+    /// # Errors
+    /// What the store meets.
+    pub fn copy(&mut self, key: &Key) -> Result<Option<Vec<u8>>, P::Error> {
+        Ok(self.bytes_of(key)?.map(Cow::into_owned))
+    }
+
     /// Those of a browser's measurements that lie at these places, which are in order. Reads all that lies
     /// in the store.
     ///

@@ -74,6 +74,14 @@ pub struct Looked<'a> {
     bytes: Cow<'a, [u8]>,
 }
 
+impl Looked<'static> {
+    /// What was [copied](super::Measurements::copy).
+    #[must_use]
+    pub fn of(bytes: Vec<u8>) -> Looked<'static> {
+        Looked::new(bytes.into())
+    }
+}
+
 impl<'a> Looked<'a> {
     pub(super) fn new(bytes: Cow<'a, [u8]>) -> Looked<'a> {
         Looked {

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use super::browser::Begun;
 use super::crediting::{Asking, Customer, OfCustomer, OfOrder, Owed, Owing, What};
-use super::question::{Answer, Ask, Facts, Of, Question, Shown};
+use super::growing::Growing;
+use super::question::{Answer, Ask, Of, Question, Shown, Unread};
 use super::story::{Story, stories_of};
 use super::telling::{agent_of, sealed_story};
-use super::watching::{Said, Stories, read, read_all};
-use crate::attribution;
+use super::watching::{MANY, Said, Stories, read, read_all};
 use crate::complete::{Complete, Key as BrowserKey, Measurements, Payloads};
 use crate::fact::Agent;
 use crate::visit::{Tick, browser_key, bytes_of_words};
@@ -23,6 +23,14 @@ enum As {
     Row,
 }
 
+/// A visit that was asked for.
+enum Found {
+    /// Open, as it is kept.
+    Unread(Unread),
+    /// As it is shown; with its orders that wait for what other workers know, and its browser's shard.
+    Shown(Shown, Option<(u8, Vec<Owed>)>),
+}
+
 impl Stories {
     /// Answers a question. Changes nothing but what is known of whom.
     pub(super) fn answer<P: Payloads>(
@@ -31,14 +39,26 @@ impl Stories {
         kept: &mut Measurements<P>,
         said: &mut Vec<Said>,
     ) -> Result<(), P::Error> {
-        // Of a visit that is open its orders, if they wait for what other workers know.
-        let mut owing = None;
+        let (mut owing, mut unread) = (None, None);
         let (of, visits) = match question.ask {
             Ask::Hold(tick) => {
                 self.holds.insert(question.process, tick);
                 return Ok(());
             }
-            Ask::Visit(id) => (Of::Visit, self.visit(id, kept, &mut owing)?),
+            Ask::Visit(id) => {
+                let visits = match self.visit(id, kept)? {
+                    None => Vec::new(),
+                    Some(Found::Unread(own)) => {
+                        unread = Some(own);
+                        Vec::new()
+                    }
+                    Some(Found::Shown(shown, owed)) => {
+                        owing = owed;
+                        vec![shown]
+                    }
+                };
+                (Of::Visit, visits)
+            }
             Ask::Browser(id) => {
                 let visits = self.shown(browser_key(&id), None, As::Open, kept)?;
                 (Of::Visits, visits)
@@ -58,6 +78,7 @@ impl Stories {
             id: question.id,
             of,
             visits,
+            unread,
             kept: self.ended.kept(),
             profile: None,
         };
@@ -82,18 +103,31 @@ impl Stories {
         Ok(())
     }
 
-    /// An open visit with its measurements, and its orders that name customers, whose pasts lie elsewhere,
-    /// with their browser's shard, if there are any.
+    /// An open visit with its measurements. One that is followed and has no orders is not even read.
     fn whole<P: Payloads>(
         &mut self,
         key: BrowserKey,
         id: [u64; 2],
         kept: &mut Measurements<P>,
-        owing: &mut Option<(u8, Vec<Owed>)>,
-    ) -> Result<Option<Shown>, P::Error> {
+    ) -> Result<Option<Found>, P::Error> {
         let Some(browser) = self.browsers.get(&key) else {
             return Ok(None);
         };
+        let is_unread = |growing: &Growing| growing.visit().id == id && !growing.has_ordered();
+        if browser.growing.as_deref().is_some_and(is_unread)
+            && browser.known + browser.added <= MANY
+            && self.just_sealed(id).is_none()
+        {
+            let unread = |bytes| {
+                Found::Unread(Unread {
+                    visit: id,
+                    browser_id: browser.id.clone(),
+                    robot: browser.robot,
+                    bytes,
+                })
+            };
+            return Ok(kept.copy(&key)?.map(unread));
+        }
         let looked = kept.look(&key)?;
         let facts = read_all(&mut self.reading, looked.as_ref());
         let visits = stories_of(&browser.id, &facts, &self.settings.rules);
@@ -103,7 +137,7 @@ impl Stories {
         };
         let story = Story::new(visit, facts, agent_of(facts, browser.robot), None);
         let settings = &self.settings.attribution;
-        let traced = attribution::trace(facts, settings);
+        let traced = self.traced(&story);
         let past = self.pasts.of(browser.shard, &key);
         let orders = (0..).zip(&traced.orders);
         let owed = orders.filter(|(_, order)| Customer::of_order(&order.order).is_some());
@@ -113,12 +147,10 @@ impl Stories {
             past: past.to_vec(),
         });
         let owed: Vec<Owed> = owed.collect();
-        *owing = (!owed.is_empty()).then_some((browser.shard, owed));
-        Ok(Some(Shown {
-            facts: facts.iter().map(Facts::of).collect(),
-            attributed: traced.attributed(past, settings).orders,
-            ..Shown::of(&browser.id, &story)
-        }))
+        let owing = (!owed.is_empty()).then_some((browser.shard, owed));
+        let attributed = traced.attributed(past, settings).orders;
+        let shown = Shown::whole(&browser.id, &story, attributed);
+        Ok(Some(Found::Shown(shown, owing)))
     }
 
     /// A browser's open visits, as answers show them in short.
@@ -194,30 +226,33 @@ impl Stories {
         sealed_shown(complete, &sealed_story(complete, &facts, robot))
     }
 
+    /// A visit that was sealed in the step at hand.
+    fn just_sealed(&self, id: [u64; 2]) -> Option<&Complete> {
+        let bytes = bytes_of_words(id);
+        self.sealed.iter().find(|visit| visit.visit == bytes)
+    }
+
     /// A visit, open or sealed of late.
     fn visit<P: Payloads>(
         &mut self,
         id: [u64; 2],
         kept: &mut Measurements<P>,
-        owing: &mut Option<(u8, Vec<Owed>)>,
-    ) -> Result<Vec<Shown>, P::Error> {
+    ) -> Result<Option<Found>, P::Error> {
         // One that is known is looked for where it is; only for another all that is new must be.
         for known in [true, false] {
             if !known {
                 self.catch_up(kept)?;
             }
             if let Some(key) = self.of_visits.get(&id).copied()
-                && let Some(open) = self.whole(key, id, kept, owing)?
+                && let Some(open) = self.whole(key, id, kept)?
             {
-                return Ok(vec![open]);
+                return Ok(Some(open));
             }
         }
-        let bytes = bytes_of_words(id);
-        if let Some(n) = self.sealed.iter().position(|visit| visit.visit == bytes) {
-            let complete = self.sealed[n].clone();
-            return Ok(vec![self.shown_sealed(&complete)]);
-        }
-        Ok(self.ended.find(id).cloned().into_iter().collect())
+        let sealed = self.just_sealed(id).cloned();
+        let sealed = sealed.map(|complete| self.shown_sealed(&complete));
+        let shown = sealed.or_else(|| self.ended.find(id).cloned());
+        Ok(shown.map(|shown| Found::Shown(shown, None)))
     }
 
     /// The open visits that began last. Looks at what is known of all; of those of many measurements

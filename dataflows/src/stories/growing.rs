@@ -295,6 +295,11 @@ impl Growing {
         self.own.agent
     }
 
+    /// Whether it has orders.
+    pub fn has_ordered(&self) -> bool {
+        self.orders > 0
+    }
+
     /// What it leaves for later visits of its browser and its customer, if that is all.
     pub fn leaves(&self) -> Left {
         let first = self.first_page.as_ref();

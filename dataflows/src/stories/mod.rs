@@ -111,6 +111,6 @@ mod watching;
 pub use crediting::{Credited, crediting};
 pub use finished::{Finished, finished};
 pub use part::{Parted, parted};
-pub use question::{Answer, Ask, Facts, Of, Question, Shown};
+pub use question::{Answer, Ask, Facts, Of, Question, Shown, Unread};
 pub use story::{Story, stories_of};
 pub use watching::{Said, Settings, Stories};

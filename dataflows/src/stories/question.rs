@@ -4,10 +4,13 @@
 use serde::{Deserialize, Serialize};
 use visitflow_schemas::records::browser_text;
 
-use super::story::Story;
+use super::story::{Story, stories_of};
+use super::telling::agent_of;
+use super::watching::read_all;
 use crate::attribution::Order;
-use crate::fact::{Fact, Id};
-use crate::visit::{Tick, bytes_of_words};
+use crate::complete::Looked;
+use crate::fact::{Fact, Id, Reading};
+use crate::visit::{Rules, Tick, bytes_of_words};
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -73,8 +76,10 @@ pub struct Answer {
     pub id: u64,
     /// What it is.
     pub of: Of,
-    /// The visits of this worker.
+    /// The visits of this worker,
     pub visits: Vec<Shown>,
+    /// but for one that has still to be [read](Answer::read).
+    pub unread: Option<Unread>,
     /// Every visit of this worker that was sealed after this tick is still there.
     pub kept: Tick,
     /// The profile that was asked for, as JSON, if this worker has it.
@@ -91,9 +96,38 @@ impl Answer {
             id: question.id,
             of: Of::Profile,
             visits: Vec::new(),
+            unread: None,
             kept: 0,
             profile: profile.map(String::into_boxed_str),
         }
+    }
+
+    /// Reads what the worker has left to whoever has asked, by the rules and with the schemas of the job:
+    /// a worker has more to do, and others wait for it.
+    pub fn read(&mut self, reading: &mut Reading, rules: &Rules) {
+        let unread = self.unread.take();
+        let shown = unread.and_then(|unread| unread.read(reading, rules));
+        self.visits.extend(shown);
+    }
+}
+
+/// All that is kept of a browser's open visits, as bytes, for one of them that has no orders.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unread {
+    pub(super) visit: [u64; 2],
+    pub(super) browser_id: Box<[u8]>,
+    pub(super) robot: bool,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Unread {
+    fn read(self, reading: &mut Reading, rules: &Rules) -> Option<Shown> {
+        let looked = Looked::of(self.bytes);
+        let facts = read_all(reading, Some(&looked));
+        let mut visits = stories_of(&self.browser_id, &facts, rules).into_iter();
+        let (visit, facts) = visits.find(|(visit, _)| visit.id == self.visit)?;
+        let story = Story::new(visit, facts, agent_of(facts, self.robot), None);
+        Some(Shown::whole(&self.browser_id, &story, Vec::new()))
     }
 }
 
@@ -167,6 +201,17 @@ impl Shown {
             ended: None,
             facts: Vec::new(),
             attributed: Vec::new(),
+        }
+    }
+}
+
+impl Shown {
+    /// A visit with its measurements, and its orders with what led to them.
+    pub(super) fn whole(browser_id: &[u8], story: &Story<'_>, attributed: Vec<Order>) -> Shown {
+        Shown {
+            facts: story.facts.iter().map(Facts::of).collect(),
+            attributed,
+            ..Shown::of(browser_id, story)
         }
     }
 }

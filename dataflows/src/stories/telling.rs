@@ -51,7 +51,7 @@ impl Stories {
     }
 
     /// What has led to a visit's orders.
-    fn traced(&self, story: &Story<'_>) -> Traced {
+    pub(super) fn traced(&self, story: &Story<'_>) -> Traced {
         if story.orders().next().is_none() {
             return Traced::default();
         }

@@ -149,6 +149,7 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
         let released = Rc::new(Cell::new(0));
         let specs: Rc<[View]> = specs.clone().into();
         let reading = Reading::new(Arc::new(MemoryStore::of([&schema])), Default::default());
+        let (mut unread, rules) = (reading.again(), plan.rules);
         let watch = Measured {
             left: left.clone(),
             stories: Stories::new(
@@ -210,7 +211,11 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
             let to = shared.clone();
             said.answers
                 .concat(orders.answers)
-                .inspect(move |answer| to.lock().unwrap().answers.push(answer.clone()))
+                .inspect(move |answer| {
+                    let mut answer = answer.clone();
+                    answer.read(&mut unread, &rules);
+                    to.lock().unwrap().answers.push(answer);
+                })
                 .probe_with(&done);
             let to = shared.clone();
             said.parts
