@@ -116,8 +116,9 @@ impl Stories {
         let is_unread = |growing: &Growing| growing.visit().id == id && !growing.has_ordered();
         if browser.growing.as_deref().is_some_and(is_unread)
             && browser.known + browser.added <= MANY
-            && self.just_sealed(id).is_none()
         {
+            // If it was sealed in the step at hand, nothing is kept: what came behind it is another visit,
+            // and that would be followed instead.
             let unread = |bytes| {
                 Found::Unread(Unread {
                     visit: id,
@@ -226,12 +227,6 @@ impl Stories {
         sealed_shown(complete, &sealed_story(complete, &facts, robot))
     }
 
-    /// A visit that was sealed in the step at hand.
-    fn just_sealed(&self, id: [u64; 2]) -> Option<&Complete> {
-        let bytes = bytes_of_words(id);
-        self.sealed.iter().find(|visit| visit.visit == bytes)
-    }
-
     /// A visit, open or sealed of late.
     fn visit<P: Payloads>(
         &mut self,
@@ -249,8 +244,9 @@ impl Stories {
                 return Ok(Some(open));
             }
         }
-        let sealed = self.just_sealed(id).cloned();
-        let sealed = sealed.map(|complete| self.shown_sealed(&complete));
+        let bytes = bytes_of_words(id);
+        let sealed = self.sealed.iter().find(|visit| visit.visit == bytes);
+        let sealed = sealed.cloned().map(|complete| self.shown_sealed(&complete));
         let shown = sealed.or_else(|| self.ended.find(id).cloned());
         Ok(shown.map(|shown| Found::Shown(shown, None)))
     }
