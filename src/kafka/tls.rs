@@ -50,6 +50,9 @@ pub(super) fn advice(said: &str) -> Option<&'static str> {
         Some(
             "the broker does not trust this client's certificate: look at ssl.certificate.location",
         )
+    } else if says("certificate verify failed") && !says("ssl.ca.location") {
+        // It says so itself where the handshake ends with its first step.
+        Some("verify that ssl.ca.location is correctly configured")
     } else if says("SASL authentication error") {
         Some("look at sasl.mechanism, sasl.username and sasl.password")
     } else {
