@@ -84,10 +84,14 @@ pub fn written<T: Serialize>(
     version: u32,
     states: impl IntoIterator<Item = (u8, T)>,
 ) -> impl Iterator<Item = (u8, Vec<u8>)> {
+    // Lists that grow with each state would take twice the memory, all of it new to the process.
+    let mut all = Vec::new();
     states.into_iter().map(move |(shard, state)| {
-        let bytes = version.to_le_bytes().to_vec();
-        let bytes = postcard::to_extend(&state, bytes);
-        (shard, bytes.expect("what is kept can be written to memory"))
+        all.clear();
+        all.extend_from_slice(&version.to_le_bytes());
+        all = postcard::to_extend(&state, std::mem::take(&mut all))
+            .expect("what is kept can be written to memory");
+        (shard, all.as_slice().to_vec())
     })
 }
 

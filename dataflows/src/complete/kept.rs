@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::by_browser::{ByBrowser, Key, PARTS};
 use super::saved::{ChunkRow, Collected, KeptRow, Part, SealedRow, ShardRows};
-use super::whole::{Complete, Looked, append, copied, in_order, places};
+use super::whole::{Complete, Looked, append, copied, entries, in_order};
 use crate::batch::Record;
 use crate::visit::{Position, Tick, bytes_of_words};
 use crate::visits::{Change, Lifecycle};
@@ -101,8 +101,10 @@ struct Stored<C> {
 #[derive(Debug)]
 struct Kept<C> {
     shard: u8,
-    /// In memory.
+    /// In memory,
     fresh: Vec<u8>,
+    /// and the time of the earliest measurement there: to look for it would load all of them.
+    first: i64,
     /// In the store.
     stored: Vec<Stored<C>>,
 }
@@ -112,6 +114,7 @@ impl<C> Kept<C> {
         Kept {
             shard,
             fresh: Vec::new(),
+            first: i64::MAX,
             stored: Vec::new(),
         }
     }
@@ -160,7 +163,7 @@ pub struct Saving {
     collected: Collected,
 }
 
-/// The measurements of open visits, by browser: 40 bytes and their own, each.
+/// The measurements of open visits, by browser: 48 bytes and their own, each.
 #[derive(Debug)]
 pub struct Measurements<P: Payloads> {
     browsers: ByBrowser<Kept<P::Chunk>>,
@@ -241,6 +244,7 @@ impl<P: Payloads> Measurements<P> {
     pub fn add(&mut self, record: Record<'_>) {
         let new = || Kept::of(record.head.shard);
         let own = self.browsers.or_insert_with(record.head.browser, new);
+        own.first = own.first.min(record.head.at.time);
         let bytes = &mut own.fresh;
         let before = bytes.len();
         append(record, bytes);
@@ -346,7 +350,7 @@ impl<P: Payloads> Measurements<P> {
             let (key, kept) = kept;
             if !kept.fresh.is_empty() {
                 self.fresh -= kept.fresh.len();
-                of.push((*key, first(&kept.fresh)));
+                of.push((*key, std::mem::replace(&mut kept.first, i64::MAX)));
                 group.push((*key, std::mem::take(&mut kept.fresh)));
             }
         }
@@ -405,6 +409,7 @@ impl<P: Payloads> Measurements<P> {
             if let Some(own) = browsers.get_mut(&key) {
                 own.stored.retain(|stored| stored.chunk != chunk);
                 own.fresh.extend_from_slice(bytes);
+                own.first = own.first.min(first(bytes));
                 fresh += bytes.len();
             }
         })?;
@@ -485,6 +490,7 @@ impl<P: Payloads> Measurements<P> {
             fresh,
             stored,
             shard,
+            ..
         } = own;
         let last = ends.iter().map(|(_, end)| last_seen(end)).max();
         let (used, later): (Vec<_>, Vec<_>) = stored
@@ -564,6 +570,7 @@ impl<P: Payloads> Measurements<P> {
             self.fresh += kept.len();
             let rest = Kept {
                 shard,
+                first: first(&kept),
                 fresh: kept,
                 stored: later,
             };
@@ -738,8 +745,7 @@ fn reach<T>(
 
 /// The time of the earliest measurement in these bytes.
 fn first(bytes: &[u8]) -> i64 {
-    let times = places(bytes);
-    let times = times.iter().map(|place| place.entry.at.time);
+    let times = entries(bytes).map(|place| place.entry.at.time);
     times.min().unwrap_or(i64::MAX)
 }
 

@@ -158,16 +158,11 @@ pub(super) fn append(record: Record<'_>, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(record.body);
 }
 
-/// Where the measurements in these bytes are.
+/// Where the measurements in these bytes are, one by one.
 ///
 /// # Panics
 /// If the bytes are none that [`append`] has made; checksums have told damage before.
-pub(super) fn places(bytes: &[u8]) -> Vec<Place> {
-    entries(bytes).collect()
-}
-
-/// The same, one by one.
-fn entries(bytes: &[u8]) -> impl Iterator<Item = Place> {
+pub(super) fn entries(bytes: &[u8]) -> impl Iterator<Item = Place> {
     let mut at = 0;
     std::iter::from_fn(move || {
         if at >= bytes.len() {
@@ -182,7 +177,7 @@ fn entries(bytes: &[u8]) -> impl Iterator<Item = Place> {
 
 /// The same in order, and of those of one identity the one with the least bytes.
 pub(super) fn in_order(bytes: &[u8]) -> Vec<Place> {
-    let mut places = places(bytes);
+    let mut places = entries(bytes).collect();
     bring_in_order(&mut places, bytes);
     places
 }
