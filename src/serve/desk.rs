@@ -7,6 +7,7 @@
 //! to wake all workers costs more than to answer. [`Desk::close`] tells all who wait that nobody will answer.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ type Wake = Arc<dyn Fn() + Send + Sync>;
 pub struct Desk {
     most: usize,
     open: Mutex<Open>,
+    /// Whether somebody will wake who takes questions.
+    waking: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -65,9 +68,6 @@ type Part = Box<dyn FnOnce() -> Answer + Send>;
 /// What is told to who waits: the tick and the parts.
 type Told = Result<(u64, Vec<Part>), NoAnswer>;
 
-/// A question's number, its answer, and whom to wake for it.
-type Put = (u64, oneshot::Receiver<Told>, Option<Wake>);
-
 /// One who waits, and what was said to it so far.
 struct Waiting {
     parts: Vec<Part>,
@@ -84,6 +84,7 @@ impl Desk {
         Desk {
             most,
             open: Mutex::new(open),
+            waking: Arc::default(),
         }
     }
 
@@ -155,12 +156,7 @@ impl Desk {
         let (id, answer, wake) = self.put(question)?;
         // However this ends, also when the asker goes away and this is dropped midway.
         let _gone = Gone { desk: self, id };
-        if let Some(wake) = wake {
-            tokio::spawn(async move {
-                tokio::time::sleep(GATHER).await;
-                wake();
-            });
-        }
+        self.wake_soon(wake);
         match tokio::time::timeout(patience, answer).await {
             Err(_) => Err(NoAnswer::Late(patience)),
             Ok(Ok(answer)) => answer.map(|(tick, parts)| {
@@ -172,8 +168,22 @@ impl Desk {
         }
     }
 
-    /// Puts a question; the first since the last were taken is to wake who takes them.
-    fn put(&self, question: Question) -> Result<Put, NoAnswer> {
+    /// Wakes who takes questions, unless somebody will already. If they are taken before, workers are
+    /// woken for what is asked next: otherwise there would soon be as many who wake as ask.
+    fn wake_soon(&self, wake: Wake) {
+        if self.waking.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let waking = Waking(self.waking.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(GATHER).await;
+            // Before it wakes: what is asked from here on may be too late for that.
+            drop(waking);
+            wake();
+        });
+    }
+
+    fn put(&self, question: Question) -> Result<(u64, oneshot::Receiver<Told>, Wake), NoAnswer> {
         let mut open = self.open();
         let wake = match (&open.wake, &open.closed) {
             (Some(wake), None) => wake.clone(),
@@ -187,13 +197,21 @@ impl Desk {
         let (whole, answer) = oneshot::channel();
         let parts = Vec::new();
         open.waiting.insert(id, Waiting { parts, whole });
-        let is_first = open.asked.is_empty();
         open.asked.push_back((id, question));
-        Ok((id, answer, is_first.then_some(wake)))
+        Ok((id, answer, wake))
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody will wake who takes questions, until this is dropped.
+struct Waking(Arc<AtomicBool>);
+
+impl Drop for Waking {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 
@@ -214,7 +232,7 @@ impl Drop for Gone<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
 
@@ -285,6 +303,31 @@ mod tests {
             assert_eq!(kept, own);
             assert_eq!(woken.load(Ordering::Relaxed) as u64, round);
         }
+    }
+
+    #[test]
+    fn questions_that_are_taken_before_do_not_make_workers_wake_more_often() {
+        let desk = Desk::new(9);
+        let woken = Arc::new(AtomicUsize::new(0));
+        let seen = woken.clone();
+        desk.wake_by(move || {
+            seen.fetch_add(1, Ordering::Relaxed);
+        });
+        wait(async {
+            let mut asked = Vec::new();
+            for _ in 0..4 {
+                let mut ask = Box::pin(desk.ask(Question::Kept, LONG));
+                let begun = |cx: &mut std::task::Context<'_>| {
+                    assert!(ask.as_mut().poll(cx).is_pending());
+                    std::task::Poll::Ready(())
+                };
+                std::future::poll_fn(begun).await;
+                asked.push(ask);
+                assert_eq!(desk.take().len(), 1);
+            }
+            tokio::time::sleep(3 * GATHER).await;
+        });
+        assert_eq!(woken.load(Ordering::Relaxed), 1);
     }
 
     #[test]

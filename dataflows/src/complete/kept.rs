@@ -163,7 +163,7 @@ pub struct Saving {
     collected: Collected,
 }
 
-/// The measurements of open visits, by browser: 48 bytes and their own, each.
+/// The measurements of open visits, by browser: 40 bytes and their own, each.
 #[derive(Debug)]
 pub struct Measurements<P: Payloads> {
     browsers: ByBrowser<Kept<P::Chunk>>,

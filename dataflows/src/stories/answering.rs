@@ -117,8 +117,8 @@ impl Stories {
         if browser.growing.as_deref().is_some_and(is_unread)
             && browser.known + browser.added <= MANY
         {
-            // If it was sealed in the step at hand, nothing is kept: what came behind it is another visit,
-            // and that would be followed instead.
+            // If it was sealed in the step at hand, nothing is kept: had anything come behind it, it would
+            // not be followed any more.
             let unread = |bytes| {
                 Found::Unread(Unread {
                     visit: id,
