@@ -40,7 +40,7 @@ pub use config::{Connection, shown};
 pub use consumer::{Consumer, Options, Wake};
 pub use error::KafkaError;
 pub use fence::fence;
-pub use offsets::{Place, offsets};
+pub use offsets::{Place, decided, offsets};
 pub use patience::Patience;
 pub use progress::{Done, Progresses, read_progress};
 pub use reader::{Reader, Record, RecordHeader, Silence};

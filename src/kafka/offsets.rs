@@ -3,13 +3,17 @@
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::context::{Context, outcome};
 use super::{Connection, KafkaError, Patience};
 
 /// One question waits so long for its answer.
 pub(super) const ANSWER: Duration = Duration::from_secs(1);
+
+/// Whether transactions have been decided is asked so often.
+const GLANCE: Duration = Duration::from_millis(100);
 
 /// A place in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +43,30 @@ pub fn offsets(
         _ => "read_uncommitted",
     })?;
     patience.retry(|| ask(&query, topic, partitions, place))
+}
+
+/// Where some partitions end now, or where the first transaction begins that was open for `longest`. Brokers
+/// say that a commit is done before they show its records: without a wait the last would be missing of
+/// whoever has just ended.
+pub fn decided(
+    connection: &Connection,
+    topic: &str,
+    partitions: &[i32],
+    longest: Duration,
+    patience: &Patience,
+) -> Result<Vec<i64>, KafkaError> {
+    let ends = offsets(connection, topic, partitions, Place::End, patience)?;
+    let query = connection.query("read_committed")?;
+    let began = Instant::now();
+    loop {
+        let decided = patience.retry(|| ask(&query, topic, partitions, Place::Decided))?;
+        let mut both = decided.iter().zip(&ends);
+        if both.all(|(decided, end)| decided >= end) || began.elapsed() >= longest {
+            let both = decided.into_iter().zip(ends);
+            return Ok(both.map(|(decided, end)| decided.min(end)).collect());
+        }
+        thread::sleep(GLANCE);
+    }
 }
 
 /// Asks once, of whom [`Place::Decided`] and [`Place::End`] are the same, and waits for the answers of all; one question to each leader.

@@ -6,16 +6,15 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::bodies::{Bodies, text};
 use super::{Options, ShowError, chosen, write_line};
 use crate::kafka::{
-    Connection, Consumer, KafkaError, Options as Reading, Patience, Place, Reader, Record,
-    describe, offsets,
+    Connection, Consumer, KafkaError, Options as Reading, Place, Reader, Record, decided, describe,
+    offsets,
 };
 use crate::run::outputs::patience;
 use crate::wall;
@@ -45,7 +44,7 @@ pub(super) fn show_topic(
         .map(|partition| partition as i32)
         .collect();
     let firsts = offsets(connection, topic, &partitions, Place::Earliest, &patience)?;
-    let ends = decided(connection, topic, &partitions, &patience)?;
+    let ends = decided(connection, topic, &partitions, OPEN, &patience)?;
     let wanted: Vec<(i32, i64)> = partitions.iter().copied().zip(firsts).collect();
     let (wake, woken) = channel();
     let wake = Mutex::new(wake);
@@ -83,32 +82,6 @@ pub(super) fn show_topic(
         }
     }
     Ok(shown)
-}
-
-/// Up to where each partition is shown: to its end, or to the first transaction that was open for too
-/// long. Brokers say that a commit is done before they show its records, so that of a job that has just
-/// ended the last would be missing without a wait.
-fn decided(
-    connection: &Connection,
-    topic: &str,
-    partitions: &[i32],
-    patience: &Patience,
-) -> Result<Vec<i64>, KafkaError> {
-    let place = |place| offsets(connection, topic, partitions, place, patience);
-    let ends = place(Place::End)?;
-    let began = Instant::now();
-    loop {
-        let decided = place(Place::Decided)?;
-        let is_all = decided
-            .iter()
-            .zip(&ends)
-            .all(|(decided, end)| decided >= end);
-        if is_all || began.elapsed() >= OPEN {
-            let both = decided.into_iter().zip(ends);
-            return Ok(both.map(|(decided, end)| decided.min(end)).collect());
-        }
-        thread::sleep(GLANCE);
-    }
 }
 
 /// Fails when nobody has answered for too long.
