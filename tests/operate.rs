@@ -146,10 +146,10 @@ impl Running {
         self.0.take().unwrap().wait_with_output().unwrap()
     }
 
-    fn kill(mut self) {
+    fn kill(mut self) -> Output {
         let mut child = self.0.take().unwrap();
         child.kill().unwrap();
-        child.wait().unwrap();
+        child.wait_with_output().unwrap()
     }
 }
 
@@ -422,6 +422,77 @@ fn each_process_answers_for_the_open_visits_of_both() {
     for process in both {
         succeeds(&process.end());
     }
+}
+
+/// A view of measurements in the last hour.
+fn view_by(key: &str) -> String {
+    format!("[[view]]\nname = 'by_{key}'\nkey = ['{key}']\nwindow = '1h'\nstep = '1s'\n")
+}
+
+#[test]
+fn a_job_that_is_given_another_view_goes_on_with_the_one_that_it_had() {
+    const BROWSERS: usize = 12;
+    let place = Place::new();
+    let job = format!("{JOB}[time]\nmax_ahead = '1s'\n");
+    let views = |keys: &[&str]| keys.iter().map(|key| view_by(key)).collect::<String>();
+    let counts = |address: &str, key: &str, count: usize| {
+        let is_all = |said: &Value| said["rows"][0]["count"] == count;
+        let path = format!("/views/by_{key}");
+        Place::until_says(address, &path, is_all)
+    };
+    append_of_now(&place.path("log"), BROWSERS);
+    fs::write(place.path("job.toml"), job.clone() + &views(&["effect"])).unwrap();
+    let first = place.start(&[]);
+    let status = place.until_read(1);
+    counts(addresses(&status)[0], "effect", 2 * BROWSERS);
+    succeeds(&place.run(&["stop", "job.toml"]));
+    succeeds(&first.end());
+
+    let both = views(&["entity", "effect"]);
+    fs::write(place.path("job.toml"), job.clone() + &both).unwrap();
+    let second = place.start(&[]);
+    let status = place.until_read(2);
+    let address = addresses(&status)[0];
+    let said = counts(address, "effect", 2 * BROWSERS);
+    assert_eq!(said["rows"][0]["effect"], "shown", "{said}");
+    let listed = Place::until_says(address, "/views", |_| true);
+    let since = |n: usize| listed["views"][n]["since"].as_i64();
+    assert_eq!(since(1), None, "{listed}");
+    let new = since(0).expect("a time since when the new one counts");
+    let rows = &listed["views"][0]["rows"];
+    assert_eq!(*rows, 0, "nothing that was there before is in it");
+    while wall::now() <= new {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    append_of_now(&place.path("log"), BROWSERS);
+    counts(address, "effect", 4 * BROWSERS);
+    counts(address, "entity", 2 * BROWSERS);
+    // A kill makes no view new, and none older.
+    place.until("a snapshot with all of it", |status| {
+        status["snapshot"]["at"].as_i64() > Some(wall::now() - 500)
+    });
+    let said = text(&second.kill().stderr);
+    let since = visitflow::why::time(new);
+    let told = format!("view by_entity is new: it counts what is of {since} or later");
+    assert!(said.contains(&told), "{said}");
+    assert!(!said.contains("view by_effect"), "{said}");
+    let third = place.start(&[]);
+    let status = place.until_read(3);
+    let address = addresses(&status)[0];
+    counts(address, "effect", 4 * BROWSERS);
+    counts(address, "entity", 2 * BROWSERS);
+    let listed = Place::until_says(address, "/views", |_| true);
+    assert_eq!(listed["views"][0]["since"], new, "{listed}");
+    succeeds(&place.run(&["stop", "job.toml"]));
+    succeeds(&third.end());
+
+    // One that is taken away leaves the other as it was.
+    fs::write(place.path("job.toml"), job + &views(&["entity"])).unwrap();
+    let fourth = place.start(&[]);
+    let status = place.until_read(4);
+    counts(addresses(&status)[0], "entity", 2 * BROWSERS);
+    succeeds(&place.run(&["stop", "job.toml"]));
+    succeeds(&fourth.end());
 }
 
 #[test]

@@ -123,6 +123,7 @@ fn view() -> View {
         against: None,
         top: Some(20),
         by_first: false,
+        since: 0,
     }
 }
 

@@ -333,6 +333,7 @@ impl ViewReader<'_, '_> {
             against,
             top,
             by_first: self.flag(keys, "by_first"),
+            since: 0,
         };
         (self.errors.len() == before).then_some(view)
     }

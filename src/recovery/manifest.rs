@@ -39,6 +39,9 @@ pub struct Snapshot {
     /// By sink, how far each partition's commits had come when it was made, for the next start to
     /// see that they are still there.
     pub sinks: Vec<Position>,
+    /// The views that the job had, and since when each counts.
+    #[serde(default)]
+    pub views: BTreeMap<String, Tick>,
 }
 
 /// How far a partition of a sink has come at a snapshot's tick.

@@ -33,7 +33,7 @@ use super::fragments::Fragments;
 use super::measurements::{Around, Named, Store};
 use super::metrics::{Metrics, Newest};
 use super::outputs::{identified, kafka, with_brokers};
-use super::recover::{self, producer, table_sink};
+use super::recover::{producer, table_sink};
 use super::snapshots::{Gathering, manifests, parts};
 use super::timed::Timed;
 use super::{RunError, Shared, asking, customers, partitions_of, showing};
@@ -415,8 +415,6 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             let specs: Rc<[View]> = job.views.clone().into();
             let reading = Reading::new(shared.schemas.clone(), shared.overrides.clone());
             let unread = reading.again();
-            // What is kept names views by their places: of other views it would be others' rows.
-            let of = recover::views(job);
             let attribution = attribution::Settings {
                 look_back: i64::try_from(job.attribution.look_back).unwrap_or(i64::MAX),
                 browsers: usize::try_from(job.attribution.browsers).unwrap_or(usize::MAX),
@@ -433,7 +431,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
                     asked: job.serve.address.is_some(),
                 },
                 reading,
-                Keep::open(&format!("stories {of}"), &fragments),
+                Keep::open("stories", &fragments),
                 in_tables.clone(),
             );
             let watch = match profiles {
@@ -448,7 +446,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
             let said = parted(said);
             let partitions = job.outputs.partitions;
             let durable = ["credits", "customers"];
-            let durable = durable.map(|name| Keep::open(&format!("{name} {of}"), &fragments));
+            let durable = durable.map(|name| Keep::open(name, &fragments));
             let (to_credit, cut) = (said.to_credit, cuts.clone());
             let orders = crediting(
                 specs.clone(),
@@ -464,7 +462,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
                 let visits = finished(complete, credited, cuts.clone(), released, durable);
                 whole = Some(visits);
             }
-            let durable = Keep::open(&format!("views {of}"), &fragments);
+            let durable = Keep::open("views", &fragments);
             // Others need not wait for what orders add.
             let added = match job.views.iter().any(|view| view.of == Of::Credits) {
                 true => said.contributions.concat(orders.contributions),

@@ -601,6 +601,16 @@ pub fn run(
     if let Some(recovery) = &recovery {
         notes.extend(recovery.note());
         restored = recovery.at();
+        let are_new = recovery.date(&mut job.views, job.time.max_ahead);
+        let new = job.views.iter().zip(are_new).filter(|(_, is_new)| *is_new);
+        let new = new.filter(|(view, _)| process == 0 && view.since < u64::MAX);
+        notes.extend(new.map(|(view, _)| {
+            let since = crate::why::time(view.since as i64);
+            format!(
+                "view {} is new: it counts what is of {since} or later",
+                view.name
+            )
+        }));
     }
     let durable = match recovery {
         Some(recovery) => Some(recover(&job, &input, process, count, recovery, &failure)?),
@@ -803,7 +813,7 @@ fn recover(
     }
     Ok(Durable {
         journal: recovery.journal(process, partitions, failure.clone(), job.workers)?,
-        writing: recovery.writing(failure.clone())?,
+        writing: recovery.writing(&job.views, failure.clone())?,
         restored: Mutex::new(restored),
         recovery,
     })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use sha2::{Digest, Sha256};
+use visitflow_dataflows::views::View;
 use visitflow_dataflows::visit::Tick;
 
 use super::journaling::Journaling;
@@ -149,6 +150,24 @@ impl Recovery {
         snapshot.map_or(0, |snapshot| snapshot.tick)
     }
 
+    /// Says of views since when they count, where the job has had others before; whether they are new.
+    /// One that is new counts what is of a time that nothing has had before the snapshot: then nothing is
+    /// taken back of it that was never added, and it is what a walk over all from then on says.
+    pub fn date(&self, views: &mut [View], max_ahead: u64) -> Vec<bool> {
+        let Some(snapshot) = &self.start.snapshot else {
+            return vec![false; views.len()];
+        };
+        let date = |view: &mut View| {
+            let since = snapshot.views.get(&known_as(view));
+            view.since = match since {
+                Some(since) => *since,
+                None => snapshot.tick.saturating_add(max_ahead),
+            };
+            since.is_none()
+        };
+        views.iter_mut().map(date).collect()
+    }
+
     /// Where a partition goes on; one that the journal does not know begins at `first`.
     pub fn partition(&self, partition: u32, first: u64) -> Resume {
         let known = self.start.partitions.get(&partition).cloned();
@@ -254,18 +273,20 @@ impl Recovery {
         )?))
     }
 
-    /// Starts the thread that writes snapshots.
+    /// Starts the thread that writes snapshots, of a job with these views.
     ///
     /// # Errors
     /// No thread can be had.
-    pub fn writing(&self, failure: Failure) -> Result<Arc<Writing>, RunError> {
+    pub fn writing(&self, views: &[View], failure: Failure) -> Result<Arc<Writing>, RunError> {
         let chain = self
             .chain
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .take();
         let (disk, incarnation) = (self.disk.clone(), self.incarnation());
-        Ok(Arc::new(Writing::start(disk, incarnation, chain, failure)?))
+        let views = views.iter().map(|view| (known_as(view), view.since));
+        let writing = Writing::start(disk, incarnation, chain, views.collect(), failure)?;
+        Ok(Arc::new(writing))
     }
 
     /// The last tick whose seals a table holds.
@@ -443,9 +464,9 @@ fn inputs(job: &Job) -> Result<BTreeMap<String, String>, RunError> {
     Ok(inputs)
 }
 
-/// Which views a job has, in short.
-pub fn views(job: &Job) -> String {
-    fingerprint(format!("{:?}", job.views).as_bytes())
+/// What a snapshot calls a view.
+fn known_as(view: &View) -> String {
+    format!("{} {:016x}", view.name, view.identity())
 }
 
 fn fingerprint(bytes: &[u8]) -> String {

@@ -211,7 +211,7 @@ pub struct Writing {
 }
 
 impl Writing {
-    /// Starts it. Manifests go to `chain`, on the first process.
+    /// Starts it. Manifests go to `chain`, on the first process; in them is since when `views` count.
     ///
     /// # Errors
     /// No thread can be had.
@@ -219,13 +219,15 @@ impl Writing {
         disk: Folder,
         incarnation: u64,
         chain: Option<Chain>,
+        views: BTreeMap<String, Tick>,
         failure: Failure,
     ) -> Result<Writing, RunError> {
         let (sender, receiver) = channel();
         let done: Arc<Mutex<Done>> = Arc::default();
         let own = done.clone();
         let work = move || {
-            if let Err(error) = write_all(&disk, incarnation, chain, &receiver, &own) {
+            let to = chain.map(|chain| (chain, views));
+            if let Err(error) = write_all(&disk, incarnation, to, &receiver, &own) {
                 failure.set(error);
             }
         };
@@ -279,7 +281,7 @@ impl Writing {
 fn write_all(
     disk: &Folder,
     incarnation: u64,
-    mut chain: Option<Chain>,
+    mut to: Option<(Chain, BTreeMap<String, Tick>)>,
     receiver: &Receiver<Work>,
     done: &Mutex<Done>,
 ) -> Result<(), RunError> {
@@ -291,10 +293,11 @@ fn write_all(
                 let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
                 done.parts.entry(worker).or_default().push(part);
             }
-            Work::Manifest(snapshot) => {
-                let Some(chain) = chain.as_mut() else {
+            Work::Manifest(mut snapshot) => {
+                let Some((chain, views)) = to.as_mut() else {
                     continue;
                 };
+                snapshot.views.clone_from(views);
                 let tick = snapshot.tick;
                 let named: HashSet<u64> = snapshot.segments.iter().copied().collect();
                 crash::point("manifest");

@@ -64,7 +64,8 @@ pub async fn list(call: Call) -> Said {
     let views = board.views().enumerate().map(|(n, view)| {
         json!({
             "name": view.name, "of": of(&view.of), "key": key(view), "values": view.value_names(),
-            "window": view.window, "step": view.step, "top": view.top, "rows": board.rows(n),
+            "window": view.window, "step": view.step, "top": view.top, "since": (view.since > 0).then_some(view.since),
+            "rows": board.rows(n),
         })
     });
     let views: Vec<Value> = views.collect();

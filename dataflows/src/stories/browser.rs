@@ -10,7 +10,7 @@ use super::news::News;
 use crate::complete::Key as BrowserKey;
 use crate::fact::Agent;
 use crate::near;
-use crate::views::{Entering, Key, Present, Sums};
+use crate::views::{Entering, Key, Present, Renumbered, Sums};
 use crate::visit::{Tick, Visit};
 
 /// What was said of a browser's open visits.
@@ -101,6 +101,17 @@ impl Browser {
     /// It is in the rows that it enters from now on; see [`News::settle`].
     pub fn enter(&mut self, now: Tick, news: &mut News) {
         news.settle(now, &mut self.present, &mut self.entering);
+    }
+
+    /// What was said of its visits, of views that there are still, by the numbers that they have now.
+    pub fn renumber(&mut self, renumbered: &Renumbered) {
+        for told in &mut self.visits {
+            let rows = decode(&told.rows).into_iter();
+            let rows = rows.filter_map(|((view, key, browser, time), sums)| {
+                Some(((renumbered.now(view)?, key, browser, time), sums))
+            });
+            told.rows = encode(&rows.collect());
+        }
     }
 
     /// Writes down what was said of its visit that grows, for a snapshot.

@@ -8,7 +8,7 @@ use differential_dataflow::difference::{IsZero, Semigroup};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::near;
-use crate::views::{Change, Entering, Key, Place, Present, Span, Sums, Value, View};
+use crate::views::{Change, Entering, Key, Place, Present, Renumbered, Span, Sums, Value, View};
 use crate::visit::Tick;
 
 /// What is added to a place.
@@ -329,23 +329,28 @@ impl News {
         numbers
     }
 
-    /// Takes in what was to be told.
-    pub fn restore(&mut self, (place, sums): &Added) {
-        let number = self.number(place.view, place.key.text());
+    /// Takes in what was to be told, of views that there are still.
+    pub fn restore(&mut self, (place, sums): &Added, renumbered: &Renumbered) {
+        let Some(view) = renumbered.now(place.view) else {
+            return;
+        };
+        let number = self.number(view, place.key.text());
         let row = &mut self.rows[number as usize];
         row.mark(number, &mut self.added);
         row.add((place.enters, place.leaves), *sums);
     }
 
-    /// Takes in in which rows browsers were, by the numbers that these had.
+    /// Takes in in which rows browsers were, by the numbers that these had, of views that there are still.
     pub fn restore_present<'p>(
         &mut self,
-        kept: &Numbers,
+        (kept, renumbered): (&Numbers, &Renumbered),
         present: impl Iterator<Item = &'p mut Present>,
     ) {
-        let numbers = kept.iter();
-        let numbers = numbers.map(|(number, view, key)| (*number, self.number(*view, key.text())));
-        let numbers: HashMap<u32, u32> = numbers.collect();
+        let numbers = kept.iter().map(|(number, view, key)| {
+            let view = renumbered.now(*view);
+            (*number, view.map(|view| self.number(view, key.text())))
+        });
+        let numbers: HashMap<u32, Option<u32>> = numbers.collect();
         for present in present {
             present.renumber(|number| numbers[&number]);
             for row in present.rows() {
@@ -362,6 +367,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::views::identities;
 
     const STEP: Tick = 1_000;
 
@@ -430,10 +436,11 @@ mod tests {
                 at += gap;
                 if n == restart {
                     settle(&mut news, at, &mut present, &mut entering);
+                    let same = Renumbered::of(&identities(&views), &views);
                     let mut again = News::new(views.clone());
-                    news.added().for_each(|added| again.restore(&added));
+                    news.added().for_each(|added| again.restore(&added, &same));
                     let numbers = news.numbers(present.iter());
-                    again.restore_present(&numbers, present.iter_mut());
+                    again.restore_present((&numbers, &same), present.iter_mut());
                     news = again;
                 }
                 let (time, text) = (at as i64 + off, row.to_string());

@@ -16,12 +16,13 @@ use crate::views::shard_of;
 use crate::visit::Tick;
 
 /// Their version.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// What is kept of a shard.
 #[derive(Default, Serialize)]
 pub struct Keeping<'a> {
     pub due: Tick,
+    pub views: &'a [u64],
     pub browsers: Vec<(&'a BrowserKey, &'a Browser)>,
     pub news: Vec<Added>,
     pub numbers: Numbers,
@@ -40,6 +41,7 @@ pub struct KeepingEnded<'a> {
 #[derive(Deserialize)]
 pub struct Kept {
     pub due: Tick,
+    pub views: Vec<u64>,
     pub browsers: Vec<(BrowserKey, Browser)>,
     pub news: Vec<Added>,
     pub numbers: Numbers,
@@ -136,13 +138,14 @@ impl Stories {
         if is_last {
             for added in self.news.added() {
                 let place = &added.0;
-                let shard = shards.entry(shard_of(place.view, place.key.bytes()));
+                let shard = shards.entry(shard_of(place.key.bytes()));
                 shard.or_default().news.push(added);
             }
         }
         for shard in shards.values_mut() {
             shard.ended.kept = self.ended.kept();
             shard.due = self.due;
+            shard.views = &self.identities;
         }
         saving.written.extend(written(FORMAT, shards));
         if is_last {

@@ -26,7 +26,7 @@ use crate::durable::Durable;
 use crate::fact::{Agent, Fact, Reading};
 use crate::near;
 use crate::profiles::{Named, Part};
-use crate::views::{self, Contribution, Entering, Field, STEP, View, step_end};
+use crate::views::{self, Contribution, Entering, Field, Renumbered, STEP, View, step_end};
 use crate::visit::{Rules, Tick, browser_key, visit_id};
 
 /// What a browser of more measurements sends twice counts as it came first, until its visit is sealed;
@@ -80,6 +80,8 @@ pub enum Said {
 /// [`Present`](crate::views::Present) does for a browser where views count them.
 pub struct Stories {
     pub(super) views: Rc<[View]>,
+    /// What they are, for snapshots.
+    pub(super) identities: Vec<u64>,
     pub(super) settings: Settings,
     pub(super) reading: Reading,
     pub(super) durable: Durable,
@@ -151,11 +153,15 @@ impl Stories {
             let (mut open, mut gone) = (kept.browsers, kept.absent);
             let present = open.iter_mut().map(|(_, browser)| &mut browser.present);
             let present = present.chain(gone.iter_mut().map(|(_, own)| &mut own.present));
-            news.restore_present(&kept.numbers, present);
+            let renumbered = Renumbered::of(&kept.views, &views);
+            news.restore_present((&kept.numbers, &renumbered), present);
             for (key, own) in gone {
                 absent.insert(key, own);
             }
             for (key, mut browser) in open {
+                if !renumbered.is_same() {
+                    browser.renumber(&renumbered);
+                }
                 if browser.touched {
                     browser.stale = true;
                     touched.push(key);
@@ -163,7 +169,8 @@ impl Stories {
                 of_visits.extend(browser.begun().map(|begun| (begun.visit, key)));
                 browsers.insert(key, browser);
             }
-            kept.news.iter().for_each(|added| news.restore(added));
+            let added = kept.news.iter();
+            added.for_each(|added| news.restore(added, &renumbered));
             for (shard, key, past) in kept.pasts {
                 pasts.restore(shard, key, past);
             }
@@ -179,7 +186,10 @@ impl Stories {
         if !settings.asked {
             ended.release(u64::MAX);
         }
-        let period = views.iter().fold(0, |all, view| gcd(all, view.step));
+        let period = match views.iter().fold(0, |all, view| gcd(all, view.step)) {
+            0 => SELDOM,
+            period => period.max(STEP),
+        };
         let by_reason = |view: &View| view.key.contains(&Field::EndReason);
         Stories {
             by_reason: views.iter().any(by_reason),
@@ -190,6 +200,7 @@ impl Stories {
             text: String::new(),
             of_measurements: views.iter().any(|view| view.of == views::Of::Measurements),
             of_visits,
+            identities: views::identities(&views),
             views,
             settings,
             reading,
@@ -200,12 +211,9 @@ impl Stories {
             stale: touched.clone(),
             touched,
             urgent: Vec::new(),
-            period: if period == 0 {
-                SELDOM
-            } else {
-                period.max(STEP)
-            },
-            due,
+            // With other views it may have been told of at other times.
+            due: due.checked_next_multiple_of(period).unwrap_or(u64::MAX),
+            period,
             sealed: Vec::new(),
             news,
             adding: Adding::default(),
@@ -257,8 +265,9 @@ impl Stories {
             if !growing.add(fact, &self.grown, &self.settings.rules) {
                 browser.settle();
             }
-        } else if begins {
-            let id = visit_id(&browser.id, head.at);
+        } else if begins && visit_id(&browser.id, head.at) == head.visit {
+            // Another visit it would be of a browser that had measured something before anybody watched.
+            let id = head.visit;
             let agent = if browser.robot {
                 Agent::Robot
             } else {

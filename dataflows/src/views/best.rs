@@ -136,9 +136,9 @@ pub fn best<'s>(
     let exchange = Exchange::new(move |((view, (key, _)), _, _): &((u16, Row), u64, isize)| {
         let spec = &specs[usize::from(*view)];
         let shard = match (spec.top, spec.by_first) {
-            (None, _) => shard_of(*view, key.bytes()),
-            (Some(_), true) => shard_of(*view, key.first().as_bytes()),
-            (Some(_), false) => shard_of(*view, b""),
+            (None, _) => shard_of(key.bytes()),
+            (Some(_), true) => shard_of(key.first().as_bytes()),
+            (Some(_), false) => shard_of(&view.to_le_bytes()),
         };
         worker_of(shard, partitions, peers) as u64
     });
@@ -213,6 +213,7 @@ mod tests {
                 against: None,
                 top: Some(2),
                 by_first: true,
+                since: 0,
             };
             let mut best = Best::new([view].into());
             let mut rows: BTreeMap<(u8, u8), i64> = BTreeMap::new();

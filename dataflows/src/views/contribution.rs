@@ -56,10 +56,13 @@ impl View {
     }
 
     /// From when until when something of this time counts that is found at `at`: a row as of a step
-    /// `B` is over times in `[B - window, B)` of what was accepted before `B`. `None` if never.
+    /// `B` is over times in `[B - window, B)` of what was accepted before `B`, but of none before
+    /// [`since`](View::since). `None` if never.
     #[must_use]
     pub fn counts(&self, window: u64, at: Tick, time: i64) -> Option<(Tick, Tick)> {
-        let time = u64::try_from(time).ok()?;
+        let time = u64::try_from(time)
+            .ok()
+            .filter(|time| *time >= self.since)?;
         let enters = at.max(time + 1).next_multiple_of(self.step);
         let leaves = ((time + window) / self.step + 1) * self.step;
         (enters < leaves).then_some((enters, leaves))
@@ -222,6 +225,7 @@ mod tests {
             against: None,
             top: None,
             by_first: false,
+            since: 0,
         }
     }
 

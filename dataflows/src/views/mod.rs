@@ -7,6 +7,7 @@
 
 mod best;
 mod contribution;
+mod numbers;
 mod presence;
 mod row;
 mod spec;
@@ -27,6 +28,7 @@ use crate::cut::Cut;
 use crate::durable::Durable;
 pub use best::{Best, Changed, best};
 pub use contribution::{Contribution, Place, hour, minute};
+pub use numbers::{Renumbered, identities};
 pub use presence::{Change, Entering, Present, Span};
 pub use row::{Key, Row, SUMS, Sums};
 pub use spec::{Field, Of, PREFIX, Step, Value, View};

@@ -128,10 +128,12 @@ impl Present {
     }
 
     /// Gives the rows other numbers.
-    pub fn renumber(&mut self, number: impl Fn(u32) -> u32) {
-        for stay in &mut self.stays {
-            stay.row = number(stay.row);
-        }
+    pub fn renumber(&mut self, number: impl Fn(u32) -> Option<u32>) {
+        self.stays.retain_mut(|stay| {
+            let own = number(stay.row);
+            stay.row = own.unwrap_or(stay.row);
+            own.is_some()
+        });
         self.stays
             .sort_unstable_by_key(|stay| (stay.row, stay.leaves));
     }
@@ -259,8 +261,8 @@ mod tests {
                 if n == restart {
                     let bytes = postcard::to_allocvec(&present).unwrap();
                     present = postcard::from_bytes(&bytes).unwrap();
-                    present.renumber(|row| 2 - row);
-                    present.renumber(|row| 2 - row);
+                    present.renumber(|row| Some(2 - row));
+                    present.renumber(|row| Some(2 - row));
                 }
                 if leaves[n] {
                     present.leave(now, |row| entries[row as usize] -= 1);

@@ -2,6 +2,8 @@
 //! A job file's `[[view]]` says it; see docs/views.md.
 
 use super::row::Sums;
+use super::window::fnv;
+use crate::visit::Tick;
 
 /// What a view is of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -166,6 +168,9 @@ pub struct View {
     pub top: Option<usize>,
     /// Whether `top` holds for each first field of the key.
     pub by_first: bool,
+    /// Only what is of this time or later: of a view that a job has been given while visits were open.
+    /// It is not the view's own, and [`View::identity`] does not heed it.
+    pub since: Tick,
 }
 
 /// How many measurements there were in the last hour, as of each minute.
@@ -185,11 +190,23 @@ impl Default for View {
             against: None,
             top: None,
             by_first: false,
+            since: 0,
         }
     }
 }
 
 impl View {
+    /// What tells it from others wherever it stands among them: a hash of all that its definition says,
+    /// the same in every program.
+    #[must_use]
+    pub fn identity(&self) -> u64 {
+        let own = View {
+            since: 0,
+            ..self.clone()
+        };
+        fnv(format!("{own:?}").as_bytes())
+    }
+
     /// The sums as a row shows them: the usual, which is summed over the longer window, as it is in
     /// a time as long as the window's.
     #[must_use]

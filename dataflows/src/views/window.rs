@@ -19,6 +19,7 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::contribution::{Contribution, Place};
+use super::numbers::{Renumbered, identities};
 use super::presence::Span;
 use super::row::{Key, Sums};
 use super::spec::View;
@@ -29,7 +30,7 @@ use crate::visit::Tick;
 use crate::visits::complete_until;
 
 /// The form in which a window is kept.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// Views change at multiples of this, in ms: as often as frontiers usually advance, so that a change
 /// waits for nothing but its tick.
@@ -314,8 +315,9 @@ impl Window {
             .collect()
     }
 
-    /// All that is kept, by shard of the rows: what enters (not leaving yet), and what leaves.
-    fn saved<'a>(&'a mut self) -> BTreeMap<u8, Saved<'a>> {
+    /// All that is kept, by shard of the rows: what enters (not leaving yet), and what leaves. `views` are
+    /// their [`identities`].
+    fn saved<'a>(&'a mut self, views: &'a [u64]) -> BTreeMap<u8, Saved<'a>> {
         let all = self.entering.values_mut().chain(self.leaving.values_mut());
         all.for_each(|amounts| amounts.sum(&mut self.rows));
         let mut shards: BTreeMap<u8, Saved<'a>> = BTreeMap::new();
@@ -327,7 +329,7 @@ impl Window {
             for (at, amount) in &amounts.all {
                 let (shard, row) = *places[at.0 as usize].get_or_insert_with(|| {
                     let row = rows.row(at.0);
-                    let shard = shard_of(row.0, row.1.bytes());
+                    let shard = shard_of(row.1.bytes());
                     let rows = &mut shards.entry(shard).or_default().rows;
                     rows.push(row);
                     (shard, (rows.len() - 1) as u32)
@@ -351,34 +353,43 @@ impl Window {
         }
         for shard in shards.values_mut() {
             shard.until = self.until;
+            shard.views = views;
         }
         shards
     }
 
-    fn restore(&mut self, restored: Restored) {
+    /// Takes in what was kept of those views that there are still.
+    fn restore(&mut self, restored: Restored, views: &[View]) {
         self.until = self.until.max(restored.until);
+        let renumbered = Renumbered::of(&restored.views, views);
         let rows = restored.rows.into_iter();
-        let numbers: Vec<u32> = rows.map(|row| self.rows.hold(row)).collect();
-        let own = |(row, value): At| (numbers[row as usize], value);
+        let hold = |(view, key)| Some(self.rows.hold((renumbered.now(view)?, key)));
+        let numbers: Vec<Option<u32>> = rows.map(hold).collect();
+        let own = |((row, value), amount): (At, i64)| {
+            let row = numbers[row as usize]?;
+            Some(((row, value), amount))
+        };
         for (stay, amounts) in restored.entering {
             let entering = self.entering.entry(stay).or_default();
-            for (at, amount) in amounts {
-                entering.push(own(at), amount, &mut self.rows);
+            for (at, amount) in amounts.into_iter().filter_map(own) {
+                entering.push(at, amount, &mut self.rows);
             }
         }
         for (leaves, amounts) in restored.leaving {
             let leaving = self.leaving.entry(leaves).or_default();
-            for (at, amount) in amounts {
-                leaving.push(own(at), amount, &mut self.rows);
+            for (at, amount) in amounts.into_iter().filter_map(own) {
+                leaving.push(at, amount, &mut self.rows);
             }
         }
-        numbers.into_iter().for_each(|row| self.rows.release(row));
+        let held = numbers.into_iter().flatten();
+        held.for_each(|row| self.rows.release(row));
     }
 }
 
 #[derive(Default, serde::Serialize)]
 struct Saved<'a> {
     until: Tick,
+    views: &'a [u64],
     rows: Vec<&'a Counted>,
     entering: Vec<(Span, Vec<(At, i64)>)>,
     leaving: Vec<(Tick, Vec<(At, i64)>)>,
@@ -387,18 +398,22 @@ struct Saved<'a> {
 #[derive(serde::Deserialize)]
 struct Restored {
     until: Tick,
+    views: Vec<u64>,
     rows: Vec<Counted>,
     entering: Vec<(Span, Vec<(At, i64)>)>,
     leaving: Vec<(Tick, Vec<(At, i64)>)>,
 }
 
-/// The shard of a row: FNV-1a of its view and key, so that it is the same in every program.
+/// FNV-1a, which is the same in every program.
+pub(super) fn fnv(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
+/// The shard of a row, by its key: it stays there whichever other views there are.
 #[must_use]
-pub fn shard_of(view: u16, key: &[u8]) -> u8 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let mut step = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    view.to_le_bytes().into_iter().for_each(&mut step);
-    key.iter().copied().for_each(&mut step);
+pub fn shard_of(key: &[u8]) -> u8 {
+    let hash = fnv(key);
     (hash ^ hash >> 32) as u8
 }
 
@@ -416,7 +431,7 @@ pub fn window<'s>(
     let scope = contributions.scope();
     let peers = scope.peers();
     let exchange = Exchange::new(move |c: &Contribution| {
-        let shard = shard_of(c.place.view, c.place.key.bytes());
+        let shard = shard_of(c.place.key.bytes());
         worker_of(shard, partitions, peers) as u64
     });
     let mut builder = OperatorBuilder::new("Window".to_owned(), scope);
@@ -429,7 +444,8 @@ pub fn window<'s>(
     durable
         .restore(FORMAT)
         .into_iter()
-        .for_each(|restored| state.restore(restored));
+        .for_each(|restored| state.restore(restored, &views));
+    let identities = identities(&views);
     builder.build(move |caps| {
         let mut cap = caps.into_iter().next();
         let mut cuts = Cuts::default();
@@ -485,7 +501,7 @@ pub fn window<'s>(
                 match cut.and_then(|cut| cuts.next(cut)) {
                     // What was found in the step that ends at a tick is an effect before it.
                     Some(cut) if cut.snapshot => {
-                        durable.save(cut.tick, FORMAT, state.saved());
+                        durable.save(cut.tick, FORMAT, state.saved(&identities));
                     }
                     Some(_) => {}
                     None => break,
@@ -547,10 +563,10 @@ mod tests {
     fn restarted(windows: &mut [Window], workers: usize) -> Vec<Window> {
         let mut restored: Vec<Window> = (0..workers).map(|_| Window::default()).collect();
         for window in windows {
-            for (shard, saved) in window.saved() {
+            for (shard, saved) in window.saved(&[0]) {
                 let bytes = postcard::to_allocvec(&saved).unwrap();
                 let saved = postcard::from_bytes(&bytes).unwrap();
-                restored[usize::from(shard) % workers].restore(saved);
+                restored[usize::from(shard) % workers].restore(saved, &[]);
             }
         }
         restored
@@ -574,7 +590,7 @@ mod tests {
                 if tick == restart {
                     windows = restarted(&mut windows, workers);
                     for one in &later {
-                        let shard = shard_of(0, key(one.0).bytes());
+                        let shard = shard_of(key(one.0).bytes());
                         add(&mut windows[usize::from(shard) % workers], *one);
                     }
                 }

@@ -17,7 +17,7 @@ use visitflow_dataflows::stories::{Answer, Ask, Credited, Finished, Question, Sh
 use visitflow_dataflows::views::{Field, Of, STEP, Step, Value, View};
 use visitflow_dataflows::visit::{Rules, Tick, bytes_of_words, words_of_bytes};
 
-use arrivals::arrivals;
+use arrivals::{AHEAD, ROBOTS_OVER, arrivals};
 use reference::{Known, Reference, Visit};
 use run::{Outcome, Plan, Rows, run};
 use shop::arrival::{Arrival, BEGIN, RULES};
@@ -49,6 +49,7 @@ fn all_views(period: Tick) -> Vec<View> {
         against: None,
         top: None,
         by_first: false,
+        since: 0,
     };
     use Field::{
         Agent, Country, Effect, EndReason, Entity, EntityId, Entry, Exit, Hour, Minute, Prefix,
@@ -520,6 +521,84 @@ proptest! {
     }
 
     #[test]
+    fn a_start_with_other_views_goes_on_with_those_that_it_still_has(
+        arrivals in arrivals(),
+        plans in [plan(), plan()],
+        cut in 0..60_u64,
+        had in prop::collection::vec(any::<bool>(), 18),
+        has in prop::collection::vec(any::<bool>(), 18),
+        turn in 0..18_usize,
+        period in prop::sample::select(&PERIODS),
+    ) {
+        let all = all_views(period);
+        let until = end_of(&arrivals);
+        let cut = BEGIN + 1_000 + cut * 1_000 % (until - BEGIN - 1_000);
+        let reference = Reference::new(&arrivals, until, period);
+        // The first is always there, so that orders are told of as often.
+        let those = |are: &[bool]| {
+            let own = all.iter().enumerate().filter(|(n, _)| *n == 0 || are[*n]);
+            own.map(|(_, view)| view.clone()).collect::<Vec<View>>()
+        };
+        let (before, mut after) = (those(&had), those(&has));
+        let new = after.iter_mut().filter(|view| !before.contains(view));
+        new.for_each(|view| view.since = cut + AHEAD);
+        let turn = turn % after.len();
+        after.rotate_left(turn);
+        let [plan, again] = plans;
+        let plan = Plan { until: cut + 1, cut, released: 0, ..plan };
+        let first = run(&before, &arrivals, &plan, &Kept::default());
+        let again = Plan { until: until + 1, cut: until, ..again };
+        let second = run(&after, &arrivals, &again, &first.kept);
+        check_rows(&before, &first, &reference, [BEGIN, cut]);
+        check_rows(&after, &second, &reference, [cut, until]);
+        check_orders(&[&first, &second], &reference, until, period);
+        check_parts(&[&first, &second], &reference, until);
+        check_finished(&second.finished, again.workers, &reference, until);
+        prop_assert!(second.kept.named["views"].is_empty());
+        if again.released == Tick::MAX {
+            prop_assert!(second.left.values().all(|left| *left == 0), "{:?}", second.left);
+        }
+    }
+
+    #[test]
+    fn views_may_be_the_first_that_a_job_has_been_given(
+        arrivals in arrivals(),
+        plans in [plan(), plan()],
+        cut in 0..60_u64,
+        period in prop::sample::select(&PERIODS),
+    ) {
+        // Who was a robot before is not known,
+        let mut seen = [0; 4];
+        let mut arrivals = (*arrivals).clone();
+        arrivals.retain(|arrival| {
+            let own = &mut seen[usize::from(arrival.browser)];
+            *own += 1;
+            *own <= ROBOTS_OVER
+        });
+        let arrivals = Arc::new(arrivals);
+        // nor what earlier visits have left for credits.
+        let mut views = all_views(period);
+        views.retain(|view| view.of != Of::Credits);
+        let until = end_of(&arrivals);
+        let cut = BEGIN + 1_000 + cut * 1_000 % (until - BEGIN - 1_000);
+        let reference = Reference::new(&arrivals, until, period);
+        let [plan, again] = plans;
+        let plan = Plan { until: cut + 1, cut, released: 0, ..plan };
+        let mut kept = run(&views, &arrivals, &plan, &Kept::default()).kept;
+        kept.named.clear();
+        views.iter_mut().for_each(|view| view.since = cut + AHEAD);
+        let again = Plan { until: until + 1, cut: until, ..again };
+        let outcome = run(&views, &arrivals, &again, &kept);
+        // Of visits that were open not everything is known, but nothing is left of that once they are sealed.
+        let sealed = until.min(cut + 20_000);
+        check_rows(&views, &outcome, &reference, [sealed, until]);
+        prop_assert!(outcome.kept.named["views"].is_empty());
+        if again.released == Tick::MAX {
+            prop_assert!(outcome.left.values().all(|left| *left == 0), "{:?}", outcome.left);
+        }
+    }
+
+    #[test]
     fn answers_are_those_of_a_plain_look_at_all_that_was_before(
         arrivals in arrivals(),
         plan in plan(),
@@ -674,6 +753,66 @@ fn an_order_is_credited_to_what_its_customer_has_met_on_other_browsers() {
             assert_eq!(credits(&again, customer), expected(first)[1..]);
         }
     }
+}
+
+/// Of a job that has told of no visits before.
+#[test]
+fn a_visit_that_was_open_before_there_were_views_does_not_begin_with_what_comes_next() {
+    let cut = BEGIN + 2_000;
+    let [first, next] = [cut - 500, cut + 1_500];
+    let arrivals = [(first, 0), (next, 1)];
+    let arrivals = arrivals.map(|(tick, n)| page(0, tick as i64, n, tick));
+    let arrivals = Arc::new(Vec::from(arrivals));
+    let until = end_of(&arrivals);
+    let reference = Reference::new(&arrivals, until, STEP);
+    let mut views = all_views(STEP);
+    let mut plan = Plan {
+        rules: RULES,
+        workers: 1,
+        pace: vec![100],
+        until: cut + 1,
+        cut,
+        memory: usize::MAX,
+        released: 0,
+        questions: vec![],
+    };
+    let mut kept = run(&views, &arrivals, &plan, &Kept::default()).kept;
+    kept.named.clear();
+    views.iter_mut().for_each(|view| view.since = cut + AHEAD);
+    (plan.until, plan.cut) = (until + 1, until);
+    let outcome = run(&views, &arrivals, &plan, &kept);
+    check_rows(&views, &outcome, &reference, [cut, until]);
+}
+
+#[test]
+fn a_start_with_fewer_views_tells_when_those_move_on() {
+    let cut = BEGIN + 2_300;
+    let arrivals = Arc::new(vec![page(0, cut as i64 - 200, 0, cut - 200)]);
+    let until = end_of(&arrivals);
+    let reference = Reference::new(&arrivals, until, STEP);
+    let view = |step: u64| View {
+        of: Of::Visits,
+        key: vec![Field::Agent],
+        window: 10 * step,
+        step,
+        ..View::default()
+    };
+    let mut plan = Plan {
+        rules: RULES,
+        workers: 1,
+        pace: vec![100],
+        until: cut + 1,
+        cut,
+        memory: usize::MAX,
+        released: 0,
+        questions: vec![],
+    };
+    // With both it is told of at the end of a second; what is left moves on every seven.
+    let before = [view(1_000), view(7_000)];
+    let kept = run(&before, &arrivals, &plan, &Kept::default()).kept;
+    (plan.until, plan.cut) = (until + 1, until);
+    let outcome = run(&before[1..], &arrivals, &plan, &kept);
+    check_rows(&before[1..], &outcome, &reference, [cut, until]);
 }
 
 /// Visits that tables hold, and those that live shows beside them, are all there are, each once.

@@ -280,7 +280,8 @@ fn rows(view: &View, known: &Known<'_>, at: i64) -> BTreeSet<Row> {
                 .collect()
         }
     };
-    let within = |window: u64, time: i64| time < at && time >= at - window as i64;
+    let within =
+        |window: u64, time: i64| time < at && time >= (at - window as i64).max(view.since as i64);
     let has_values = matches!(view.of, Of::Measurements | Of::Visits);
     let counts = |value: &Value| {
         has_values

@@ -22,6 +22,7 @@ pub fn view(name: &str) -> View {
         against: None,
         top: None,
         by_first: false,
+        since: 0,
     }
 }
 
