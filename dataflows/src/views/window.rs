@@ -562,11 +562,13 @@ mod tests {
     /// What is kept of these windows, given to so many others by shard.
     fn restarted(windows: &mut [Window], workers: usize) -> Vec<Window> {
         let mut restored: Vec<Window> = (0..workers).map(|_| Window::default()).collect();
+        let views = [View::default()];
+        let own = identities(&views);
         for window in windows {
-            for (shard, saved) in window.saved(&[0]) {
+            for (shard, saved) in window.saved(&own) {
                 let bytes = postcard::to_allocvec(&saved).unwrap();
                 let saved = postcard::from_bytes(&bytes).unwrap();
-                restored[usize::from(shard) % workers].restore(saved, &[]);
+                restored[usize::from(shard) % workers].restore(saved, &views);
             }
         }
         restored
