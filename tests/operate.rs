@@ -433,7 +433,6 @@ fn view_by(key: &str) -> String {
 fn a_job_that_is_given_another_view_goes_on_with_the_one_that_it_had() {
     const BROWSERS: usize = 12;
     let place = Place::new();
-    let job = format!("{JOB}[time]\nmax_ahead = '1s'\n");
     let views = |keys: &[&str]| keys.iter().map(|key| view_by(key)).collect::<String>();
     let counts = |address: &str, key: &str, count: usize| {
         let is_all = |said: &Value| said["rows"][0]["count"] == count;
@@ -441,7 +440,7 @@ fn a_job_that_is_given_another_view_goes_on_with_the_one_that_it_had() {
         Place::until_says(address, &path, is_all)
     };
     append_of_now(&place.path("log"), BROWSERS);
-    fs::write(place.path("job.toml"), job.clone() + &views(&["effect"])).unwrap();
+    fs::write(place.path("job.toml"), JOB.to_owned() + &views(&["effect"])).unwrap();
     let first = place.start(&[]);
     let status = place.until_read(1);
     counts(addresses(&status)[0], "effect", 2 * BROWSERS);
@@ -449,7 +448,7 @@ fn a_job_that_is_given_another_view_goes_on_with_the_one_that_it_had() {
     succeeds(&first.end());
 
     let both = views(&["entity", "effect"]);
-    fs::write(place.path("job.toml"), job.clone() + &both).unwrap();
+    fs::write(place.path("job.toml"), JOB.to_owned() + &both).unwrap();
     let second = place.start(&[]);
     let status = place.until_read(2);
     let address = addresses(&status)[0];
@@ -487,12 +486,42 @@ fn a_job_that_is_given_another_view_goes_on_with_the_one_that_it_had() {
     succeeds(&third.end());
 
     // One that is taken away leaves the other as it was.
-    fs::write(place.path("job.toml"), job + &views(&["entity"])).unwrap();
+    fs::write(place.path("job.toml"), JOB.to_owned() + &views(&["entity"])).unwrap();
     let fourth = place.start(&[]);
     let status = place.until_read(4);
     counts(addresses(&status)[0], "entity", 2 * BROWSERS);
     succeeds(&place.run(&["stop", "job.toml"]));
     succeeds(&fourth.end());
+}
+
+#[test]
+fn views_are_refused_where_nothing_is_kept_of_the_visits_that_are_open() {
+    let place = Place::new();
+    append_of_now(&place.path("log"), 3);
+    let job = "workers = 1\n[source]\nlog = 'log'\nfollow = true\n[outputs]\nlog = 'results'\n\
+               [state]\ndir = 'state'\nsnapshots = '200ms'\n";
+    let file = place.path("job.toml");
+    fs::write(&file, job).unwrap();
+    let is_read = |status: &Value| {
+        let partitions = status["partitions"].as_array().unwrap();
+        let is_read = |p: &Value| p["unread"] == 0 && p["held_by"] == "wall";
+        partitions.len() == 2 && partitions.iter().all(is_read)
+    };
+    let first = place.start(&[]);
+    place.until("all that is to be read", is_read);
+    succeeds(&place.run(&["stop", "job.toml"]));
+    succeeds(&first.end());
+
+    fs::write(&file, job.to_owned() + &view_by("effect")).unwrap();
+    let told = fails(&place.start(&[]).end());
+    let none = "has none of the measurements of the visits that are open";
+    assert!(told.contains(none), "{told}");
+    // It has taken nothing: as it was the job goes on.
+    fs::write(&file, job).unwrap();
+    let second = place.start(&[]);
+    place.until("its next start", |status| status["incarnation"] == 2);
+    succeeds(&place.run(&["stop", "job.toml"]));
+    succeeds(&second.end());
 }
 
 #[test]

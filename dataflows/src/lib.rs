@@ -15,6 +15,7 @@ pub mod enrich;
 pub mod extension;
 pub mod fact;
 pub mod fates;
+mod hash;
 pub mod intake;
 pub mod ledger;
 pub mod message;

@@ -296,6 +296,11 @@ impl Job {
         !self.views.is_empty() || self.serve.address.is_some() || self.profiles.enabled
     }
 
+    /// Whether the measurements of open visits are kept: for tables, or for what is said of them.
+    pub fn keeps_measurements(&self) -> bool {
+        self.outputs.files.is_some() || self.watched()
+    }
+
     /// The name of a topic of results in Kafka.
     pub fn kafka_topic(&self, name: &str) -> String {
         format!("{}-{name}", self.name)

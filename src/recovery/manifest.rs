@@ -39,7 +39,21 @@ pub struct Snapshot {
     /// By sink, how far each partition's commits had come when it was made, for the next start to
     /// see that they are still there.
     pub sinks: Vec<Position>,
-    /// The views that the job had, and since when each counts.
+    /// The time of the latest measurement of an open visit.
+    #[serde(default)]
+    pub latest: Tick,
+    /// What measurements of open visits it has, and views.
+    #[serde(flatten)]
+    pub kept: Kept,
+}
+
+/// What a job keeps beside its visits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Whether it keeps the measurements of open visits: one without tables, views and readers does not.
+    #[serde(default)]
+    pub measurements: bool,
+    /// Its views, and since when each counts.
     #[serde(default)]
     pub views: BTreeMap<String, Tick>,
 }
@@ -70,6 +84,8 @@ pub struct Part {
     pub file: String,
     /// The segments of measurements which it names.
     pub segments: Vec<u64>,
+    /// The time of the latest measurement of an open visit.
+    pub latest: Tick,
     /// How far the sinks' partitions of this worker have come.
     pub sinks: Vec<Position>,
 }
@@ -120,6 +136,7 @@ impl Parts {
             snapshot.parts.push(part.file);
             snapshot.segments.extend(part.segments);
             snapshot.sinks.extend(part.sinks);
+            snapshot.latest = snapshot.latest.max(part.latest);
         }
         snapshot.parts.sort_unstable();
         snapshot.segments.sort_unstable();

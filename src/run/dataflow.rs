@@ -257,7 +257,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
         named: restored,
     } = state.unwrap_or_default();
     let watched = shared.watched();
-    let keeps = job.outputs.files.is_some() || watched;
+    let keeps = job.keeps_measurements();
     let gathering = Gathering::new(
         index,
         keeps,

@@ -151,6 +151,12 @@ pub enum RunError {
     Workers { workers: usize, partitions: u32 },
     #[error("{} is being written by another run: its file {} is locked", dir.display(), lock.display())]
     OutputsHeld { dir: PathBuf, lock: PathBuf },
+    #[error(
+        "the state in {} has none of the measurements of the visits that are open: the job had neither outputs.files \
+         nor views, [serve] or [profiles]; leave it so, or begin anew with a state.dir and outputs of its own",
+        dir.display()
+    )]
+    NothingKept { dir: PathBuf },
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error("the workers could not be started: {0}")]
@@ -601,16 +607,7 @@ pub fn run(
     if let Some(recovery) = &recovery {
         notes.extend(recovery.note());
         restored = recovery.at();
-        let are_new = recovery.date(&mut job.views, job.time.max_ahead);
-        let new = job.views.iter().zip(are_new).filter(|(_, is_new)| *is_new);
-        let new = new.filter(|(view, _)| process == 0 && view.since < u64::MAX);
-        notes.extend(new.map(|(view, _)| {
-            let since = crate::why::time(view.since as i64);
-            format!(
-                "view {} is new: it counts what is of {since} or later",
-                view.name
-            )
-        }));
+        notes.extend(recovery.date(&mut job.views));
     }
     let durable = match recovery {
         Some(recovery) => Some(recover(&job, &input, process, count, recovery, &failure)?),
@@ -813,7 +810,7 @@ fn recover(
     }
     Ok(Durable {
         journal: recovery.journal(process, partitions, failure.clone(), job.workers)?,
-        writing: recovery.writing(&job.views, failure.clone())?,
+        writing: recovery.writing(job, failure.clone())?,
         restored: Mutex::new(restored),
         recovery,
     })

@@ -20,7 +20,7 @@ use crate::log::{self, Topic};
 use crate::recovery::Folder;
 use crate::recovery::claim::{self, Claim, Committed};
 use crate::recovery::journal::{Closed, Entry, Journal};
-use crate::recovery::manifest::{Chain, Position};
+use crate::recovery::manifest::{self, Chain, Kept, Position};
 use crate::recovery::script::Resume;
 use crate::recovery::start::{Progress, Sinks, Start, join, start};
 use crate::sink::SinkError;
@@ -96,6 +96,14 @@ impl Recovery {
             producers: producers(job, workers),
             at: wall::now(),
         };
+        if let Some((_, snapshot)) = manifest::newest(&disk)? {
+            // All visits have ended, or there is none that is open.
+            let nothing = snapshot.tick == u64::MAX || snapshot.latest == 0;
+            if job.keeps_measurements() && !snapshot.kept.measurements && !nothing {
+                let dir = dir.to_owned();
+                return Err(RunError::NothingKept { dir });
+            }
+        }
         disk.reserve()?;
         let mut sinks = JobSinks {
             job,
@@ -150,22 +158,29 @@ impl Recovery {
         snapshot.map_or(0, |snapshot| snapshot.tick)
     }
 
-    /// Says of views since when they count, where the job has had others before; whether they are new.
-    /// One that is new counts what is of a time that nothing has had before the snapshot: then nothing is
-    /// taken back of it that was never added, and it is what a walk over all from then on says.
-    pub fn date(&self, views: &mut [View], max_ahead: u64) -> Vec<bool> {
+    /// Says of views since when they count, where the job has had others before; what a user should hear of
+    /// that. One that is new counts what is of a later time than any measurement of an open visit: so nothing
+    /// is taken back of it that was never added, and it is what a walk over all from then on says.
+    pub fn date(&self, views: &mut [View]) -> Vec<String> {
         let Some(snapshot) = &self.start.snapshot else {
-            return vec![false; views.len()];
+            return Vec::new();
         };
-        let date = |view: &mut View| {
-            let since = snapshot.views.get(&known_as(view));
-            view.since = match since {
-                Some(since) => *since,
-                None => snapshot.tick.saturating_add(max_ahead),
-            };
-            since.is_none()
-        };
-        views.iter_mut().map(date).collect()
+        let mut notes = Vec::new();
+        for view in views {
+            if let Some(since) = snapshot.kept.views.get(&known_as(view)) {
+                view.since = *since;
+                continue;
+            }
+            view.since = snapshot.tick.max(snapshot.latest.saturating_add(1));
+            if self.is_first() && self.at() < u64::MAX {
+                let since = crate::why::time(view.since as i64);
+                let name = &view.name;
+                notes.push(format!(
+                    "view {name} is new: it counts what is of {since} or later"
+                ));
+            }
+        }
+        notes
     }
 
     /// Where a partition goes on; one that the journal does not know begins at `first`.
@@ -273,19 +288,23 @@ impl Recovery {
         )?))
     }
 
-    /// Starts the thread that writes snapshots, of a job with these views.
+    /// Starts the thread that writes snapshots, of this job.
     ///
     /// # Errors
     /// No thread can be had.
-    pub fn writing(&self, views: &[View], failure: Failure) -> Result<Arc<Writing>, RunError> {
+    pub fn writing(&self, job: &Job, failure: Failure) -> Result<Arc<Writing>, RunError> {
         let chain = self
             .chain
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .take();
         let (disk, incarnation) = (self.disk.clone(), self.incarnation());
-        let views = views.iter().map(|view| (known_as(view), view.since));
-        let writing = Writing::start(disk, incarnation, chain, views.collect(), failure)?;
+        let views = job.views.iter().map(|view| (known_as(view), view.since));
+        let kept = Kept {
+            measurements: job.keeps_measurements(),
+            views: views.collect(),
+        };
+        let writing = Writing::start(disk, incarnation, chain, kept, failure)?;
         Ok(Arc::new(writing))
     }
 
@@ -444,10 +463,8 @@ fn inputs(job: &Job) -> Result<BTreeMap<String, String>, RunError> {
     }
     let by_path = format!("{:?} {:?}", job.schemas.roles, job.schemas.privacy);
     if !job.views.is_empty() {
-        add(
-            "the views",
-            fingerprint(format!("{:?}", job.views).as_bytes()),
-        );
+        let all: Vec<String> = job.views.iter().map(known_as).collect();
+        add("the views", fingerprint(all.join("\n").as_bytes()));
     }
     // What more is written is more to be made again.
     let further = &names(job)[TOPICS.len()..];
@@ -464,7 +481,7 @@ fn inputs(job: &Job) -> Result<BTreeMap<String, String>, RunError> {
     Ok(inputs)
 }
 
-/// What a snapshot calls a view.
+/// What a manifest calls a view: for people by its name, too.
 fn known_as(view: &View) -> String {
     format!("{} {:016x}", view.name, view.identity())
 }

@@ -24,7 +24,7 @@ use visitflow_dataflows::visits::saved::Copied;
 
 use super::{Failure, RunError};
 use crate::crash;
-use crate::recovery::manifest::{self, Chain, Part, Parts, Position, Snapshot};
+use crate::recovery::manifest::{self, Chain, Kept, Part, Parts, Position, Snapshot};
 use crate::recovery::{Folder, RecoveryError};
 use crate::shelf::ShelfError;
 use crate::snapshot::rows::{self, State};
@@ -211,7 +211,7 @@ pub struct Writing {
 }
 
 impl Writing {
-    /// Starts it. Manifests go to `chain`, on the first process; in them is since when `views` count.
+    /// Starts it. Manifests go to `chain`, on the first process; in them is what the job keeps.
     ///
     /// # Errors
     /// No thread can be had.
@@ -219,14 +219,14 @@ impl Writing {
         disk: Folder,
         incarnation: u64,
         chain: Option<Chain>,
-        views: BTreeMap<String, Tick>,
+        kept: Kept,
         failure: Failure,
     ) -> Result<Writing, RunError> {
         let (sender, receiver) = channel();
         let done: Arc<Mutex<Done>> = Arc::default();
         let own = done.clone();
         let work = move || {
-            let to = chain.map(|chain| (chain, views));
+            let to = chain.map(|chain| (chain, kept));
             if let Err(error) = write_all(&disk, incarnation, to, &receiver, &own) {
                 failure.set(error);
             }
@@ -281,7 +281,7 @@ impl Writing {
 fn write_all(
     disk: &Folder,
     incarnation: u64,
-    mut to: Option<(Chain, BTreeMap<String, Tick>)>,
+    mut to: Option<(Chain, Kept)>,
     receiver: &Receiver<Work>,
     done: &Mutex<Done>,
 ) -> Result<(), RunError> {
@@ -294,10 +294,10 @@ fn write_all(
                 done.parts.entry(worker).or_default().push(part);
             }
             Work::Manifest(mut snapshot) => {
-                let Some((chain, views)) = to.as_mut() else {
+                let Some((chain, kept)) = to.as_mut() else {
                     continue;
                 };
-                snapshot.views.clone_from(views);
+                snapshot.kept.clone_from(kept);
                 let tick = snapshot.tick;
                 let named: HashSet<u64> = snapshot.segments.iter().copied().collect();
                 crash::point("manifest");
@@ -322,6 +322,8 @@ fn write_part(disk: &Folder, incarnation: u64, part: PartWork) -> Result<Part, R
         kept: part.kept.shards(),
         named: part.named,
     };
+    let latest = state.visits.iter().map(|rows| rows.latest()).max();
+    let latest = latest.unwrap_or(0);
     crash::point("snapshot-part");
     rows::write(&disk.path_of(&file), &state)?;
     if let Some(ticket) = part.ticket {
@@ -343,6 +345,7 @@ fn write_part(disk: &Folder, incarnation: u64, part: PartWork) -> Result<Part, R
         worker: part.worker as u32,
         file,
         segments: part.segments,
+        latest,
         sinks: part.sinks,
     })
 }

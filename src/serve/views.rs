@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use visitflow_dataflows::views::{Of, Row, View};
+use visitflow_dataflows::views::{Row, View};
 
 use super::board::{Subscription, Update};
 use super::call::{Call, Said, json};
@@ -11,16 +11,6 @@ use super::problem::Problem;
 use super::sse::{self, event};
 
 /// The word for what a view is of.
-fn of(of: &Of) -> &'static str {
-    match of {
-        Of::Measurements => "measurements",
-        Of::Visits => "visits",
-        Of::Chains => "chains",
-        Of::Credits => "credits",
-        Of::Funnel(_) => "funnel",
-    }
-}
-
 fn key(view: &View) -> Vec<&'static str> {
     view.key.iter().map(|field| field.word()).collect()
 }
@@ -63,8 +53,8 @@ pub async fn list(call: Call) -> Said {
     let board = &call.site.served.board;
     let views = board.views().enumerate().map(|(n, view)| {
         json!({
-            "name": view.name, "of": of(&view.of), "key": key(view), "values": view.value_names(),
-            "window": view.window, "step": view.step, "top": view.top, "since": (view.since > 0).then_some(view.since),
+            "name": view.name, "of": view.of.word(), "key": key(view), "values": view.value_names(),
+            "window": view.window, "step": view.step, "top": view.top, "since": (1..u64::MAX).contains(&view.since).then_some(view.since),
             "rows": board.rows(n),
         })
     });

@@ -94,6 +94,7 @@ impl Gathering {
             worker: worker as u32,
             file,
             segments,
+            latest: 0,
             sinks,
         }))
     }

@@ -436,7 +436,8 @@ mod tests {
                 at += gap;
                 if n == restart {
                     settle(&mut news, at, &mut present, &mut entering);
-                    let same = Renumbered::of(&identities(&views), &views);
+                    let own = identities(&views);
+                    let same = Renumbered::of(&own, &own);
                     let mut again = News::new(views.clone());
                     news.added().for_each(|added| again.restore(&added, &same));
                     let numbers = news.numbers(present.iter());

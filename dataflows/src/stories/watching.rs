@@ -140,6 +140,7 @@ impl Stories {
         released: Rc<Cell<Tick>>,
     ) -> Stories {
         let restored = durable.restore::<Kept>(FORMAT);
+        let identities = views::identities(&views);
         let mut ended = Ended::default();
         let mut browsers: ByBrowser<Browser> = ByBrowser::default();
         let mut absent: ByBrowser<Absent> = ByBrowser::default();
@@ -153,7 +154,7 @@ impl Stories {
             let (mut open, mut gone) = (kept.browsers, kept.absent);
             let present = open.iter_mut().map(|(_, browser)| &mut browser.present);
             let present = present.chain(gone.iter_mut().map(|(_, own)| &mut own.present));
-            let renumbered = Renumbered::of(&kept.views, &views);
+            let renumbered = Renumbered::of(&kept.views, &identities);
             news.restore_present((&kept.numbers, &renumbered), present);
             for (key, own) in gone {
                 absent.insert(key, own);
@@ -200,7 +201,7 @@ impl Stories {
             text: String::new(),
             of_measurements: views.iter().any(|view| view.of == views::Of::Measurements),
             of_visits,
-            identities: views::identities(&views),
+            identities,
             views,
             settings,
             reading,
@@ -266,7 +267,7 @@ impl Stories {
                 browser.settle();
             }
         } else if begins && visit_id(&browser.id, head.at) == head.visit {
-            // Another visit it would be of a browser that had measured something before anybody watched.
+            // If the tag names another visit, the browser had one open before anybody watched.
             let id = head.visit;
             let agent = if browser.robot {
                 Agent::Robot

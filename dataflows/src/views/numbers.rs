@@ -11,40 +11,34 @@ pub fn identities(views: &[View]) -> Vec<u64> {
 
 /// The numbers that views have now, by those that they had in a state.
 #[derive(Debug)]
-pub struct Renumbered {
-    now: Vec<Option<u16>>,
-    is_same: bool,
-}
+pub struct Renumbered(Vec<Option<u16>>);
 
 impl Renumbered {
-    /// Of views that were these, by [`identities`], when the state was kept.
+    /// Of views that were these when the state was kept, and are those `now`; both by [`identities`].
     #[must_use]
-    pub fn of(before: &[u64], views: &[View]) -> Renumbered {
-        let own = identities(views);
-        let mut is_taken = vec![false; own.len()];
+    pub fn of(before: &[u64], now: &[u64]) -> Renumbered {
+        let mut is_taken = vec![false; now.len()];
         let place = |identity: &u64| {
             // Of those that say the same each is one of its own.
             let free = |(n, own): (usize, &u64)| own == identity && !is_taken[n];
-            let n = own.iter().enumerate().position(free)?;
+            let n = now.iter().enumerate().position(free)?;
             is_taken[n] = true;
             Some(n as u16)
         };
-        Renumbered {
-            is_same: own == before,
-            now: before.iter().map(place).collect(),
-        }
+        Renumbered(before.iter().map(place).collect())
     }
 
-    /// Whether all are what they were: none is new, and none is gone.
+    /// Whether each has the number that it had: none is gone, and others come behind them.
     #[must_use]
     pub fn is_same(&self) -> bool {
-        self.is_same
+        let same = |(n, now): (usize, &Option<u16>)| now.map(usize::from) == Some(n);
+        self.0.iter().enumerate().all(same)
     }
 
     /// The number now of the one that had this; `None` if it is gone.
     #[must_use]
     pub fn now(&self, before: u16) -> Option<u16> {
-        self.now.get(usize::from(before)).copied().flatten()
+        self.0.get(usize::from(before)).copied().flatten()
     }
 }
 
@@ -67,10 +61,13 @@ mod tests {
             ..view("c", 1)
         };
         let views = [view("b", 1), late, view("a", 2), view("b", 1)];
+        let views = identities(&views);
         let renumbered = Renumbered::of(&before, &views);
         let now: Vec<_> = (0..5).map(|n| renumbered.now(n)).collect();
         assert_eq!(now, [None, Some(0), Some(1), Some(3), None]);
         assert!(!renumbered.is_same());
-        assert!(Renumbered::of(&identities(&views), &views).is_same());
+        assert!(Renumbered::of(&views, &views).is_same());
+        assert!(Renumbered::of(&views[..2], &views).is_same());
+        assert!(!Renumbered::of(&views, &views[..2]).is_same());
     }
 }

@@ -127,13 +127,10 @@ impl Present {
         });
     }
 
-    /// Gives the rows other numbers.
+    /// Gives the rows other numbers; it is no more in those that have none.
     pub fn renumber(&mut self, number: impl Fn(u32) -> Option<u32>) {
-        self.stays.retain_mut(|stay| {
-            let own = number(stay.row);
-            stay.row = own.unwrap_or(stay.row);
-            own.is_some()
-        });
+        self.stays
+            .retain_mut(|stay| number(stay.row).map(|own| stay.row = own).is_some());
         self.stays
             .sort_unstable_by_key(|stay| (stay.row, stay.leaves));
     }

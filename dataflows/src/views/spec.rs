@@ -2,7 +2,7 @@
 //! A job file's `[[view]]` says it; see docs/views.md.
 
 use super::row::Sums;
-use super::window::fnv;
+use crate::hash::fnv;
 use crate::visit::Tick;
 
 /// What a view is of.
@@ -21,6 +21,20 @@ pub enum Of {
     Credits,
     /// How many visits came how far through these steps, in order; each `effect entity`.
     Funnel(Vec<Step>),
+}
+
+impl Of {
+    /// The word for it.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Of::Measurements => "measurements",
+            Of::Visits => "visits",
+            Of::Chains => "chains",
+            Of::Credits => "credits",
+            Of::Funnel(_) => "funnel",
+        }
+    }
 }
 
 /// A step of a funnel: a measurement of this effect on this kind of entity; an empty word is any.
@@ -121,6 +135,16 @@ pub enum Value {
 }
 
 impl Value {
+    /// The word for it in a job file.
+    #[must_use]
+    pub fn word(&self) -> String {
+        match self {
+            Value::Count(Some(effect)) => format!("count:{effect}"),
+            Value::Sum(Some(effect)) => format!("sum:{effect}"),
+            other => other.name(),
+        }
+    }
+
     /// Its name in rows.
     #[must_use]
     pub fn name(&self) -> String {
@@ -196,15 +220,35 @@ impl Default for View {
 }
 
 impl View {
-    /// What tells it from others wherever it stands among them: a hash of all that its definition says,
-    /// the same in every program.
+    /// What tells it from others wherever it stands among them: a hash of all that its definition says, in
+    /// the words of a job file, so that it is the same in every version of the program. What it does not
+    /// say is left out.
     #[must_use]
     pub fn identity(&self) -> u64 {
-        let own = View {
-            since: 0,
-            ..self.clone()
+        let mut text = format!("name {}\n", self.name);
+        let mut say = |what: &str, words: &mut dyn Iterator<Item = String>| {
+            for word in words {
+                text.extend([what, " ", &word, "\n"]);
+            }
         };
-        fnv(format!("{own:?}").as_bytes())
+        let mut one = |what: &str, word: Option<String>| say(what, &mut word.into_iter());
+        one("of", Some(self.of.word().to_owned()));
+        one("people", self.people.then(String::new));
+        one("window", Some(self.window.to_string()));
+        one("step", Some(self.step.to_string()));
+        one("against", self.against.map(|against| against.to_string()));
+        one("top", self.top.map(|top| top.to_string()));
+        one("by_first", self.by_first.then(String::new));
+        if let Of::Funnel(steps) = &self.of {
+            let step = |step: &Step| format!("{} {}", step.effect, step.entity);
+            say("funnel", &mut steps.iter().map(step));
+        }
+        say("effect", &mut self.effects.iter().cloned());
+        say("entity", &mut self.entities.iter().cloned());
+        say("reason", &mut self.reasons.iter().cloned());
+        say("key", &mut self.key.iter().map(|key| key.word().to_owned()));
+        say("value", &mut self.values.iter().map(Value::word));
+        fnv(text.as_bytes())
     }
 
     /// The sums as a row shows them: the usual, which is summed over the longer window, as it is in
@@ -258,5 +302,108 @@ impl View {
                 .into(),
             _ => self.values.iter().map(Value::name).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_says_all_of_a_view_and_stays_what_it_is() {
+        let funnel = Of::Funnel(vec![Step {
+            effect: "shown".into(),
+            entity: "page".into(),
+        }]);
+        let view = View {
+            name: "trending".into(),
+            effects: vec!["shown".into()],
+            values: vec![Value::Count(Some("shown".into())), Value::Browsers],
+            key: vec![Field::EntityId],
+            ..View::default()
+        };
+        // Of states that were kept: they must be found again.
+        assert_eq!(View::default().identity(), 9_275_357_641_272_782_479);
+        assert_eq!(view.identity(), 10_505_299_936_922_575_241);
+        let others = [
+            View {
+                name: "now".into(),
+                ..view.clone()
+            },
+            View {
+                of: Of::Visits,
+                ..view.clone()
+            },
+            View {
+                of: funnel,
+                ..view.clone()
+            },
+            View {
+                of: Of::Funnel(vec![]),
+                ..view.clone()
+            },
+            View {
+                effects: vec![],
+                ..view.clone()
+            },
+            View {
+                entities: vec!["shown".into()],
+                effects: vec![],
+                ..view.clone()
+            },
+            View {
+                reasons: vec!["campaign:".into()],
+                ..view.clone()
+            },
+            View {
+                people: true,
+                ..view.clone()
+            },
+            View {
+                key: vec![],
+                ..view.clone()
+            },
+            View {
+                values: vec![Value::Count(None), Value::Browsers],
+                ..view.clone()
+            },
+            View {
+                values: vec![Value::Count(Some("shown".into()))],
+                ..view.clone()
+            },
+            View {
+                window: 1,
+                ..view.clone()
+            },
+            View {
+                step: 1,
+                ..view.clone()
+            },
+            View {
+                against: Some(1),
+                ..view.clone()
+            },
+            View {
+                top: Some(1),
+                ..view.clone()
+            },
+            View {
+                by_first: true,
+                ..view.clone()
+            },
+        ];
+        let mut all: Vec<u64> = others.iter().map(View::identity).collect();
+        all.push(view.identity());
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), others.len() + 1, "all are told apart");
+        assert_eq!(
+            View {
+                since: 7,
+                ..view.clone()
+            }
+            .identity(),
+            view.identity()
+        );
     }
 }

@@ -26,6 +26,7 @@ use super::spec::View;
 use crate::batch::worker_of;
 use crate::cut::{Cut, Cuts};
 use crate::durable::Durable;
+use crate::hash::fnv;
 use crate::visit::Tick;
 use crate::visits::complete_until;
 
@@ -358,13 +359,15 @@ impl Window {
         shards
     }
 
-    /// Takes in what was kept of those views that there are still.
-    fn restore(&mut self, restored: Restored, views: &[View]) {
-        self.until = self.until.max(restored.until);
+    /// Takes in what was kept of those views that there are still, by their [`identities`].
+    fn restore(&mut self, restored: Restored, views: &[u64]) {
         let renumbered = Renumbered::of(&restored.views, views);
         let rows = restored.rows.into_iter();
         let hold = |(view, key)| Some(self.rows.hold((renumbered.now(view)?, key)));
         let numbers: Vec<Option<u32>> = rows.map(hold).collect();
+        if numbers.iter().any(Option::is_some) {
+            self.until = self.until.max(restored.until);
+        }
         let own = |((row, value), amount): (At, i64)| {
             let row = numbers[row as usize]?;
             Some(((row, value), amount))
@@ -404,12 +407,6 @@ struct Restored {
     leaving: Vec<(Tick, Vec<(At, i64)>)>,
 }
 
-/// FNV-1a, which is the same in every program.
-pub(super) fn fnv(bytes: &[u8]) -> u64 {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
-}
-
 /// The shard of a row, by its key: it stays there whichever other views there are.
 #[must_use]
 pub fn shard_of(key: &[u8]) -> u8 {
@@ -441,11 +438,11 @@ pub fn window<'s>(
     let mut output =
         OutputBuilder::<_, CapacityContainerBuilder<Vec<(Counted, u64, Sums)>>>::from(output);
     let mut state = Window::default();
+    let identities = identities(&views);
     durable
         .restore(FORMAT)
         .into_iter()
-        .for_each(|restored| state.restore(restored, &views));
-    let identities = identities(&views);
+        .for_each(|restored| state.restore(restored, &identities));
     builder.build(move |caps| {
         let mut cap = caps.into_iter().next();
         let mut cuts = Cuts::default();
@@ -562,13 +559,12 @@ mod tests {
     /// What is kept of these windows, given to so many others by shard.
     fn restarted(windows: &mut [Window], workers: usize) -> Vec<Window> {
         let mut restored: Vec<Window> = (0..workers).map(|_| Window::default()).collect();
-        let views = [View::default()];
-        let own = identities(&views);
+        let own = identities(&[View::default()]);
         for window in windows {
             for (shard, saved) in window.saved(&own) {
                 let bytes = postcard::to_allocvec(&saved).unwrap();
                 let saved = postcard::from_bytes(&bytes).unwrap();
-                restored[usize::from(shard) % workers].restore(saved, &views);
+                restored[usize::from(shard) % workers].restore(saved, &own);
             }
         }
         restored

@@ -6,7 +6,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::tail::CopiedTail;
-use crate::visit::{Position, Visit};
+use crate::visit::{Position, Tick, Visit};
 
 /// The version of these rows; another one cannot be read.
 pub const FORMAT: u32 = 1;
@@ -90,6 +90,18 @@ pub struct ShardRows {
     pub tail: Vec<TailRow>,
     /// Their IDs.
     pub ids: Vec<u8>,
+}
+
+impl ShardRows {
+    /// The time of the latest measurement of an open visit; 0 if there is none of a time behind that.
+    #[must_use]
+    pub fn latest(&self) -> Tick {
+        let newest = self.browsers.iter().map(|browser| browser.visit.last);
+        let all = newest.chain(self.older.iter().map(|visit| visit.last));
+        all.filter_map(|last| Tick::try_from(last).ok())
+            .max()
+            .unwrap_or(0)
+    }
 }
 
 /// A copy of a worker's state, as it lay at one moment.

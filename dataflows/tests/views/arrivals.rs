@@ -10,9 +10,6 @@ use super::shop::arrival::{Arrival, BEGIN, RULES};
 /// A browser of more open measurements is a robot.
 pub const ROBOTS_OVER: u32 = 5;
 
-/// So far in front of its tick a measurement's time may lie.
-pub const AHEAD: u64 = 1_000;
-
 /// What a person, or a robot, does next.
 #[derive(Clone, Debug)]
 struct Next {
@@ -111,7 +108,7 @@ fn arrivals_of(all: Vec<Next>) -> Vec<Arrival> {
             tick,
             browser: next.browser,
             // From the horizon to a little ahead, in coarse steps, so that times repeat.
-            time: ((tick as i64 + AHEAD as i64 - next.back).max(horizon) + 99) / 100 * 100,
+            time: ((tick as i64 + 1_000 - next.back).max(horizon) + 99) / 100 * 100,
             n,
             effect,
             entity,

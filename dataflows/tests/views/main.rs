@@ -17,7 +17,7 @@ use visitflow_dataflows::stories::{Answer, Ask, Credited, Finished, Question, Sh
 use visitflow_dataflows::views::{Field, Of, STEP, Step, Value, View};
 use visitflow_dataflows::visit::{Rules, Tick, bytes_of_words, words_of_bytes};
 
-use arrivals::{AHEAD, ROBOTS_OVER, arrivals};
+use arrivals::{ROBOTS_OVER, arrivals};
 use reference::{Known, Reference, Visit};
 use run::{Outcome, Plan, Rows, run};
 use shop::arrival::{Arrival, BEGIN, RULES};
@@ -203,6 +203,12 @@ fn pace() -> impl Strategy<Value = Vec<u64>> {
         Just(vec![1_700, 300]),
         Just(vec![1_000_000]),
     ]
+}
+
+/// Since when views count that come at a cut: behind all that visits have which are open there.
+fn since(kept: &Kept, cut: Tick) -> Tick {
+    let latest = kept.visits.iter().map(|rows| rows.latest()).max();
+    cut.max(latest.unwrap_or(0) + 1)
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
@@ -540,13 +546,13 @@ proptest! {
             own.map(|(_, view)| view.clone()).collect::<Vec<View>>()
         };
         let (before, mut after) = (those(&had), those(&has));
-        let new = after.iter_mut().filter(|view| !before.contains(view));
-        new.for_each(|view| view.since = cut + AHEAD);
-        let turn = turn % after.len();
-        after.rotate_left(turn);
         let [plan, again] = plans;
         let plan = Plan { until: cut + 1, cut, released: 0, ..plan };
         let first = run(&before, &arrivals, &plan, &Kept::default());
+        let new = after.iter_mut().filter(|view| !before.contains(view));
+        new.for_each(|view| view.since = since(&first.kept, cut));
+        let turn = turn % after.len();
+        after.rotate_left(turn);
         let again = Plan { until: until + 1, cut: until, ..again };
         let second = run(&after, &arrivals, &again, &first.kept);
         check_rows(&before, &first, &reference, [BEGIN, cut]);
@@ -586,7 +592,7 @@ proptest! {
         let plan = Plan { until: cut + 1, cut, released: 0, ..plan };
         let mut kept = run(&views, &arrivals, &plan, &Kept::default()).kept;
         kept.named.clear();
-        views.iter_mut().for_each(|view| view.since = cut + AHEAD);
+        views.iter_mut().for_each(|view| view.since = since(&kept, cut));
         let again = Plan { until: until + 1, cut: until, ..again };
         let outcome = run(&views, &arrivals, &again, &kept);
         // Of visits that were open not everything is known, but nothing is left of that once they are sealed.
@@ -778,7 +784,9 @@ fn a_visit_that_was_open_before_there_were_views_does_not_begin_with_what_comes_
     };
     let mut kept = run(&views, &arrivals, &plan, &Kept::default()).kept;
     kept.named.clear();
-    views.iter_mut().for_each(|view| view.since = cut + AHEAD);
+    views
+        .iter_mut()
+        .for_each(|view| view.since = since(&kept, cut));
     (plan.until, plan.cut) = (until + 1, until);
     let outcome = run(&views, &arrivals, &plan, &kept);
     check_rows(&views, &outcome, &reference, [cut, until]);

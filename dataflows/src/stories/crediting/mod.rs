@@ -31,6 +31,7 @@ use crate::batch::worker_of;
 use crate::cut::{Cut, Cuts};
 use crate::durable::{Durable, Shards, written};
 use crate::fact::{Agent, Id};
+use crate::hash::fnv;
 use crate::views::{Contribution, View};
 use crate::visit::{Position, Tick, browser_key};
 use crate::visits::complete_until;
@@ -505,7 +506,6 @@ fn bytes_of<T: Serialize>(state: &T) -> Option<Vec<u8>> {
 /// A hash of all that is said of something.
 pub(super) fn hash<T: Serialize>(said: &T) -> u64 {
     let bytes = postcard::to_allocvec(said).expect("what is said can be written to memory");
-    // FNV-1a: to see a change, which nobody has an interest to hide.
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
+    // To see a change, which nobody has an interest to hide.
+    fnv(&bytes)
 }
