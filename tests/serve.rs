@@ -410,7 +410,8 @@ fn a_view_is_read_as_of_one_tick_from_the_greatest_down() {
         list,
         json!({"tick": 2_000, "views": [{
             "name": "trending", "of": "measurements", "key": ["entity_id", "country"],
-            "values": ["count", "browsers"], "window": 600_000, "step": 1_000, "top": 20, "rows": 2,
+            "values": ["count", "browsers"], "window": 600_000, "step": 1_000, "top": 20, "since": null,
+            "rows": 2,
         }]})
     );
     let row = |id: &str, count: i64| {
