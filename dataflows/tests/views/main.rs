@@ -333,6 +333,34 @@ fn check_finished(finished: &[Finished], workers: usize, reference: &Reference<'
     assert_eq!(said, expected);
 }
 
+/// Two runs, the second from what the first has kept at a cut, each with views of its own, say together what
+/// one would; at the end of the second, which went by `plan`, all is sealed and has left the windows.
+fn check_restart(
+    views: [&[View]; 2],
+    outcomes: [&Outcome; 2],
+    plan: &Plan,
+    reference: &Reference<'_>,
+    [cut, period]: [Tick; 2],
+) {
+    let (until, [_, last]) = (plan.cut, outcomes);
+    check_rows(views[0], outcomes[0], reference, [BEGIN, cut]);
+    check_rows(views[1], last, reference, [cut, until]);
+    check_orders(&outcomes, reference, until, period);
+    check_parts(&outcomes, reference, until);
+    // No table held anything: what was sealed before comes once more, with its orders.
+    check_finished(&last.finished, plan.workers, reference, until);
+    assert!(last.kept.named["views"].is_empty());
+    assert!(last.kept.named["credits"].is_empty());
+    if plan.released == Tick::MAX {
+        assert!(last.left.values().all(|left| *left == 0), "{:?}", last.left);
+    }
+}
+
+/// A cut of a run, at a whole second between its begin and its end.
+fn cut_of(cut: u64, until: Tick) -> Tick {
+    BEGIN + 1_000 + cut * 1_000 % (until - BEGIN - 1_000)
+}
+
 /// A visit as it is to be shown; with its measurements, if it is asked for by itself. Sealed, and among
 /// what is live, it is a row of the table of visits.
 fn shown(visit: &Visit<'_>, at: Tick, whole: bool, live: bool) -> Shown {
@@ -501,7 +529,7 @@ proptest! {
     ) {
         let views = some_views(says_why, period);
         let until = end_of(&arrivals);
-        let cut = BEGIN + 1_000 + cut * 1_000 % (until - BEGIN - 1_000);
+        let cut = cut_of(cut, until);
         let reference = Reference::new(&arrivals, until, period);
         // It goes on for a while, as a process that is killed does.
         let before = Plan { until: cut + 1_300, cut, released: 0, ..before };
@@ -513,17 +541,7 @@ proptest! {
         first.changed.retain(|row| row.tick <= cut);
         first.credited.retain(|order| order.tick <= cut);
         first.parts.retain(|part| part.at <= cut);
-        check_parts(&[&first, &second], &reference, until);
-        // No table held anything: what was sealed before comes once more, with its orders.
-        check_finished(&second.finished, after.workers, &reference, until);
-        check_rows(&views, &first, &reference, [BEGIN, cut]);
-        check_rows(&views, &second, &reference, [cut, until]);
-        check_orders(&[&first, &second], &reference, until, period);
-        prop_assert!(second.kept.named["views"].is_empty());
-        prop_assert!(second.kept.named["credits"].is_empty());
-        if after.released == Tick::MAX {
-            prop_assert!(second.left.values().all(|left| *left == 0), "{:?}", second.left);
-        }
+        check_restart([&views, &views], [&first, &second], &after, &reference, [cut, period]);
     }
 
     #[test]
@@ -538,7 +556,7 @@ proptest! {
     ) {
         let all = all_views(period);
         let until = end_of(&arrivals);
-        let cut = BEGIN + 1_000 + cut * 1_000 % (until - BEGIN - 1_000);
+        let cut = cut_of(cut, until);
         let reference = Reference::new(&arrivals, until, period);
         // The first is always there, so that orders are told of as often.
         let those = |are: &[bool]| {
@@ -555,15 +573,7 @@ proptest! {
         after.rotate_left(turn);
         let again = Plan { until: until + 1, cut: until, ..again };
         let second = run(&after, &arrivals, &again, &first.kept);
-        check_rows(&before, &first, &reference, [BEGIN, cut]);
-        check_rows(&after, &second, &reference, [cut, until]);
-        check_orders(&[&first, &second], &reference, until, period);
-        check_parts(&[&first, &second], &reference, until);
-        check_finished(&second.finished, again.workers, &reference, until);
-        prop_assert!(second.kept.named["views"].is_empty());
-        if again.released == Tick::MAX {
-            prop_assert!(second.left.values().all(|left| *left == 0), "{:?}", second.left);
-        }
+        check_restart([&before, &after], [&first, &second], &again, &reference, [cut, period]);
     }
 
     #[test]
@@ -586,7 +596,7 @@ proptest! {
         let mut views = all_views(period);
         views.retain(|view| view.of != Of::Credits);
         let until = end_of(&arrivals);
-        let cut = BEGIN + 1_000 + cut * 1_000 % (until - BEGIN - 1_000);
+        let cut = cut_of(cut, until);
         let reference = Reference::new(&arrivals, until, period);
         let [plan, again] = plans;
         let plan = Plan { until: cut + 1, cut, released: 0, ..plan };
