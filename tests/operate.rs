@@ -124,18 +124,22 @@ impl Place {
     /// Waits until all is read and committed by this start.
     fn until_read(&self, incarnation: u64) -> Value {
         self.until("all that is to be read", |status| {
-            let unread = |p: &Value| p["unread"] == 0 && p["held_by"] == "wall";
-            let partitions = status["partitions"].as_array().unwrap();
             let tables = status["tables"].as_array().unwrap();
             status["incarnation"] == incarnation
                 && status["state"] == "running"
-                && partitions.len() == 2
-                && partitions.iter().all(unread)
+                && is_read(status)
                 && tables.len() == 2
                 && tables.iter().all(|table| table["tick"].is_i64())
                 && status["snapshot"]["at"].is_i64()
         })
     }
+}
+
+/// Whether a job has read all that there is in both partitions.
+fn is_read(status: &Value) -> bool {
+    let is_read = |p: &Value| p["unread"] == 0 && p["held_by"] == "wall";
+    let partitions = status["partitions"].as_array().unwrap();
+    partitions.len() == 2 && partitions.iter().all(is_read)
 }
 
 /// A process that is killed when a test is over.
@@ -467,8 +471,9 @@ fn a_job_that_is_given_another_view_goes_on_with_the_one_that_it_had() {
     counts(address, "effect", 4 * BROWSERS);
     counts(address, "entity", 2 * BROWSERS);
     // A kill makes no view new, and none older.
+    let counted = wall::now();
     place.until("a snapshot with all of it", |status| {
-        status["snapshot"]["at"].as_i64() > Some(wall::now() - 500)
+        status["snapshot"]["at"].as_i64() > Some(counted)
     });
     let said = text(&second.kill().stderr);
     let since = visitflow::why::time(new);
@@ -502,11 +507,6 @@ fn views_are_refused_where_nothing_is_kept_of_the_visits_that_are_open() {
                [state]\ndir = 'state'\nsnapshots = '200ms'\n";
     let file = place.path("job.toml");
     fs::write(&file, job).unwrap();
-    let is_read = |status: &Value| {
-        let partitions = status["partitions"].as_array().unwrap();
-        let is_read = |p: &Value| p["unread"] == 0 && p["held_by"] == "wall";
-        partitions.len() == 2 && partitions.iter().all(is_read)
-    };
     let first = place.start(&[]);
     place.until("all that is to be read", is_read);
     succeeds(&place.run(&["stop", "job.toml"]));

@@ -10,7 +10,6 @@ use super::call::{Call, Said, json};
 use super::problem::Problem;
 use super::sse::{self, event};
 
-/// The word for what a view is of.
 fn key(view: &View) -> Vec<&'static str> {
     view.key.iter().map(|field| field.word()).collect()
 }
@@ -54,8 +53,8 @@ pub async fn list(call: Call) -> Said {
     let views = board.views().enumerate().map(|(n, view)| {
         json!({
             "name": view.name, "of": view.of.word(), "key": key(view), "values": view.value_names(),
-            "window": view.window, "step": view.step, "top": view.top, "since": (1..u64::MAX).contains(&view.since).then_some(view.since),
-            "rows": board.rows(n),
+            "window": view.window, "step": view.step, "top": view.top,
+            "since": (1..u64::MAX).contains(&view.since).then_some(view.since), "rows": board.rows(n),
         })
     });
     let views: Vec<Value> = views.collect();

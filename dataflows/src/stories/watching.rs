@@ -159,8 +159,9 @@ impl Stories {
             for (key, own) in gone {
                 absent.insert(key, own);
             }
+            let is_same = renumbered.is_same();
             for (key, mut browser) in open {
-                if !renumbered.is_same() {
+                if !is_same {
                     browser.renumber(&renumbered);
                 }
                 if browser.touched {
