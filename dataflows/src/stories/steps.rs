@@ -1,6 +1,8 @@
 //! Steps: how far a visit has come through a funnel, in whatever order its measurements arrive. For a
 //! visit that grows; it says what a walk over all of its measurements in order says.
 
+use smallvec::SmallVec;
+
 use crate::visit::Position;
 
 /// Of so many measurements that came before their step it is known at most.
@@ -12,7 +14,8 @@ const MOST: usize = 64;
 /// before them.
 #[derive(Debug, Default)]
 pub struct Steps {
-    reached: Vec<Position>,
+    /// In place, where most funnels have no more steps.
+    reached: SmallVec<[Position; 6]>,
     /// Measurements and their steps, before where those were reached.
     early: Vec<(Position, u16)>,
     /// Of what lies before this or at it some is forgotten.

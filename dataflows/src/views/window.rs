@@ -131,6 +131,8 @@ struct Rows {
     numbers: HashMap<Counted, u32>,
     kept: Vec<Kept>,
     free: Vec<u32>,
+    /// The number that was asked for last.
+    latest: u32,
 }
 
 #[derive(Debug)]
@@ -145,6 +147,19 @@ struct Kept {
 impl Rows {
     /// The number of a row. Until it is released it stays, as if it were another amount.
     fn hold(&mut self, row: Counted) -> u32 {
+        // What is added to one row comes together.
+        if let Some(kept) = self.kept.get_mut(self.latest as usize)
+            && kept.row.as_ref() == Some(&row)
+        {
+            kept.amounts += 1;
+            return self.latest;
+        }
+        let number = self.find(row);
+        self.latest = number;
+        number
+    }
+
+    fn find(&mut self, row: Counted) -> u32 {
         if let Some(number) = self.numbers.get(&row) {
             self.kept[*number as usize].amounts += 1;
             return *number;
