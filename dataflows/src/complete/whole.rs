@@ -61,6 +61,17 @@ impl Complete {
             .map(|place| place.kept(&self.bytes))
     }
 
+    /// Those of them that lie at these places, in the order of these.
+    pub fn among(&self, those: &[Position]) -> impl Iterator<Item = Kept<'_>> {
+        let find = |at: &Position| {
+            let own = self
+                .measurements
+                .binary_search_by_key(at, |place| place.entry.at);
+            own.ok().map(|n| self.measurements[n].kept(&self.bytes))
+        };
+        those.iter().filter_map(find)
+    }
+
     /// Bytes of all of them.
     pub fn bytes(&self) -> usize {
         self.bytes.len()

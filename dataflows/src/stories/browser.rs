@@ -5,13 +5,16 @@ use serde::{Deserialize, Serialize};
 
 use super::contributions::Rows;
 use super::crediting::{Customer, Place};
-use super::growing::{Growing, Left};
+use super::growing::{Growing, Left, OfVisits};
 use super::news::News;
 use crate::complete::Key as BrowserKey;
 use crate::fact::Agent;
 use crate::near;
 use crate::views::{Entering, Key, Present, Renumbered, Sums};
-use crate::visit::{Tick, Visit};
+use crate::visit::{Position, Tick, Visit};
+
+/// Of a visit that rests so many places are kept at most.
+const LEADING: usize = 256;
 
 /// What was said of a browser's open visits.
 #[derive(Default, Serialize, Deserialize)]
@@ -74,6 +77,9 @@ impl Browser {
     /// Brings near what its visit that grows needs of another measurement.
     pub fn bring_growing(&self) {
         near::bring_end(&self.entering);
+        if let Some(told) = self.visits.last() {
+            near::bring(&told.begun);
+        }
         if let Some(growing) = &self.growing {
             growing.bring();
         }
@@ -125,6 +131,22 @@ impl Browser {
         }
     }
 
+    /// Follows its visit no more, of which all was told; keeps what was said of it, and where those of its
+    /// measurements are that say the last, if those are to be found by these views and there is more to say.
+    pub fn rest(&mut self, of: Option<&OfVisits>) {
+        let growing = self.growing.as_mut().zip(of);
+        let growing = growing.filter(|(growing, _)| growing.leaves_more());
+        let leading =
+            growing.and_then(|(growing, of)| Some((growing.visit().id, growing.leading(of)?)));
+        self.settle();
+        let Some((id, leading)) = leading.filter(|(_, leading)| leading.len() <= LEADING) else {
+            return;
+        };
+        if let Some(told) = self.visits.iter_mut().find(|told| told.begun.visit == id) {
+            told.leading = Some(leading);
+        }
+    }
+
     /// Follows its visit no more; keeps what was said of it.
     pub fn settle(&mut self) {
         self.write_down();
@@ -173,6 +195,9 @@ pub(super) struct Told {
     pub left: Left,
     /// Its orders, and what was said of each.
     pub orders: Vec<ToldOrder>,
+    /// Where those of its measurements are that say the last of it, if that is known in this run.
+    #[serde(skip)]
+    pub leading: Option<Box<[Position]>>,
 }
 
 /// What was said of an order of an open visit.

@@ -26,10 +26,10 @@ const MISSED: u16 = u16::MAX - 1;
 const MOST: usize = 30_000;
 /// Nor one of more rows of chains.
 const MOST_ROWS: usize = 60_000;
+/// So many tags are looked at together.
+const TOGETHER: usize = 64;
 /// There is room for so many at first: a page shows many things at once.
 const FIRST: usize = 48;
-/// So many are looked at together for an ID.
-const TOGETHER: usize = 64;
 
 /// A measurement, as far as causes go.
 #[derive(Debug)]
@@ -40,7 +40,21 @@ struct Link {
     after: u32,
     /// Where its cause's ID is.
     cause: u16,
-    is_shown: bool,
+    /// What it is alike to, if something was shown.
+    shown: u16,
+}
+
+impl Link {
+    fn is_shown(&self) -> bool {
+        self.shown != NONE
+    }
+}
+
+/// Things that were shown and are in the same rows: how many of them.
+#[derive(Debug, Default)]
+struct Alike {
+    now: u32,
+    counted: u32,
 }
 
 /// A measurement that was led to.
@@ -79,66 +93,25 @@ pub enum Taken {
     Meets,
 }
 
-/// What was shown last: the next is in the same rows, most likely, since a page shows many things for one
-/// reason.
-#[derive(Debug)]
-struct Alike {
-    /// Its place.
-    at: Option<u16>,
-    /// Entity, reason and variant, if they are that short,
-    words: [u8; Alike::MOST],
-    /// and where each of them ends.
-    ends: [u8; 3],
-    has_variant: bool,
-}
+/// What the things of a [kind](super::kinds) are alike to in a visit: a page shows many of one.
+#[derive(Debug, Default)]
+struct ByKind(Vec<(u32, u16)>);
 
-impl Alike {
-    const MOST: usize = 80;
+impl ByKind {
+    /// So many kinds are known at most, the latest.
+    const MOST: usize = 64;
 
-    /// To nothing yet.
-    fn new() -> Alike {
-        Alike {
-            at: None,
-            words: [0; Alike::MOST],
-            ends: [0; 3],
-            has_variant: false,
-        }
+    fn get(&self, kind: u32) -> Option<u16> {
+        // The latest are the likeliest.
+        let mut all = self.0.iter().rev();
+        all.find(|(own, _)| *own == kind).map(|(_, alike)| *alike)
     }
 
-    fn words<'f>(fact: &Fact<'f>) -> [&'f [u8]; 3] {
-        let words = [Some(fact.entity), fact.reason, fact.variant];
-        words.map(|word| word.unwrap_or_default().as_bytes())
-    }
-
-    /// The place of what was shown last, if this is as that was.
-    fn place(&self, fact: &Fact<'_>) -> Option<u16> {
-        let mut begins = 0;
-        for (word, end) in Alike::words(fact).into_iter().zip(self.ends) {
-            let own = self.words.get(begins..usize::from(end));
-            if own != Some(word) {
-                return None;
-            }
-            begins = usize::from(end);
+    fn add(&mut self, kind: u32, alike: u16) {
+        if self.0.len() == ByKind::MOST {
+            self.0.remove(0);
         }
-        let is_alike = self.has_variant == fact.variant.is_some();
-        self.at.filter(|_| is_alike)
-    }
-
-    fn set(&mut self, fact: &Fact<'_>, at: u16) {
-        self.at = None;
-        let words = Alike::words(fact);
-        if words.iter().map(|word| word.len()).sum::<usize>() > Alike::MOST {
-            return;
-        }
-        let mut begins = 0;
-        for (word, end) in words.into_iter().zip(&mut self.ends) {
-            let ends = begins + word.len();
-            self.words[begins..ends].copy_from_slice(word);
-            *end = ends as u8;
-            begins = ends;
-        }
-        self.has_variant = fact.variant.is_some();
-        self.at = Some(at);
+        self.0.push((kind, alike));
     }
 }
 
@@ -153,7 +126,7 @@ struct Asked {
 impl Asked {
     fn bit(id: [u64; 2]) -> (usize, u64) {
         let tag = tag_of(id);
-        ((tag >> 6) as usize % 4, 1 << (tag % 64))
+        (usize::from(tag >> 6) % 4, 1 << (tag % 64))
     }
 
     fn get(&self, id: [u64; 2]) -> Option<u16> {
@@ -169,23 +142,26 @@ impl Asked {
     }
 }
 
-/// Of many IDs nearly all have another one.
-fn tag_of(id: [u64; 2]) -> u32 {
+/// Of the IDs of a visit nearly all have another one, unless it is very long.
+fn tag_of(id: [u64; 2]) -> u16 {
     let mixed = id[0].rotate_left(32) ^ id[1];
-    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16
 }
 
-/// The chains of a visit: some 40 bytes a measurement, and its rows.
+/// The chains of a visit: some 25 bytes a measurement, and its rows.
 pub struct Chains {
     links: Vec<Link>,
-    /// Of each measurement's ID.
-    tags: Vec<u32>,
+    /// Of each measurement's ID, by which it is looked for.
+    tags: Vec<u16>,
     /// IDs of causes; what a page shows comes together, and all of it has been caused by the page.
     causes: Vec<[u64; 2]>,
     asked: Asked,
-    /// Of each measurement and view of chains, its row.
+    by_kind: ByKind,
+    alike: Vec<Alike>,
+    /// Of all that are alike and each view of chains, the row.
     of: Vec<u16>,
-    alike: Alike,
+    /// Where more was shown since it was counted.
+    uncounted: Vec<u16>,
     /// Clicks, carts and orders that are not counted yet.
     led: Vec<Led>,
     /// Those of which a cause was not there, with its ID.
@@ -204,14 +180,16 @@ pub struct Chains {
 
 impl Chains {
     /// Of nothing yet.
-    pub fn new(of: &OfVisits) -> Chains {
+    pub fn new() -> Chains {
         Chains {
             links: Vec::with_capacity(FIRST),
             tags: Vec::with_capacity(FIRST),
             causes: Vec::new(),
             asked: Asked::default(),
-            of: Vec::with_capacity(FIRST * of.chains.len()),
-            alike: Alike::new(),
+            by_kind: ByKind::default(),
+            alike: Vec::new(),
+            of: Vec::new(),
+            uncounted: Vec::new(),
             led: Vec::new(),
             waiting: Vec::new(),
             ends: Vec::new(),
@@ -228,7 +206,9 @@ impl Chains {
     pub fn bring(&self) {
         near::bring_end(&self.links);
         near::bring_end(&self.tags);
-        near::bring_end(&self.of);
+        near::bring_end(&self.causes);
+        near::bring_end(&self.by_kind.0);
+        near::bring_end(&self.alike);
     }
 
     /// Whether it has no rows.
@@ -249,17 +229,12 @@ impl Chains {
 
     fn look_for(&self, id: [u64; 2]) -> Option<u16> {
         let tag = tag_of(id);
-        let (tags, links) = (self.tags.chunks(TOGETHER), self.links.chunks(TOGETHER));
-        let mut first: Option<(u32, usize)> = None;
-        for (n, (tags, links)) in tags.zip(links).enumerate() {
-            if !tags.contains(&tag) {
-                continue;
-            }
-            let own = links.iter().enumerate().filter(|(_, link)| link.id == id);
-            let own = own.map(|(at, link)| (link.after, n * TOGETHER + at));
-            first = first.into_iter().chain(own).min();
-        }
-        first.map(|(_, at)| at as u16)
+        let blocks = (0..).step_by(TOGETHER).zip(self.tags.chunks(TOGETHER));
+        let blocks = blocks.filter(|(_, tags)| tags.contains(&tag));
+        let links = blocks.flat_map(|(begin, tags)| begin..begin + tags.len());
+        let own = links.filter(|at| self.links[*at].id == id);
+        let first = own.min_by_key(|at| self.links[*at].after);
+        first.map(|at| at as u16)
     }
 
     /// Takes a measurement of a visit with these fields. `None` if it cannot be told any more what has led
@@ -290,20 +265,17 @@ impl Chains {
             self.causes.push(cause);
         }
         let cause = fact.cause.map_or(NONE, |_| self.causes.len() as u16 - 1);
-        let is_shown = fact.effect == SHOWN;
+        let shown = match fact.effect == SHOWN {
+            true => self.take_shown(fact, fields, of),
+            false => NONE,
+        };
         self.links.push(Link {
             id,
             after,
             cause,
-            is_shown,
+            shown,
         });
         self.tags.push(tag_of(id));
-        if is_shown && !of.chains.is_empty() {
-            self.take_shown(place, fact, fields, of);
-        } else {
-            let none = std::iter::repeat_n(NONE, of.chains.len());
-            self.of.extend(none);
-        }
         let to = if is_order(fact) {
             Some(To::Order)
         } else if is_cart(fact) {
@@ -325,34 +297,60 @@ impl Chains {
         Some(taken)
     }
 
-    /// Counts what was shown in the rows that it is in.
-    fn take_shown(&mut self, place: u16, fact: &Fact<'_>, fields: &Fields<'_>, of: &OfVisits) {
-        let alike = self.alike.place(fact);
-        let mut text = String::new();
-        for (nth, chain) in of.chains.iter().enumerate() {
-            let before = alike.map(|at| self.of[usize::from(at) * of.chains.len() + nth]);
-            let row = match before {
-                // Which entity it was decides over the row, but not whether there is one.
-                Some(row) if row == NONE || !chain.by_id => row,
-                _ => {
-                    let view = &of.views[chain.view];
-                    let taken = (!view.people || fields.agent == Agent::Person)
-                        && fields.write_chain_key(view, fact, &mut text);
-                    if taken {
-                        self.row_of(chain.view, &text)
-                    } else {
-                        NONE
-                    }
-                }
-            };
-            self.of.push(row);
-            if row != NONE {
-                self.count(row, 0);
+    /// Something more was shown; what it is alike to.
+    fn take_shown(&mut self, fact: &Fact<'_>, fields: &Fields<'_>, of: &OfVisits) -> u16 {
+        let kind = match of.chains.is_empty() {
+            true => Some(0),
+            false => of.kinds.borrow_mut().number(fact),
+        };
+        let known = kind.and_then(|kind| self.by_kind.get(kind));
+        let at = known.unwrap_or_else(|| {
+            let at = self.alike.len() as u16;
+            self.alike.push(Alike::default());
+            let by_id = self.find_rows(fact, fields, of);
+            if let Some(kind) = kind.filter(|_| !by_id) {
+                self.by_kind.add(kind, at);
             }
+            at
+        });
+        let alike = &mut self.alike[usize::from(at)];
+        if alike.now == alike.counted {
+            self.uncounted.push(at);
         }
-        match alike {
-            Some(_) => self.alike.at = Some(place),
-            None => self.alike.set(fact, place),
+        alike.now += 1;
+        at
+    }
+
+    /// Finds the rows that something is in; whether which entity it is decides over them.
+    fn find_rows(&mut self, fact: &Fact<'_>, fields: &Fields<'_>, of: &OfVisits) -> bool {
+        let mut text = String::new();
+        let mut by_id = false;
+        for chain in &of.chains {
+            let view = &of.views[chain.view];
+            let taken = (!view.people || fields.agent == Agent::Person)
+                && fields.write_chain_key(view, fact, &mut text);
+            let row = match taken {
+                true => self.row_of(chain.view, &text),
+                false => NONE,
+            };
+            by_id |= taken && chain.by_id;
+            self.of.push(row);
+        }
+        by_id
+    }
+
+    /// Counts what was shown in the rows that it is in.
+    fn count_shown(&mut self, of: &OfVisits) {
+        let chains = of.chains.len();
+        for at in std::mem::take(&mut self.uncounted) {
+            let at = usize::from(at);
+            let alike = &mut self.alike[at];
+            let more = alike.now - std::mem::replace(&mut alike.counted, alike.now);
+            for n in at * chains..(at + 1) * chains {
+                if self.of[n] != NONE {
+                    self.count(self.of[n], 0, more);
+                }
+            }
         }
     }
 
@@ -363,7 +361,7 @@ impl Chains {
             return false;
         }
         let last = self.links.len() - 1;
-        let cause = match self.links[last].is_shown {
+        let cause = match self.links[last].is_shown() {
             true => self.id_of_cause(last),
             false => {
                 let chosen = self.cause_of(last);
@@ -410,12 +408,12 @@ impl Chains {
         at
     }
 
-    fn count(&mut self, row: u16, place: usize) {
+    fn count(&mut self, row: u16, place: usize, more: u32) {
         let own = &mut self.rows[usize::from(row)];
         if own.now == own.said {
             self.changed.push(row);
         }
-        own.now[place] += 1;
+        own.now[place] += more;
     }
 
     /// Counts a click for what it was on, and for what that lay in; a cart for all that led to it. Of an
@@ -428,7 +426,7 @@ impl Chains {
         };
         let mut at = usize::from(led.at);
         for n in 0..=most as u32 {
-            let was_shown = self.links[at].is_shown;
+            let was_shown = self.links[at].is_shown();
             let Some(id) = self.id_of_cause(at) else {
                 return;
             };
@@ -443,33 +441,39 @@ impl Chains {
             at = usize::from(cause);
             let link = &self.links[at];
             let place = match led.to {
-                To::Click if !link.is_shown => return,
+                To::Click if !link.is_shown() => return,
                 To::Click => 1,
                 To::Cart => 2,
                 To::Order => {
-                    if link.is_shown && !was_shown {
+                    if link.is_shown() && !was_shown {
                         self.beside.extend(self.id_of_cause(at));
                     }
                     continue;
                 }
             };
-            let chains = of.chains.len();
-            for view in 0..chains {
-                let row = self.of[at * chains + view];
+            if !link.is_shown() {
+                continue;
+            }
+            let (alike, chains) = (usize::from(link.shown), of.chains.len());
+            for place_of_row in alike * chains..(alike + 1) * chains {
+                let row = self.of[place_of_row];
                 if row != NONE && self.rows[usize::from(row)].counted != self.counts {
                     self.rows[usize::from(row)].counted = self.counts;
                     if n >= led.counted {
-                        self.count(row, place);
+                        self.count(row, place, 1);
                     }
                 }
             }
         }
     }
 
-    /// Where the measurements are, in order, of which [`trace`](crate::attribution::trace) says the same of its
-    /// orders as of all: `first`, carts and orders, what has led there, what was shown beside that, and
-    /// what that has led to. It must have been told of before.
-    pub fn leading(&mut self, first: Position, longest: usize) -> Vec<Position> {
+    /// Gives where the measurements are of which, with the visit's first, [`trace`](crate::attribution::trace)
+    /// says the same of its orders and carts as of all: these, what has led there, what was shown beside
+    /// that, and what that has led to. The visit has begun at `started`, and must have been told of before.
+    pub fn leading(&mut self, give: &mut impl Extend<Position>, started: i64, longest: usize) {
+        if self.ends.is_empty() {
+            return;
+        }
         let mut leads = vec![false; self.links.len()];
         let mut beside = HashSet::new();
         for end in 0..self.ends.len() {
@@ -479,17 +483,17 @@ impl Chains {
                 let Some(at) = next else { break };
                 leads[at] = true;
                 let cause = self.id_of_cause(at);
-                beside.extend(cause.filter(|_| self.links[at].is_shown));
+                beside.extend(cause.filter(|_| self.links[at].is_shown()));
                 next = self.cause_of(at);
             }
         }
         let beside: Vec<bool> = self.causes.iter().map(|id| beside.contains(id)).collect();
         let is_beside = |link: &Link| {
             let is = beside.get(usize::from(link.cause));
-            link.is_shown && is.is_some_and(|is| *is)
+            link.is_shown() && is.is_some_and(|is| *is)
         };
         for (at, leads) in leads.iter_mut().enumerate() {
-            let on = match self.links[at].is_shown {
+            let on = match self.links[at].is_shown() {
                 true => Some(at),
                 false => self.cause_of(at),
             };
@@ -497,30 +501,28 @@ impl Chains {
         }
         // What has an ID that is another's is known by that one: where a chain is cut, its last link may
         // have been led on by it.
-        let mut by_tag: Vec<(u32, usize)> = self.tags.iter().copied().zip(0..).collect();
-        by_tag.sort_unstable();
-        let alike = by_tag.chunk_by(|a, b| a.0 == b.0);
-        for (_, at) in alike.filter(|alike| alike.len() > 1).flatten() {
-            if leads[*at]
-                && let Some(first) = self.ask(self.links[*at].id)
+        let lead = |(at, link): (usize, &Link)| leads[at].then_some(link.id);
+        let ids: HashSet<_> = self.links.iter().enumerate().filter_map(lead).collect();
+        for at in 0..self.links.len() {
+            let id = self.links[at].id;
+            if !leads[at]
+                && ids.contains(&id)
+                && let Some(first) = self.ask(id)
             {
                 leads[usize::from(first)] = true;
             }
         }
         let position = |link: &Link| Position {
-            time: first.time + i64::from(link.after),
+            time: started + i64::from(link.after),
             event: link.id,
         };
         let leading = self.links.iter().zip(leads).filter(|(_, leads)| *leads);
-        let mut leading: Vec<Position> = leading.map(|(link, _)| position(link)).collect();
-        leading.push(first);
-        leading.sort_unstable();
-        leading.dedup();
-        leading
+        give.extend(leading.map(|(link, _)| position(link)));
     }
 
     /// Gives what has changed since it was last asked: the view's number, the key, and how much is added.
     pub fn tell(&mut self, of: &OfVisits, mut give: impl FnMut(usize, &str, Sums)) {
+        self.count_shown(of);
         for led in std::mem::take(&mut self.led) {
             self.count_led(led, of);
         }

@@ -6,16 +6,20 @@
 //! then [`Growing::add`] refuses, and the visit is told of from all that is kept of it. So this is a
 //! cache, of visits that grow right now; nothing but time is lost with it.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use differential_dataflow::difference::{IsZero, Semigroup};
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use super::chains::{Chains, Taken};
 use super::contributions::{Fields, Own, Rows, is_step, step_name};
+use super::kinds::Kinds;
 use super::steps::Steps;
 use crate::attribution::{self, PastTouch, customer, entry_touch, is_cart, is_entry, is_order};
 use crate::fact::{Agent, Fact, Id};
+use crate::near;
 use crate::views::{Field, Key, Of, Sums, Value, View};
 use crate::visit::{Position, Rules, Visit};
 
@@ -41,6 +45,8 @@ pub struct OfVisits {
     /// What is said of its orders, or is a field of the keys of credits, and may change.
     of_orders: Vec<Field>,
     pages: bool,
+    /// What is shown in visits.
+    pub(super) kinds: RefCell<Kinds>,
     pub(super) settings: attribution::Settings,
 }
 
@@ -90,10 +96,22 @@ impl OfVisits {
             steps,
             chains: chains.into_iter().map(of_chains).collect(),
             effects,
+            kinds: RefCell::default(),
             settings: settings.clone(),
             views,
         }
     }
+
+    /// Whether any view counts the chains of visits of this kind of agent.
+    fn counts_chains(&self, agent: Agent) -> bool {
+        let mut views = self.chains.iter().map(|chain| &self.views[chain.view]);
+        views.any(|view| !view.people || agent == Agent::Person)
+    }
+}
+
+/// Whether it matters what has led to a measurement, whoever sent it.
+fn asks_for_chains(fact: &Fact<'_>) -> bool {
+    is_cart(fact) || is_order(fact)
 }
 
 /// A page of a visit.
@@ -177,7 +195,8 @@ impl Left {
 /// The customer that a visit names, while it names one.
 #[derive(Debug, Default)]
 struct Named {
-    customer: Option<Box<str>>,
+    /// In place, if it is of 23 bytes at most.
+    customer: Option<SmolStr>,
     several: bool,
 }
 
@@ -198,11 +217,13 @@ impl Named {
     }
 
     fn only(&self) -> Option<Box<str>> {
-        self.customer.clone().filter(|_| !self.several)
+        let customer = self.customer.as_ref().filter(|_| !self.several);
+        customer.map(|id| id.as_str().into())
     }
 }
 
-/// A visit that grows, of at most 30,000 measurements: some 40 bytes each, and its rows.
+/// A visit that grows: some 25 bytes a measurement, of which it has at most 30,000, and its rows. One of
+/// which nobody asks what has led to what, as of most robots, may have any number, for nothing.
 pub struct Growing {
     visit: Visit,
     own: Outline,
@@ -210,8 +231,8 @@ pub struct Growing {
     effects: Vec<i64>,
     /// Of each funnel.
     funnels: Vec<Steps>,
-    /// What has led to what.
-    chains: Chains,
+    /// What has led to what, if anybody asks.
+    chains: Option<Chains>,
     carts: usize,
     /// What was said beside chains.
     lines: Vec<Line>,
@@ -235,28 +256,31 @@ impl Growing {
         if is_order(fact) {
             return None;
         }
-        let mut growing = Growing::new(Visit::begin(fact.at, id), agent, fact, of);
+        let visit = Visit::begin(fact.at, id);
+        let mut growing = Growing::new(visit, agent, std::slice::from_ref(fact), of)?;
         growing.take(fact, of).then_some(growing)
     }
 
     /// The visit of these measurements, all that there are.
     pub fn of(visit: Visit, agent: Agent, facts: &[Fact<'_>], of: &OfVisits) -> Option<Growing> {
-        let mut growing = Growing::new(visit, agent, facts.first()?, of);
+        let mut growing = Growing::new(visit, agent, facts, of)?;
         facts
             .iter()
             .all(|fact| growing.take(fact, of))
             .then_some(growing)
     }
 
-    fn new(visit: Visit, agent: Agent, fact: &Fact<'_>, of: &OfVisits) -> Growing {
+    fn new(visit: Visit, agent: Agent, facts: &[Fact<'_>], of: &OfVisits) -> Option<Growing> {
+        let first = facts.first()?;
         let funnel = |n: &&usize| matches!(of.views[**n].of, Of::Funnel(_));
-        Growing {
+        let has_chains = of.counts_chains(agent) || facts.iter().any(asks_for_chains);
+        Some(Growing {
             visit,
             own: Outline {
                 agent,
                 started: visit.first.time,
                 sender: None,
-                first_reason: fact.reason.map(Box::from),
+                first_reason: first.reason.map(Box::from),
                 entry: None,
                 exit: None,
             },
@@ -267,7 +291,7 @@ impl Growing {
                 .filter(funnel)
                 .map(|_| Steps::default())
                 .collect(),
-            chains: Chains::new(of),
+            chains: has_chains.then(Chains::new),
             carts: 0,
             lines: Vec::new(),
             orders: 0,
@@ -277,12 +301,15 @@ impl Growing {
             owes: false,
             first_page: None,
             named: Named::default(),
-        }
+        })
     }
 
     /// Brings near what another measurement needs.
     pub fn bring(&self) {
-        self.chains.bring();
+        self.funnels.iter().for_each(near::bring_all);
+        if let Some(chains) = &self.chains {
+            chains.bring();
+        }
     }
 
     /// The visit so far.
@@ -306,8 +333,13 @@ impl Growing {
         Left {
             entry: first.and_then(|(_, touch)| touch.clone()),
             customer: self.named.only(),
-            more: self.named.several || self.carts > 0 || self.orders > 0,
+            more: self.leaves_more(),
         }
+    }
+
+    /// Whether it leaves more than the touch of its first page, to one customer.
+    pub fn leaves_more(&self) -> bool {
+        self.named.several || self.carts > 0 || self.orders > 0
     }
 
     /// Takes another measurement. False if it is not of this visit, or if it cannot be told any more
@@ -340,7 +372,10 @@ impl Growing {
         self.carts += usize::from(is_cart(fact));
         let fields = self.take_fields(fact, of);
         let funnels = self.take_steps(fact, of);
-        let taken = self.chains.take(fact, &self.own.fields(), of);
+        let taken = match &mut self.chains {
+            Some(chains) => chains.take(fact, &self.own.fields(), of),
+            None => (!asks_for_chains(fact)).then_some(Taken::Grows),
+        };
         self.owes |= taken == Some(Taken::Meets) && self.orders > 0;
         fields && funnels && taken.is_some() && self.carts <= of.settings.most
     }
@@ -350,7 +385,11 @@ impl Growing {
         let mut holds = true;
         let mut change = |fields: &[Field]| {
             let any = |of: &[Field]| fields.iter().any(|field| of.contains(field));
-            let in_rows = !self.chains.is_empty() || !self.of_orders.is_empty();
+            let of_chains = self
+                .chains
+                .as_ref()
+                .is_some_and(|chains| !chains.is_empty());
+            let in_rows = of_chains || !self.of_orders.is_empty();
             holds &= !(any(&of.changing) && in_rows);
             self.owes |= any(&of.of_orders) && self.orders > 0;
         };
@@ -395,10 +434,31 @@ impl Growing {
         self.owes
     }
 
-    /// Where the measurements are that say [what has led](Chains::leading) to its orders.
-    pub fn leading(&mut self, of: &OfVisits) -> Vec<Position> {
-        let longest = of.settings.longest;
-        self.chains.leading(self.visit.first, longest)
+    /// Where the measurements are, in order, that say [what has led](Chains::leading) to its orders and carts.
+    pub fn leads(&mut self, of: &OfVisits) -> Vec<Position> {
+        let mut leads = vec![self.visit.first];
+        if let Some(chains) = &mut self.chains {
+            chains.leading(&mut leads, self.visit.first.time, of.settings.longest);
+        }
+        leads.sort_unstable();
+        leads.dedup();
+        leads
+    }
+
+    /// Where the measurements are, in order, that say all that is to be said of it when it is sealed, but for
+    /// what the [`rows`](super::contributions::rows) are: what has led to its orders, the fields that these
+    /// have, and the touches that it leaves. None if these may be of several customers.
+    pub fn leading(&mut self, of: &OfVisits) -> Option<Box<[Position]>> {
+        if self.named.several {
+            return None;
+        }
+        let mut leading = self.leads(of);
+        leading.extend(self.own.sender.as_ref().map(|(at, _)| *at));
+        leading.extend(self.own.entry.as_ref().map(|page| page.at));
+        leading.extend(self.first_page.as_ref().map(|(at, _)| *at));
+        leading.sort_unstable();
+        leading.dedup();
+        Some(leading.into())
     }
 
     /// Takes in what its orders add to chains, as all of its measurements say, or those that
@@ -434,8 +494,9 @@ impl Growing {
     /// Gives what has changed since it was last asked: the view's number, the key, whether the browser is
     /// counted, and how much is added.
     pub fn tell(&mut self, of: &OfVisits, mut give: impl FnMut(usize, &str, bool, Sums)) {
-        self.chains
-            .tell(of, |n, key, sums| give(n, key, false, sums));
+        if let Some(chains) = &mut self.chains {
+            chains.tell(of, |n, key, sums| give(n, key, false, sums));
+        }
         let lines = self.lines(of);
         if lines == self.lines {
             return;
@@ -522,8 +583,9 @@ impl Growing {
         for ((n, key, browser), sums) in &self.lines {
             add((*n, key.clone(), *browser, started), *sums);
         }
-        self.chains
-            .said(|n, key, sums| add((n, key.clone(), false, started), sums));
+        if let Some(chains) = &self.chains {
+            chains.said(|n, key, sums| add((n, key.clone(), false, started), sums));
+        }
         said
     }
 }
@@ -696,7 +758,7 @@ mod tests {
                         add((n as u16, Key::of_text(key), browser, visit.first.time), sums);
                     });
                     if own.owes() {
-                        let leading = own.leading(&of);
+                        let leading = own.leads(&of);
                         let leads = |fact: &Fact<'_>| leading.contains(&fact.at);
                         let leading: Vec<_> = facts.iter().copied().filter(leads).collect();
                         own.take_orders(&leading, &of).into_iter().for_each(|(place, sums)| add(place, sums));
@@ -706,6 +768,24 @@ mod tests {
                     prop_assert_eq!(&said, &expected);
                     prop_assert_eq!(&orders, &attributed.orders);
                     prop_assert_eq!(own.leaves(), Left::of(facts, &settings));
+                    // What is said of it in the end follows from the measurements that lead there.
+                    if let Some(leading) = own.leading(&of) {
+                        let leading = facts.iter().filter(|fact| leading.contains(&fact.at));
+                        let leading: Vec<_> = leading.copied().collect();
+                        let last = |facts: &[Fact<'_>]| {
+                            let story = Story::new(visit, facts, facts[0].agent, None);
+                            let traced = attribution::trace(facts, &settings);
+                            let fields = Fields::of(&story);
+                            let fields = (fields.country.to_owned(), fields.agent, fields.source.to_owned());
+                            (fields, traced.orders, traced.touches)
+                        };
+                        let (fields, orders, touches) = last(&leading);
+                        // All of it is the one customer's.
+                        let customer = own.leaves().customer.filter(|_| !touches.is_empty());
+                        let of_customers: Vec<_> = customer.map(|id| (id, touches.clone())).into_iter().collect();
+                        prop_assert_eq!(of_customers, attribution::trace(facts, &settings).of_customers);
+                        prop_assert_eq!((fields, orders, touches), last(facts));
+                    }
                 } else {
                     // From all at once.
                     growing = Growing::of(visit, facts[0].agent, facts, &of);
@@ -761,7 +841,7 @@ mod tests {
             assert!(growing.add(fact, &of, &rules));
         }
         growing.tell(&of, |_, _, _, _| ());
-        let leading = growing.leading(&of);
+        let leading = growing.leads(&of);
         let leading = facts.iter().filter(|fact| leading.contains(&fact.at));
         let leading: Vec<Fact<'_>> = leading.copied().collect();
         let orders = |facts: &[Fact<'_>]| attribution::orders(facts, &[], &settings).orders;

@@ -97,6 +97,7 @@ pub mod crediting;
 mod ended;
 mod finished;
 mod growing;
+mod kinds;
 mod naming;
 mod news;
 mod part;

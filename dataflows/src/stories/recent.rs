@@ -6,15 +6,18 @@ use std::hash::BuildHasher;
 use hashbrown::DefaultHashBuilder;
 
 use crate::batch::Record;
+use crate::near;
 
-/// So many are known at most: 8 MB.
-const MOST: usize = 1 << 20;
+/// So many are known at most, 1 MB: what comes twice does so soon, most likely.
+const MOST: usize = 1 << 17;
 
 /// Hashes of the latest measurements, by those of their identities. A cache: what is not known was
 /// there or not.
 pub struct Recent {
     hasher: DefaultHashBuilder,
     known: Box<[u64]>,
+    /// What is added, while it is looked at.
+    added: Vec<(usize, u64)>,
 }
 
 impl Recent {
@@ -23,13 +26,23 @@ impl Recent {
         Recent {
             hasher: DefaultHashBuilder::default(),
             known: vec![0; MOST].into(),
+            added: Vec::new(),
         }
     }
 
-    /// Keeps a measurement in mind.
-    pub fn add(&mut self, record: Record<'_>) {
-        let (place, hash) = self.hashes(record);
-        self.known[place] = hash;
+    /// Keeps measurements in mind. Their places are far from each other: all are begun to be loaded before
+    /// any is written to, since whatever else is written waits behind that.
+    pub fn add(&mut self, records: &[Record<'_>]) {
+        let mut added = std::mem::take(&mut self.added);
+        added.extend(records.iter().map(|record| {
+            let (place, hash) = self.hashes(*record);
+            near::bring(&self.known[place]);
+            (place, hash)
+        }));
+        for (place, hash) in added.drain(..) {
+            self.known[place] = hash;
+        }
+        self.added = added;
     }
 
     /// Whether this measurement was added, with these bytes.
@@ -68,7 +81,7 @@ mod tests {
         let mut recent = Recent::new();
         let head = Head::default();
         assert!(!recent.has(record(&head, b"a")));
-        recent.add(record(&head, b"a"));
+        recent.add(&[record(&head, b"a")]);
         assert!(recent.has(record(&head, b"a")));
         assert!(!recent.has(record(&head, b"b")));
         let other = Head {
@@ -80,7 +93,7 @@ mod tests {
         assert!(!recent.has(record(&other, b"a")));
         for n in 0..2 * MOST as u64 {
             let browser = [n, 2];
-            recent.add(record(&Head { browser, ..head }, b"c"));
+            recent.add(&[record(&Head { browser, ..head }, b"c")]);
         }
         let known = (0..2 * MOST as u64).filter(|n| {
             let browser = [*n, 2];

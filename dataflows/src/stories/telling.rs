@@ -12,7 +12,7 @@ use super::crediting::{self, Customer, OfCustomer, OfOrder, Place, Placed, Turn,
 use super::growing::{Growing, Left};
 use super::news::News;
 use super::story::{Story, stories_of};
-use super::watching::{MANY, Said, Stories, add_fact, read, read_all};
+use super::watching::{MANY, Said, Settings, Stories, add_fact, read, read_all};
 use crate::attribution::{self, PastTouch, Traced, Uncredited};
 use crate::complete::{Complete, Key as BrowserKey, Measurements, Payloads};
 use crate::fact::{Agent, Fact};
@@ -22,8 +22,8 @@ use crate::visit::{Position, Tick, Visit, browser_key, words_of_bytes};
 
 /// So many browsers ahead of the one that is told of memory is begun to be loaded.
 const AHEAD: usize = 8;
-/// A visit to which so long nothing was added is not followed any more, in ms.
-const QUIET: Tick = 180_000;
+/// A visit to which nothing was added for this part of the time that ends it is not followed any more.
+const QUIET: i64 = 10;
 
 impl Stories {
     /// Says what differs between what was said of a visit and what is to be said.
@@ -68,7 +68,7 @@ impl Stories {
         kept: &mut Measurements<P>,
         said: &mut Vec<Said>,
     ) -> Result<(), P::Error> {
-        let leading = growing.leading(&self.grown);
+        let leading = growing.leads(&self.grown);
         let looked = kept.look_among(&key, &leading)?;
         let facts = read_all(&mut self.reading, looked.as_ref());
         let added = growing.take_orders(&facts, &self.grown);
@@ -177,6 +177,7 @@ impl Stories {
             rows: bytes,
             left: Left::of(story.facts, &self.settings.attribution),
             orders,
+            leading: None,
         }
     }
 
@@ -199,12 +200,12 @@ impl Stories {
             let mut is_told = browser.growing.is_some() || !browser.touched;
             // Of many, what was sent twice was not held against it.
             is_told &= browser.known + browser.added <= MANY;
-            let growing = browser.growing.take_if(|growing| growing.visit().id == id);
+            let mut growing = browser.growing.take_if(|growing| growing.visit().id == id);
             let size = complete.len() as u32;
             // One more may have taken the place of its last.
             is_told &= size < self.settings.rules.max_size && !self.by_reason;
-            if let Some(mut growing) = growing {
-                self.say_grown(at, &mut browser.entering, &mut growing);
+            if let Some(growing) = &mut growing {
+                self.say_grown(at, &mut browser.entering, growing);
                 let new = || Told::of(growing.visit(), growing.agent());
                 let told = told.get_or_insert_with(new);
                 told.count = growing.visit().count;
@@ -218,59 +219,28 @@ impl Stories {
             let has_orders = told.as_ref().is_some_and(|told| !told.orders.is_empty());
             let leaves_more = told.as_ref().is_none_or(|told| told.left.more);
             let looks = !is_told || has_orders || leaves_more;
-            let known = told
-                .as_ref()
-                .map(|told| (told.begun.agent, told.left.clone()));
-            let (mut agent, known) = known.unwrap_or_default();
-            let mut left: Vec<PastTouch> = known.entry.into_iter().collect();
-            let customer = known.customer.filter(|_| !left.is_empty());
-            let mut of_customers: Vec<(Box<str>, Vec<PastTouch>)> =
-                customer.map(|id| (id, left.clone())).into_iter().collect();
             let first = complete.measurements().next();
             let first = first.map_or(Position::default(), |first| first.at);
             let turn = Turn::new(complete.tick, first, id);
-            if looks || self.settings.profiles || self.settings.asked {
-                let facts: Vec<Fact<'_>> = read(&mut self.reading, complete.measurements());
-                let story = sealed_story(&complete, &facts, browser.robot);
-                let mut traced = attribution::trace(&facts, &self.settings.attribution);
-                (agent, left) = (story.agent, std::mem::take(&mut traced.touches));
-                of_customers = std::mem::take(&mut traced.of_customers);
-                let told = told.unwrap_or_default();
-                let sealed = if !is_told {
-                    let story = (&story, traced, Some(turn));
-                    let own = (key, &mut browser);
-                    let told = self.tell(at, own, &told, story, &mut None, said);
-                    told.orders
-                } else {
-                    let (own, orders) = ((key, &browser), (traced.orders, &told.orders[..]));
-                    let visit = (story.visit.id, &Fields::of(&story));
-                    self.say_orders(at, own, visit, orders, Some(turn), said)
+            let (mut leaves, told) = (Leaves::of(told.as_ref()), told.unwrap_or_default());
+            let own = (key, &mut browser);
+            let is_all_asked = self.asks_for_all();
+            if looks || is_all_asked {
+                let leading = match growing.filter(|_| is_told && !is_all_asked) {
+                    Some(mut growing) => growing.leading(&self.grown),
+                    None => told.leading.clone(),
                 };
-                // Another visit may have had them before they came to this one.
-                let is_sealed = |told: &ToldOrder| {
-                    let of = |told: &ToldOrder| (told.place.time, told.place.event);
-                    sealed.iter().any(|sealed| of(sealed) == of(told))
-                };
-                for other in &mut browser.visits {
-                    for told in other.orders.extract_if(.., |told| is_sealed(told)) {
-                        say_gone(at, browser.shard, &told, None, said);
-                    }
-                }
-                // What a robot does under a customer's name says nothing of the customer.
-                if self.settings.profiles && agent != Agent::Robot {
-                    said.extend(parts(at, &complete, &facts));
-                }
-                self.name_sealed(at, &complete, (key, &browser), &facts, said);
-                if self.settings.asked {
-                    let shown = sealed_shown(&complete, &story);
-                    let place = (complete.tick, id);
-                    self.ended.add(place, complete.shard, shown);
-                }
+                let leading = leading.filter(|_| is_told && !is_all_asked);
+                let last = (&complete, turn, leading.as_deref());
+                leaves = self.seal(at, own, (&told, is_told), last, leaves, said);
             }
             // What a robot met leads nobody.
-            if agent != Agent::Robot {
-                self.pasts.add(complete.shard, key, complete.tick, &left);
-                said.extend(of_customers.into_iter().map(|(id, touches)| {
+            if leaves.agent != Agent::Robot {
+                self.pasts
+                    .add(complete.shard, key, complete.tick, &leaves.touches);
+                let of_customers = leaves.of_customers.into_iter();
+                let left = of_customers.filter(|(_, touches)| !touches.is_empty());
+                said.extend(left.map(|(id, touches)| {
                     Said::Customer(OfCustomer {
                         at,
                         customer: Customer::of(&id),
@@ -285,6 +255,10 @@ impl Stories {
                 self.ended.keep_after(complete.tick);
             }
             let left = browser.known + browser.added;
+            // What was sent twice was not held against those that it still has.
+            if left > MANY {
+                browser.settle();
+            }
             browser.known = left.saturating_sub(size);
             browser.added = 0;
             browser.enter(at, &mut self.news);
@@ -297,6 +271,62 @@ impl Stories {
             }
             self.put_back(key, browser, is_open);
         }
+    }
+
+    /// Whether more is asked of a sealed visit than what was to be said while it was open.
+    fn asks_for_all(&self) -> bool {
+        let Settings {
+            profiles, asked, ..
+        } = self.settings;
+        profiles || asked || self.by_reason || self.naming.is_some()
+    }
+
+    /// Says the last of a sealed visit, and whatever is asked of it. Looks at all of its measurements, or at
+    /// those that are known to lead to what is to be said. Gives what it leaves.
+    fn seal(
+        &mut self,
+        at: Tick,
+        (key, browser): (BrowserKey, &mut Browser),
+        (told, is_told): (&Told, bool),
+        (complete, turn, leading): (&Complete, Turn, Option<&[Position]>),
+        known: Leaves,
+        said: &mut Vec<Said>,
+    ) -> Leaves {
+        let facts: Vec<Fact<'_>> = match leading {
+            Some(those) => read(&mut self.reading, complete.among(those)),
+            None => read(&mut self.reading, complete.measurements()),
+        };
+        let story = sealed_story(complete, &facts, browser.robot);
+        let mut traced = attribution::trace(&facts, &self.settings.attribution);
+        let touches = std::mem::take(&mut traced.touches);
+        let leaves = match leading {
+            Some(_) => known.all(touches),
+            None => Leaves {
+                agent: story.agent,
+                touches,
+                of_customers: std::mem::take(&mut traced.of_customers),
+            },
+        };
+        let sealed = if is_told {
+            let (own, orders) = ((key, &*browser), (traced.orders, &told.orders[..]));
+            let visit = (story.visit.id, &Fields::of(&story));
+            self.say_orders(at, own, visit, orders, Some(turn), said)
+        } else {
+            let (own, last) = ((key, &mut *browser), (&story, traced, Some(turn)));
+            self.tell(at, own, told, last, &mut None, said).orders
+        };
+        say_moved(at, browser, &sealed, said);
+        // What a robot does under a customer's name says nothing of the customer.
+        if self.settings.profiles && story.agent != Agent::Robot {
+            said.extend(parts(at, complete, &facts));
+        }
+        self.name_sealed(at, complete, (key, browser), &facts, said);
+        if self.settings.asked {
+            let shown = sealed_shown(complete, &story);
+            let place = (complete.tick, story.visit.id);
+            self.ended.add(place, complete.shard, shown);
+        }
+        leaves
     }
 
     /// Forgets which visits a browser had when something was asked.
@@ -451,15 +481,18 @@ impl Stories {
                 browser.stale = false;
             }
         }
+        let asks_for_all = self.asks_for_all();
+        let quiet = (self.settings.rules.inactivity / QUIET) as Tick;
         while let Some((told, key)) = self.quiet.front().copied() {
-            if told + QUIET > at {
+            if told + quiet > at {
                 break;
             }
             self.quiet.pop_front();
             if let Some(browser) = self.browsers.get_mut(&key)
-                && browser.told + QUIET <= at
+                && browser.told + quiet <= at
             {
-                browser.settle();
+                let leads = !asks_for_all && browser.known <= MANY;
+                browser.rest(leads.then_some(&self.grown));
             }
         }
         self.sweep(at);
@@ -467,6 +500,51 @@ impl Stories {
             said.push(Said::Contribution(Contribution { at, place, sums }));
         });
         Ok(())
+    }
+}
+
+/// What a sealed visit leaves for later ones of its browser and of the customers that it names.
+#[derive(Default)]
+struct Leaves {
+    agent: Agent,
+    touches: Vec<PastTouch>,
+    of_customers: Vec<(Box<str>, Vec<PastTouch>)>,
+}
+
+impl Leaves {
+    /// Of a visit of which this was told, the touch of its first page.
+    fn of(told: Option<&Told>) -> Leaves {
+        let Some(told) = told else {
+            return Leaves::default();
+        };
+        let customer = told.left.customer.iter();
+        let leaves = Leaves {
+            agent: told.begun.agent,
+            of_customers: customer.map(|id| (id.clone(), Vec::new())).collect(),
+            ..Leaves::default()
+        };
+        leaves.all(told.left.entry.iter().cloned().collect())
+    }
+
+    /// The same, with all touches of it, which are those of the one customer that it names.
+    fn all(mut self, touches: Vec<PastTouch>) -> Leaves {
+        for (_, own) in &mut self.of_customers {
+            own.clone_from(&touches);
+        }
+        self.touches = touches;
+        self
+    }
+}
+
+/// Says of orders that another visit of the browser had before they came to the one that is sealed that
+/// they are there no more.
+fn say_moved(at: Tick, browser: &mut Browser, sealed: &[ToldOrder], said: &mut Vec<Said>) {
+    let of = |told: &ToldOrder| (told.place.time, told.place.event);
+    let is_sealed = |told: &mut ToldOrder| sealed.iter().any(|sealed| of(sealed) == of(told));
+    for other in &mut browser.visits {
+        for told in other.orders.extract_if(.., is_sealed) {
+            say_gone(at, browser.shard, &told, None, said);
+        }
     }
 }
 

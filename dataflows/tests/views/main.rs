@@ -226,6 +226,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         } else {
             released
         },
+        served: true,
         questions: vec![],
     })
 }
@@ -346,7 +347,9 @@ fn check_restart(
     check_rows(views[0], outcomes[0], reference, [BEGIN, cut]);
     check_rows(views[1], last, reference, [cut, until]);
     check_orders(&outcomes, reference, until, period);
-    check_parts(&outcomes, reference, until);
+    if plan.served {
+        check_parts(&outcomes, reference, until);
+    }
     // No table held anything: what was sealed before comes once more, with its orders.
     check_finished(&last.finished, plan.workers, reference, until);
     assert!(last.kept.named["views"].is_empty());
@@ -493,17 +496,19 @@ proptest! {
     fn rows_and_orders_are_those_of_plain_sums_at_every_step(
         arrivals in arrivals(),
         plan in plan(),
-        says_why in any::<bool>(),
+        [says_why, served] in any::<[bool; 2]>(),
         period in prop::sample::select(&PERIODS),
     ) {
         let views = some_views(says_why, period);
         let until = end_of(&arrivals);
-        let plan = Plan { until: until + 1, cut: until, ..plan };
+        let plan = Plan { until: until + 1, cut: until, served, ..plan };
         let reference = Reference::new(&arrivals, until, period);
         let outcome = run(&views, &arrivals, &plan, &Kept::default());
         check_rows(&views, &outcome, &reference, [BEGIN, until]);
         check_orders(&[&outcome], &reference, until, period);
-        check_parts(&[&outcome], &reference, until);
+        if served {
+            check_parts(&[&outcome], &reference, until);
+        }
         check_finished(&outcome.finished, plan.workers, &reference, until);
         // Nothing is left of what has been sealed and has left the windows.
         let kept = &outcome.kept;
@@ -524,7 +529,7 @@ proptest! {
         before in plan(),
         after in plan(),
         cut in 0..60_u64,
-        says_why in any::<bool>(),
+        [says_why, served] in any::<[bool; 2]>(),
         period in prop::sample::select(&PERIODS),
     ) {
         let views = some_views(says_why, period);
@@ -532,11 +537,11 @@ proptest! {
         let cut = cut_of(cut, until);
         let reference = Reference::new(&arrivals, until, period);
         // It goes on for a while, as a process that is killed does.
-        let before = Plan { until: cut + 1_300, cut, released: 0, ..before };
+        let before = Plan { until: cut + 1_300, cut, released: 0, served, ..before };
         let mut first = run(&views, &arrivals, &before, &Kept::default());
         let kept = first.kept.clone();
         prop_assert_eq!(kept.named.len(), 5, "all keep something");
-        let after = Plan { until: until + 1, cut: until, ..after };
+        let after = Plan { until: until + 1, cut: until, served, ..after };
         let second = run(&views, &arrivals, &after, &kept);
         first.changed.retain(|row| row.tick <= cut);
         first.credited.retain(|order| order.tick <= cut);
@@ -743,6 +748,7 @@ fn an_order_is_credited_to_what_its_customer_has_met_on_other_browsers() {
             cut,
             memory: usize::MAX,
             released: Tick::MAX,
+            served: true,
             questions: questions.clone(),
         };
         let outcome = run(&views, &arrivals, &plan, &Kept::default());
@@ -790,6 +796,7 @@ fn a_visit_that_was_open_before_there_were_views_does_not_begin_with_what_comes_
         cut,
         memory: usize::MAX,
         released: 0,
+        served: true,
         questions: vec![],
     };
     let mut kept = run(&views, &arrivals, &plan, &Kept::default()).kept;
@@ -823,6 +830,7 @@ fn a_start_with_fewer_views_tells_when_those_move_on() {
         cut,
         memory: usize::MAX,
         released: 0,
+        served: true,
         questions: vec![],
     };
     // With both it is told of at the end of a second; what is left moves on every seven.
@@ -870,6 +878,7 @@ fn a_visit_is_in_a_table_or_live_and_never_in_both() {
         cut: until,
         memory: 300,
         released: 0,
+        served: true,
         questions,
     };
     let outcome = run(&all_views(STEP), &arrivals, &plan, &Kept::default());
@@ -923,6 +932,7 @@ fn a_visit_of_thousands_counts_once_though_its_first_came_late() {
         cut: until,
         memory: usize::MAX,
         released: Tick::MAX,
+        served: true,
         questions: vec![],
     };
     let outcome = run(&views, &arrivals, &plan, &Kept::default());

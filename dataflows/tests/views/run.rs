@@ -43,6 +43,8 @@ pub struct Plan {
     pub memory: usize,
     /// What was sealed until then is let go of: tables hold it.
     pub released: Tick,
+    /// Whether there are profiles, and anybody may ask.
+    pub served: bool,
     pub questions: Vec<Question>,
 }
 
@@ -158,8 +160,8 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
                     rules: plan.rules,
                     robots_over: ROBOTS_OVER,
                     attribution: attribution::Settings::default(),
-                    profiles: true,
-                    asked: true,
+                    profiles: plan.served,
+                    asked: plan.served,
                 },
                 reading,
                 Durable::open("stories", &named),
