@@ -137,7 +137,7 @@ impl Browser {
         let growing = self.growing.as_mut().zip(of);
         let growing = growing.filter(|(growing, _)| growing.leaves_more());
         let leading =
-            growing.and_then(|(growing, of)| Some((growing.visit().id, growing.leading(of)?)));
+            growing.and_then(|(growing, of)| Some((growing.visit().id, growing.saying_last(of)?)));
         self.settle();
         let Some((id, leading)) = leading.filter(|(_, leading)| leading.len() <= LEADING) else {
             return;

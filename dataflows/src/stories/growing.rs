@@ -257,30 +257,30 @@ impl Growing {
             return None;
         }
         let visit = Visit::begin(fact.at, id);
-        let mut growing = Growing::new(visit, agent, std::slice::from_ref(fact), of)?;
-        growing.take(fact, of).then_some(growing)
+        Growing::of(visit, agent, std::slice::from_ref(fact), of)
     }
 
     /// The visit of these measurements, all that there are.
     pub fn of(visit: Visit, agent: Agent, facts: &[Fact<'_>], of: &OfVisits) -> Option<Growing> {
-        let mut growing = Growing::new(visit, agent, facts, of)?;
+        let mut growing = Growing::new(visit, agent, facts.first()?, of);
+        if of.counts_chains(agent) || facts.iter().any(asks_for_chains) {
+            growing.chains = Some(Chains::new());
+        }
         facts
             .iter()
             .all(|fact| growing.take(fact, of))
             .then_some(growing)
     }
 
-    fn new(visit: Visit, agent: Agent, facts: &[Fact<'_>], of: &OfVisits) -> Option<Growing> {
-        let first = facts.first()?;
+    fn new(visit: Visit, agent: Agent, fact: &Fact<'_>, of: &OfVisits) -> Growing {
         let funnel = |n: &&usize| matches!(of.views[**n].of, Of::Funnel(_));
-        let has_chains = of.counts_chains(agent) || facts.iter().any(asks_for_chains);
-        Some(Growing {
+        Growing {
             visit,
             own: Outline {
                 agent,
                 started: visit.first.time,
                 sender: None,
-                first_reason: first.reason.map(Box::from),
+                first_reason: fact.reason.map(Box::from),
                 entry: None,
                 exit: None,
             },
@@ -291,7 +291,7 @@ impl Growing {
                 .filter(funnel)
                 .map(|_| Steps::default())
                 .collect(),
-            chains: has_chains.then(Chains::new),
+            chains: None,
             carts: 0,
             lines: Vec::new(),
             orders: 0,
@@ -301,7 +301,7 @@ impl Growing {
             owes: false,
             first_page: None,
             named: Named::default(),
-        })
+        }
     }
 
     /// Brings near what another measurement needs.
@@ -434,31 +434,25 @@ impl Growing {
         self.owes
     }
 
-    /// Where the measurements are, in order, that say [what has led](Chains::leading) to its orders and carts.
-    pub fn leads(&mut self, of: &OfVisits) -> Vec<Position> {
-        let mut leads = vec![self.visit.first];
-        if let Some(chains) = &mut self.chains {
-            chains.leading(&mut leads, self.visit.first.time, of.settings.longest);
-        }
-        leads.sort_unstable();
-        leads.dedup();
-        leads
-    }
-
-    /// Where the measurements are, in order, that say all that is to be said of it when it is sealed, but for
-    /// what the [`rows`](super::contributions::rows) are: what has led to its orders, the fields that these
-    /// have, and the touches that it leaves. None if these may be of several customers.
-    pub fn leading(&mut self, of: &OfVisits) -> Option<Box<[Position]>> {
-        if self.named.several {
-            return None;
-        }
-        let mut leading = self.leads(of);
+    /// Where the measurements are, in order, that say [what has led](Chains::leading) to its orders and carts,
+    /// the fields that these have, and the touches that it leaves.
+    pub fn leading(&mut self, of: &OfVisits) -> Vec<Position> {
+        let mut leading = vec![self.visit.first];
         leading.extend(self.own.sender.as_ref().map(|(at, _)| *at));
         leading.extend(self.own.entry.as_ref().map(|page| page.at));
         leading.extend(self.first_page.as_ref().map(|(at, _)| *at));
+        if let Some(chains) = &mut self.chains {
+            chains.leading(&mut leading, self.visit.first.time, of.settings.longest);
+        }
         leading.sort_unstable();
         leading.dedup();
-        Some(leading.into())
+        leading
+    }
+
+    /// The same, if all that is to be said of it when it is sealed follows from them, but for its rows: not
+    /// if what it leaves may be of several customers.
+    pub fn saying_last(&mut self, of: &OfVisits) -> Option<Box<[Position]>> {
+        (!self.named.several).then(|| self.leading(of).into())
     }
 
     /// Takes in what its orders add to chains, as all of its measurements say, or those that
@@ -758,7 +752,7 @@ mod tests {
                         add((n as u16, Key::of_text(key), browser, visit.first.time), sums);
                     });
                     if own.owes() {
-                        let leading = own.leads(&of);
+                        let leading = own.leading(&of);
                         let leads = |fact: &Fact<'_>| leading.contains(&fact.at);
                         let leading: Vec<_> = facts.iter().copied().filter(leads).collect();
                         own.take_orders(&leading, &of).into_iter().for_each(|(place, sums)| add(place, sums));
@@ -769,7 +763,7 @@ mod tests {
                     prop_assert_eq!(&orders, &attributed.orders);
                     prop_assert_eq!(own.leaves(), Left::of(facts, &settings));
                     // What is said of it in the end follows from the measurements that lead there.
-                    if let Some(leading) = own.leading(&of) {
+                    if let Some(leading) = own.saying_last(&of) {
                         let leading = facts.iter().filter(|fact| leading.contains(&fact.at));
                         let leading: Vec<_> = leading.copied().collect();
                         let last = |facts: &[Fact<'_>]| {
@@ -841,7 +835,7 @@ mod tests {
             assert!(growing.add(fact, &of, &rules));
         }
         growing.tell(&of, |_, _, _, _| ());
-        let leading = growing.leads(&of);
+        let leading = growing.leading(&of);
         let leading = facts.iter().filter(|fact| leading.contains(&fact.at));
         let leading: Vec<Fact<'_>> = leading.copied().collect();
         let orders = |facts: &[Fact<'_>]| attribution::orders(facts, &[], &settings).orders;

@@ -26,16 +26,17 @@ pub(super) struct Kinds {
 /// Entity, reason and variant.
 type Kind = (SmolStr, Option<SmolStr>, Option<SmolStr>);
 
+fn words_of((entity, reason, variant): &Kind) -> (&str, Option<&str>, Option<&str>) {
+    (entity, reason.as_deref(), variant.as_deref())
+}
+
 impl Kinds {
     /// The number of the kind of what is shown, which all that have it are of; none, if it has too long a word.
     pub fn number(&mut self, fact: &Fact<'_>) -> Option<u32> {
         let words = (fact.entity, fact.reason, fact.variant);
         let hash = self.hasher.hash_one(words);
         let all = &self.all;
-        let same = |at: &u32| {
-            let (entity, reason, variant) = &all[*at as usize];
-            (entity.as_str(), reason.as_deref(), variant.as_deref()) == words
-        };
+        let same = |at: &u32| words_of(&all[*at as usize]) == words;
         if let Some(at) = self.numbers.find(hash, same) {
             return Some(self.first.wrapping_add(*at));
         }
@@ -53,10 +54,7 @@ impl Kinds {
         self.all
             .push((SmolStr::new(words.0), owned(words.1), owned(words.2)));
         let (all, hasher) = (&self.all, &self.hasher);
-        let hash_of = |at: &u32| {
-            let (entity, reason, variant) = &all[*at as usize];
-            hasher.hash_one((entity.as_str(), reason.as_deref(), variant.as_deref()))
-        };
+        let hash_of = |at: &u32| hasher.hash_one(words_of(&all[*at as usize]));
         self.numbers.insert_unique(hash, at, hash_of);
         Some(self.first.wrapping_add(at))
     }

@@ -68,7 +68,7 @@ impl Stories {
         kept: &mut Measurements<P>,
         said: &mut Vec<Said>,
     ) -> Result<(), P::Error> {
-        let leading = growing.leads(&self.grown);
+        let leading = growing.leading(&self.grown);
         let looked = kept.look_among(&key, &leading)?;
         let facts = read_all(&mut self.reading, looked.as_ref());
         let added = growing.take_orders(&facts, &self.grown);
@@ -222,15 +222,15 @@ impl Stories {
             let first = complete.measurements().next();
             let first = first.map_or(Position::default(), |first| first.at);
             let turn = Turn::new(complete.tick, first, id);
-            let (mut leaves, told) = (Leaves::of(told.as_ref()), told.unwrap_or_default());
-            let own = (key, &mut browser);
+            let (mut leaves, mut told) = (Leaves::of(told.as_ref()), told.unwrap_or_default());
             let is_all_asked = self.asks_for_all();
             if looks || is_all_asked {
-                let leading = match growing.filter(|_| is_told && !is_all_asked) {
-                    Some(mut growing) => growing.leading(&self.grown),
-                    None => told.leading.clone(),
+                let leading = match growing {
+                    _ if !is_told || is_all_asked => None,
+                    Some(mut growing) => growing.saying_last(&self.grown),
+                    None => told.leading.take(),
                 };
-                let leading = leading.filter(|_| is_told && !is_all_asked);
+                let own = (key, &mut browser);
                 let last = (&complete, turn, leading.as_deref());
                 leaves = self.seal(at, own, (&told, is_told), last, leaves, said);
             }

@@ -319,6 +319,7 @@ impl Stories {
 
     /// Something is to be told at the end of the period.
     fn fall_due(&mut self, tick: Tick) {
+        // It is already, for nearly all measurements; to find the end takes a division.
         if tick.saturating_add(self.period) >= self.due {
             return;
         }
