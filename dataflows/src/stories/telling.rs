@@ -216,6 +216,7 @@ impl Stories {
                 }
             }
             is_told &= told.as_ref().is_some_and(|told| told.count == size);
+            let is_new = told.is_none();
             let has_orders = told.as_ref().is_some_and(|told| !told.orders.is_empty());
             let leaves_more = told.as_ref().is_none_or(|told| told.left.more);
             let looks = !is_told || has_orders || leaves_more;
@@ -255,11 +256,14 @@ impl Stories {
                 self.ended.keep_after(complete.tick);
             }
             let left = browser.known + browser.added;
-            // What was sent twice was not held against those that it still has.
-            if left > MANY {
+            // Of one that was open before anybody watched nobody knows how much of it was counted: what is
+            // left is looked at, as if it were one measurement at least.
+            let is_guess = is_new && left > 0;
+            // Of many, what was sent twice was not held against those that it still has.
+            if is_guess || left > MANY {
                 browser.settle();
             }
-            browser.known = left.saturating_sub(size);
+            browser.known = left.saturating_sub(size).max(u32::from(is_guess));
             browser.added = 0;
             browser.enter(at, &mut self.news);
             // What is left of it is another visit, or was told of one that is none any more.

@@ -777,14 +777,9 @@ fn an_order_is_credited_to_what_its_customer_has_met_on_other_browsers() {
     }
 }
 
-/// Of a job that has told of no visits before.
-#[test]
-fn a_visit_that_was_open_before_there_were_views_does_not_begin_with_what_comes_next() {
-    let cut = BEGIN + 2_000;
-    let [first, next] = [cut - 500, cut + 1_500];
-    let arrivals = [(first, 0), (next, 1)];
-    let arrivals = arrivals.map(|(tick, n)| page(0, tick as i64, n, tick));
-    let arrivals = Arc::new(Vec::from(arrivals));
+/// Views come at `cut` to a job that has told of no visits before; from `right` on they are right.
+fn check_first_views(cut: Tick, arrivals: Vec<Arrival>, right: Tick) {
+    let arrivals = Arc::new(arrivals);
     let until = end_of(&arrivals);
     let reference = Reference::new(&arrivals, until, STEP);
     let mut views = all_views(STEP);
@@ -806,7 +801,25 @@ fn a_visit_that_was_open_before_there_were_views_does_not_begin_with_what_comes_
         .for_each(|view| view.since = since(&kept, cut));
     (plan.until, plan.cut) = (until + 1, until);
     let outcome = run(&views, &arrivals, &plan, &kept);
-    check_rows(&views, &outcome, &reference, [cut, until]);
+    check_rows(&views, &outcome, &reference, [right, until]);
+}
+
+#[test]
+fn a_visit_that_was_open_before_there_were_views_does_not_begin_with_what_comes_next() {
+    let cut = BEGIN + 2_000;
+    let arrivals = [(cut - 500, 0), (cut + 1_500, 1)];
+    let arrivals = arrivals.map(|(tick, n)| page(0, tick as i64, n, tick));
+    check_first_views(cut, arrivals.into(), cut);
+}
+
+/// The step in which one is sealed, of which more is known than the next one has.
+#[test]
+fn a_visit_that_begins_as_one_from_before_there_were_views_is_sealed_is_told_of() {
+    let cut = BEGIN + 2_000;
+    let seal = BEGIN + 10_000;
+    let arrivals = [(cut - 600, 0), (cut - 500, 1), (seal + 50, 2)];
+    let arrivals = arrivals.map(|(tick, n)| page(0, tick as i64, n, tick));
+    check_first_views(cut, arrivals.into(), seal + STEP);
 }
 
 #[test]
