@@ -1,5 +1,8 @@
 //! Brings memory near before it is used, so that the processor waits for many places at once.
 
+/// So many bytes come together.
+const LINE: usize = 64;
+
 /// Begins to load the line of the cache in which this begins. A hint: it changes nothing but time.
 #[inline(always)]
 pub fn bring<T>(value: &T) {
@@ -9,7 +12,6 @@ pub fn bring<T>(value: &T) {
 /// Begins to load all that this is itself, but for what it points to.
 #[inline(always)]
 pub fn bring_all<T>(value: &T) {
-    const LINE: usize = 64;
     let (bytes, lines) = (
         std::ptr::from_ref(value).cast::<[u8; LINE]>(),
         size_of::<T>() / LINE,
@@ -29,8 +31,33 @@ pub fn bring_end<T>(list: &[T]) {
 #[inline(always)]
 pub fn bring_bytes(bytes: &[u8]) {
     const MOST: usize = 512;
-    for line in bytes[..bytes.len().min(MOST)].chunks(64) {
+    for line in bytes[..bytes.len().min(MOST)].chunks(LINE) {
         bring_at(line.as_ptr());
+    }
+}
+
+/// Bytes that are gone through from one end to the other, in steps of which nobody knows the next one.
+pub struct Ahead<'a> {
+    bytes: &'a [u8],
+    /// What lies before this is begun to be loaded.
+    until: usize,
+}
+
+impl<'a> Ahead<'a> {
+    /// Of these bytes nothing is near yet.
+    pub fn of(bytes: &'a [u8]) -> Ahead<'a> {
+        Ahead { bytes, until: 0 }
+    }
+
+    /// Begins to load what follows this place.
+    #[inline(always)]
+    pub fn bring(&mut self, at: usize) {
+        const AHEAD: usize = 4096;
+        let until = (at + AHEAD).min(self.bytes.len());
+        for line in self.bytes[self.until.min(until)..until].chunks(LINE) {
+            bring_at(line.as_ptr());
+        }
+        self.until = self.until.max(until);
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytemuck::{Pod, Zeroable};
 
 use crate::batch::Record;
+use crate::near;
 use crate::visit::{EndReason, Position, Tick};
 
 /// A sealed visit with all of its measurements.
@@ -175,10 +176,13 @@ pub(super) fn append(record: Record<'_>, bytes: &mut Vec<u8>) {
 /// If the bytes are none that [`append`] has made; checksums have told damage before.
 pub(super) fn entries(bytes: &[u8]) -> impl Iterator<Item = Place> {
     let mut at = 0;
+    let mut ahead = near::Ahead::of(bytes);
     std::iter::from_fn(move || {
         if at >= bytes.len() {
             return None;
         }
+        // Only this one says where the next is, which would be waited for each time.
+        ahead.bring(at);
         let start = at + size_of::<Entry>();
         let entry: Entry = bytemuck::pod_read_unaligned(&bytes[at..start]);
         at = start + (entry.context + entry.body) as usize;

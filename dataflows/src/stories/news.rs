@@ -34,6 +34,8 @@ pub struct News {
     changes: Vec<(u32, Change)>,
 }
 
+/// So many rows ahead of the one that is told memory is begun to be loaded, and twice as many.
+const AHEAD: usize = 8;
 /// So many bytes of a key are compared where they are next to each other; of more, the rest elsewhere.
 const BEGIN: usize = 28;
 
@@ -295,7 +297,15 @@ impl News {
 
     /// Gives all that is added; nothing is left to be told.
     pub fn take(&mut self, mut give: impl FnMut(Place, Sums)) {
-        for number in std::mem::take(&mut self.added) {
+        let added = std::mem::take(&mut self.added);
+        for (n, number) in added.iter().copied().enumerate() {
+            // Of many rows none is near: first the row comes, then its sums.
+            if let Some(next) = added.get(n + 2 * AHEAD) {
+                self.bring(*next);
+            }
+            if let Some(next) = added.get(n + AHEAD) {
+                self.bring_sums(*next);
+            }
             let row = &mut self.rows[number as usize];
             row.is_added = false;
             let mut sums = std::mem::take(&mut row.sums);
