@@ -164,8 +164,35 @@ impl Outline {
     }
 }
 
-/// What a visit adds to views, as a row says it: the view, the key, whether its browser is counted.
-type Line = ((u16, Key, bool), Sums);
+/// What a visit adds to views, as a row says it.
+struct Line {
+    /// The view, the key, whether its browser is counted.
+    place: (u16, Key, bool),
+    sums: Sums,
+}
+
+impl Line {
+    fn new(view: usize, key: &str, browser: bool, sums: Sums) -> Line {
+        let place = (view as u16, Key::of_text(key), browser);
+        Line { place, sums }
+    }
+
+    fn is(&self, view: usize, key: &str, browser: bool) -> bool {
+        let (own, text, of) = &self.place;
+        usize::from(*own) == view && *of == browser && text.text() == key
+    }
+
+    /// Gives that it is no more.
+    fn take_back(&self, give: &mut impl FnMut(usize, &str, bool, Sums)) {
+        let (view, key, browser) = &self.place;
+        give(
+            usize::from(*view),
+            key.text(),
+            *browser,
+            self.sums.negated(),
+        );
+    }
+}
 
 /// What a visit leaves for later ones, as far as it is known without following its chains.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -491,40 +518,41 @@ impl Growing {
         if let Some(chains) = &mut self.chains {
             chains.tell(of, |n, key, sums| give(n, key, false, sums));
         }
-        let lines = self.lines(of);
-        if lines == self.lines {
-            return;
-        }
-        let before = std::mem::replace(&mut self.lines, lines);
-        let mut before = before.into_iter();
-        for line in &self.lines {
-            let old = before.next();
-            if old.as_ref() == Some(line) {
-                continue;
+        let mut lines = std::mem::take(&mut self.lines);
+        let mut told = 0;
+        self.lines(of, |n, key, browser, sums| {
+            match lines.get_mut(told) {
+                Some(line) if line.is(n, key, browser) => {
+                    let before = std::mem::replace(&mut line.sums, sums);
+                    if sums != before {
+                        let mut added = before.negated();
+                        added.plus_equals(&sums);
+                        give(n, key, browser, added);
+                    }
+                }
+                Some(line) => {
+                    let new = Line::new(n, key, browser, sums);
+                    let old = std::mem::replace(line, new);
+                    old.take_back(&mut give);
+                    give(n, key, browser, sums);
+                }
+                None => {
+                    lines.push(Line::new(n, key, browser, sums));
+                    give(n, key, browser, sums);
+                }
             }
-            if let Some(((n, key, browser), sums)) = old {
-                give(usize::from(n), key.text(), browser, sums.negated());
-            }
-            let ((n, key, browser), sums) = line;
-            give(usize::from(*n), key.text(), *browser, *sums);
-        }
-        for ((n, key, browser), sums) in before {
-            give(usize::from(n), key.text(), browser, sums.negated());
-        }
+            told += 1;
+        });
+        lines
+            .drain(told..)
+            .for_each(|line| line.take_back(&mut give));
+        self.lines = lines;
     }
 
-    /// What it adds beside the rows of chains.
-    fn lines(&self, of: &OfVisits) -> Vec<Line> {
+    /// Gives what it adds beside the rows of chains, always in the same order.
+    fn lines(&self, of: &OfVisits, mut give: impl FnMut(usize, &str, bool, Sums)) {
         let fields = self.fields();
         let mut text = String::new();
-        let mut lines: Vec<Line> = Vec::with_capacity(self.lines.len().max(of.short.len()));
-        // Most keys stay what they were.
-        let key_of = |lines: &[Line], n: usize, text: &str| {
-            let before = self.lines.get(lines.len());
-            let same =
-                before.filter(|((view, key, _), _)| usize::from(*view) == n && key.text() == text);
-            same.map_or_else(|| Key::of_text(text), |((_, key, _), _)| key.clone())
-        };
         let mut funnels = self.funnels.iter().zip(&of.steps);
         for n in &of.short {
             let view = &of.views[*n];
@@ -539,12 +567,10 @@ impl Growing {
                         ..Own::default()
                     };
                     fields.write_key(view, &own, &mut text);
-                    let key = key_of(&lines, *n, &text);
-                    lines.push(((*n as u16, key, false), Sums::one(0, 1)));
+                    give(*n, &text, false, Sums::one(0, 1));
                 }
             } else if taken {
                 fields.write_key(view, &Own::default(), &mut text);
-                let key = key_of(&lines, *n, &text);
                 let mut sums = Sums::default();
                 for (at, value) in view.values.iter().enumerate() {
                     match value {
@@ -552,9 +578,7 @@ impl Growing {
                         Value::Measurements => sums.0[at] = i64::from(self.visit.count),
                         Value::Orders => sums.0[at] = self.orders,
                         Value::Revenue | Value::Sum(_) => sums.0[at] = self.revenue,
-                        Value::Browsers => {
-                            lines.push(((*n as u16, key.clone(), true), Sums::one(at, 1)));
-                        }
+                        Value::Browsers => give(*n, &text, true, Sums::one(at, 1)),
                         _ => {}
                     }
                 }
@@ -563,10 +587,9 @@ impl Growing {
                         sums.0[*at] = *count;
                     }
                 }
-                lines.push(((*n as u16, key, false), sums));
+                give(*n, &text, false, sums);
             }
         }
-        lines
     }
 
     /// All that was said of it.
@@ -574,8 +597,9 @@ impl Growing {
         let started = self.visit.first.time;
         let mut said = self.of_orders.clone();
         let mut add = |place, sums: Sums| said.entry(place).or_default().plus_equals(&sums);
-        for ((n, key, browser), sums) in &self.lines {
-            add((*n, key.clone(), *browser, started), *sums);
+        for line in &self.lines {
+            let (n, key, browser) = line.place.clone();
+            add((n, key, browser, started), line.sums);
         }
         if let Some(chains) = &self.chains {
             chains.said(|n, key, sums| add((n, key.clone(), false, started), sums));

@@ -28,6 +28,8 @@ pub struct News {
     free: Vec<u32>,
     /// Rows to which something was added since it was told.
     added: Vec<u32>,
+    /// Where the sums of a span are, of rows that have many.
+    spans: Spans,
     /// How often numbers were asked for.
     asked: u64,
     /// What changes in rows, while it is looked at.
@@ -82,14 +84,6 @@ struct Row {
 }
 
 impl Row {
-    fn add(&mut self, span: Span, sums: Sums) {
-        // The latest are the likeliest.
-        match self.sums.iter_mut().rev().find(|(own, _)| *own == span) {
-            Some((_, own)) => own.plus_equals(&sums),
-            None => self.sums.push((span, sums)),
-        }
-    }
-
     /// Something is added to it; each is in the list once.
     fn mark(&mut self, number: u32, added: &mut Vec<u32>) {
         if !std::mem::replace(&mut self.is_added, true) {
@@ -107,6 +101,55 @@ impl Row {
     }
 }
 
+/// So many spans of a row are looked through.
+const FEW: usize = 8;
+
+/// Where the sums of a span are in rows that have [more](FEW): a row of visits has as many as there are
+/// steps in its window, which nobody should walk along for each addition.
+#[derive(Default)]
+struct Spans {
+    hasher: DefaultHashBuilder,
+    /// The row, its span, and its place there.
+    places: HashTable<(u32, Span, u32)>,
+}
+
+impl Spans {
+    /// Adds to the sums of a row, which has this number.
+    fn add(&mut self, number: u32, row: &mut Row, span: Span, sums: Sums) {
+        match self.find(number, row, span) {
+            Some(at) => row.sums[at].1.plus_equals(&sums),
+            None => {
+                row.sums.push((span, sums));
+                match row.sums.len() - 1 {
+                    at if at > FEW => self.note(number, row, at),
+                    FEW => (0..=FEW).for_each(|at| self.note(number, row, at)),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn find(&self, number: u32, row: &Row, span: Span) -> Option<usize> {
+        if row.sums.len() <= FEW {
+            // The latest are the likeliest.
+            return row.sums.iter().rposition(|(own, _)| *own == span);
+        }
+        let hash = self.hasher.hash_one((number, span));
+        let same = |(of, own, _): &(u32, Span, u32)| (*of, *own) == (number, span);
+        let place = self.places.find(hash, same);
+        place.map(|(.., at)| *at as usize)
+    }
+
+    fn note(&mut self, number: u32, row: &Row, at: usize) {
+        let span = row.sums[at].0;
+        let hasher = &self.hasher;
+        let hash_of = |(number, span, _): &(u32, Span, u32)| hasher.hash_one((number, span));
+        let hash = hasher.hash_one((number, span));
+        self.places
+            .insert_unique(hash, (number, span, at as u32), hash_of);
+    }
+}
+
 impl News {
     /// None yet, of these views.
     pub fn new(views: Rc<[View]>) -> News {
@@ -118,6 +161,7 @@ impl News {
             names: Vec::new(),
             free: Vec::new(),
             added: Vec::new(),
+            spans: Spans::default(),
             asked: 0,
             changes: Vec::new(),
         }
@@ -151,11 +195,11 @@ impl News {
         }
         row.mark(number, &mut self.added);
         if let Some((span, sums)) = usual {
-            row.add(span, sums);
+            self.spans.add(number, row, span, sums);
         }
         let Some(span) = span else { return };
         if !sums.is_zero() {
-            row.add(span, sums);
+            self.spans.add(number, row, span, sums);
         }
         if let Some((entering, times)) = browser {
             entering.push(Entering {
@@ -176,6 +220,9 @@ impl News {
         entering
             .iter()
             .for_each(|entering| self.bring(entering.row));
+        entering
+            .iter()
+            .for_each(|entering| self.bring_sums(entering.row));
         let (views, rows) = (&self.views, &self.rows);
         let view = |row: u32| &views[usize::from(rows[row as usize].view)];
         let mut changes = std::mem::take(&mut self.changes);
@@ -188,7 +235,7 @@ impl News {
                 Change::Gone => self.release(number),
                 Change::Counts(span, once) => {
                     let value = self.views[usize::from(row.view)].browsers();
-                    row.add(span, Sums::one(value, once));
+                    self.spans.add(number, row, span, Sums::one(value, once));
                     row.mark(number, &mut self.added);
                 }
             }
@@ -275,9 +322,10 @@ impl News {
 
     /// and what an addition to it needs.
     pub fn bring_sums(&self, number: u32) {
-        if let Some(last) = self.rows[number as usize].sums.last() {
-            near::bring_all(last);
-        }
+        let sums = &self.rows[number as usize].sums;
+        let first = sums.len().saturating_sub(FEW / 2);
+        sums[first..].iter().for_each(near::bring);
+        near::bring_end(sums);
     }
 
     /// Forgets a row if nothing is to be told of it and nobody is in it.
@@ -298,6 +346,7 @@ impl News {
     /// Gives all that is added; nothing is left to be told.
     pub fn take(&mut self, mut give: impl FnMut(Place, Sums)) {
         let added = std::mem::take(&mut self.added);
+        self.spans.places.clear();
         for (n, number) in added.iter().copied().enumerate() {
             // Of many rows none is near: first the row comes, then its sums.
             if let Some(next) = added.get(n + 2 * AHEAD) {
@@ -347,7 +396,8 @@ impl News {
         let number = self.number(view, place.key.text());
         let row = &mut self.rows[number as usize];
         row.mark(number, &mut self.added);
-        row.add((place.enters, place.leaves), *sums);
+        let span = (place.enters, place.leaves);
+        self.spans.add(number, row, span, *sums);
     }
 
     /// Takes in in which rows browsers were, by the numbers that these had, of views that there are still.
