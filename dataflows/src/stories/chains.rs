@@ -13,7 +13,7 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use super::contributions::Fields;
 use super::growing::OfVisits;
 use crate::attribution::{NESTED, SHOWN, is_cart, is_order};
-use crate::fact::{Agent, Fact};
+use crate::fact::Fact;
 use crate::near;
 use crate::views::{Key, SUMS, Sums};
 use crate::visit::Position;
@@ -327,8 +327,8 @@ impl Chains {
         let mut by_id = false;
         for chain in &of.chains {
             let view = &of.views[chain.view];
-            let taken = (!view.people || fields.agent == Agent::Person)
-                && fields.write_chain_key(view, fact, &mut text);
+            let taken =
+                view.counts_agent(fields.agent) && fields.write_chain_key(view, fact, &mut text);
             let row = match taken {
                 true => self.row_of(chain.view, &text),
                 false => NONE,

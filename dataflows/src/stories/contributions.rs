@@ -24,7 +24,7 @@ pub fn rows(views: &[View], story: &Story<'_>, settings: &Settings) -> Rows {
         Key::of_text(&text)
     };
     for (n, view) in views.iter().enumerate() {
-        if view.people && story.agent != Agent::Person {
+        if !view.counts_agent(story.agent) {
             continue;
         }
         let mut add = |key: Key, browser: bool, sums: Sums| {

@@ -30,14 +30,19 @@ pub(super) struct OfChains {
     pub by_id: bool,
 }
 
+/// A view of visits, or a funnel.
+struct Short {
+    view: usize,
+    /// How the rows of a funnel name its steps.
+    steps: Vec<String>,
+}
+
 /// The views of visits, by what they ask of a visit that grows.
 pub struct OfVisits {
     pub(super) views: Rc<[View]>,
     /// Those of visits and of funnels, whose rows are made anew each time.
-    short: Vec<usize>,
+    short: Vec<Short>,
     pub(super) chains: Vec<OfChains>,
-    /// Of each funnel, how its rows name the steps.
-    steps: Vec<Vec<String>>,
     /// What counts measurements of an effect: the view, the value, the effect.
     effects: Vec<(usize, usize, String)>,
     /// Fields of the keys of chains that may change while a visit grows.
@@ -67,12 +72,6 @@ impl OfVisits {
                 }
             }
         }
-        let steps = short.iter().filter_map(|n| match &views[*n].of {
-            Of::Funnel(steps) => Some(steps.iter().enumerate()),
-            _ => None,
-        });
-        let steps = steps.map(|steps| steps.map(|(n, step)| step_name(n, step)).collect());
-        let steps = steps.collect();
         let changes = [Field::Country, Field::Entry, Field::Exit, Field::Source];
         let by =
             |those: &[usize], field: &Field| those.iter().any(|n| views[*n].key.contains(field));
@@ -82,6 +81,14 @@ impl OfVisits {
             .iter()
             .filter(|field| **field == Field::Country || by(&credits, field));
         let of_pages = [Field::Entry, Field::Exit, Field::Source];
+        let of_short = |view: usize| {
+            let steps = match &views[view].of {
+                Of::Funnel(steps) => steps.iter().enumerate(),
+                _ => [].iter().enumerate(),
+            };
+            let steps = steps.map(|(n, step)| step_name(n, step)).collect();
+            Short { view, steps }
+        };
         let of_chains = |view: usize| {
             let by_id = views[view].key.contains(&Field::EntityId);
             OfChains { view, by_id }
@@ -92,8 +99,7 @@ impl OfVisits {
                     .any(|field| of_pages.contains(field)),
             changing: changing.copied().collect(),
             of_orders: of_orders.copied().collect(),
-            short,
-            steps,
+            short: short.into_iter().map(of_short).collect(),
             chains: chains.into_iter().map(of_chains).collect(),
             effects,
             kinds: RefCell::default(),
@@ -105,7 +111,13 @@ impl OfVisits {
     /// Whether any view counts the chains of visits of this kind of agent.
     fn counts_chains(&self, agent: Agent) -> bool {
         let mut views = self.chains.iter().map(|chain| &self.views[chain.view]);
-        views.any(|view| !view.people || agent == Agent::Person)
+        views.any(|view| view.counts_agent(agent))
+    }
+
+    /// The views of visits and the funnels that count visits of this kind of agent.
+    fn short(&self, agent: Agent) -> impl Iterator<Item = (&Short, &View)> {
+        let all = self.short.iter().map(|own| (own, &self.views[own.view]));
+        all.filter(move |(_, view)| view.counts_agent(agent))
     }
 }
 
@@ -300,7 +312,7 @@ impl Growing {
     }
 
     fn new(visit: Visit, agent: Agent, fact: &Fact<'_>, of: &OfVisits) -> Growing {
-        let funnel = |n: &&usize| matches!(of.views[**n].of, Of::Funnel(_));
+        let is_funnel = |(_, view): &(&Short, &View)| matches!(view.of, Of::Funnel(_));
         Growing {
             visit,
             own: Outline {
@@ -313,9 +325,8 @@ impl Growing {
             },
             effects: vec![0; of.effects.len()],
             funnels: of
-                .short
-                .iter()
-                .filter(funnel)
+                .short(agent)
+                .filter(is_funnel)
                 .map(|_| Steps::default())
                 .collect(),
             chains: None,
@@ -441,10 +452,12 @@ impl Growing {
 
     /// How far it brings the visit through funnels.
     fn take_steps(&mut self, fact: &Fact<'_>, of: &OfVisits) -> bool {
-        let funnels = of.short.iter().filter_map(|n| match &of.views[*n].of {
-            Of::Funnel(steps) => Some(steps),
-            _ => None,
-        });
+        let funnels = of
+            .short(self.own.agent)
+            .filter_map(|(_, view)| match &view.of {
+                Of::Funnel(steps) => Some(steps),
+                _ => None,
+            });
         funnels.zip(&mut self.funnels).all(|(steps, reached)| {
             reached.take(fact.at, steps.len(), |step| is_step(fact, &steps[step]))
         })
@@ -490,7 +503,7 @@ impl Growing {
         let fields = self.fields();
         for chain in &of.chains {
             let view = &of.views[chain.view];
-            if view.people && self.own.agent != Agent::Person {
+            if !view.counts_agent(self.own.agent) {
                 continue;
             }
             let led =
@@ -553,23 +566,20 @@ impl Growing {
     fn lines(&self, of: &OfVisits, mut give: impl FnMut(usize, &str, bool, Sums)) {
         let fields = self.fields();
         let mut text = String::new();
-        let mut funnels = self.funnels.iter().zip(&of.steps);
-        for n in &of.short {
-            let view = &of.views[*n];
-            let taken = !view.people || self.own.agent == Agent::Person;
+        let mut funnels = self.funnels.iter();
+        for (short, view) in of.short(self.own.agent) {
+            let n = short.view;
             if matches!(view.of, Of::Funnel(_)) {
-                let Some((reached, steps)) = funnels.next() else {
-                    continue;
-                };
-                for step in steps.iter().take(reached.len()).filter(|_| taken) {
+                let reached = funnels.next().map_or(0, Steps::len);
+                for step in short.steps.iter().take(reached) {
                     let own = Own {
                         step,
                         ..Own::default()
                     };
                     fields.write_key(view, &own, &mut text);
-                    give(*n, &text, false, Sums::one(0, 1));
+                    give(n, &text, false, Sums::one(0, 1));
                 }
-            } else if taken {
+            } else {
                 fields.write_key(view, &Own::default(), &mut text);
                 let mut sums = Sums::default();
                 for (at, value) in view.values.iter().enumerate() {
@@ -578,16 +588,16 @@ impl Growing {
                         Value::Measurements => sums.0[at] = i64::from(self.visit.count),
                         Value::Orders => sums.0[at] = self.orders,
                         Value::Revenue | Value::Sum(_) => sums.0[at] = self.revenue,
-                        Value::Browsers => give(*n, &text, true, Sums::one(at, 1)),
+                        Value::Browsers => give(n, &text, true, Sums::one(at, 1)),
                         _ => {}
                     }
                 }
                 for ((view, at, _), count) in of.effects.iter().zip(&self.effects) {
-                    if view == n {
+                    if *view == n {
                         sums.0[*at] = *count;
                     }
                 }
-                give(*n, &text, false, sums);
+                give(n, &text, false, sums);
             }
         }
     }

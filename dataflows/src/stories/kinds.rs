@@ -21,6 +21,8 @@ pub(super) struct Kinds {
     all: Vec<Kind>,
     /// The number of the first of them; no number is given to another kind.
     first: u32,
+    /// The one that was met last, which is the likeliest.
+    latest: u32,
 }
 
 /// Entity, reason and variant.
@@ -34,10 +36,15 @@ impl Kinds {
     /// The number of the kind of what is shown, which all that have it are of; none, if it has too long a word.
     pub fn number(&mut self, fact: &Fact<'_>) -> Option<u32> {
         let words = (fact.entity, fact.reason, fact.variant);
-        let hash = self.hasher.hash_one(words);
         let all = &self.all;
+        let latest = all.get(self.latest as usize);
+        if latest.is_some_and(|latest| words_of(latest) == words) {
+            return Some(self.first.wrapping_add(self.latest));
+        }
+        let hash = self.hasher.hash_one(words);
         let same = |at: &u32| words_of(&all[*at as usize]) == words;
         if let Some(at) = self.numbers.find(hash, same) {
+            self.latest = *at;
             return Some(self.first.wrapping_add(*at));
         }
         let lengths = [Some(fact.entity), fact.reason, fact.variant].map(|word| word.map(str::len));

@@ -35,6 +35,8 @@ pub(super) const MANY: u32 = 2_000;
 /// Where there are no views, visits are told of so often, in ms: only answers ask for them, and those
 /// look for themselves.
 const SELDOM: Tick = 60_000;
+/// So many measurements ahead of the one that is read are begun to be loaded.
+const READ_AHEAD: usize = 8;
 /// Whoever has no visits is looked at once in so many periods.
 const SWEEPS: usize = 64;
 
@@ -531,14 +533,20 @@ pub(super) fn read<'a>(
     reading: &mut Reading,
     measurements: impl Iterator<Item = crate::complete::Kept<'a>>,
 ) -> Vec<Fact<'a>> {
-    let fact = |kept: crate::complete::Kept<'a>| {
+    let all: Vec<_> = measurements.collect();
+    let bring = |kept: &crate::complete::Kept<'_>| near::bring_bytes(kept.body);
+    all.iter().take(READ_AHEAD).for_each(bring);
+    let ahead = all.iter().skip(READ_AHEAD).map(Some);
+    let ahead = ahead.chain(std::iter::repeat(None));
+    let facts = all.iter().zip(ahead).map(|(kept, next)| {
+        next.into_iter().for_each(bring);
         let fact = reading.fact(kept.at, kept.schema, kept.context, kept.body);
         fact.unwrap_or(Fact {
             at: kept.at,
             ..Fact::default()
         })
-    };
-    measurements.map(fact).collect()
+    });
+    facts.collect()
 }
 
 /// The facts of all that was looked at; none, if there was nothing.

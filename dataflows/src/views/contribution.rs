@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::row::{Key, Sums};
 use super::spec::{Field, Of, PREFIX, Value, View};
 use super::window::step_end;
-use crate::fact::{Agent, Fact};
+use crate::fact::Fact;
 use crate::visit::Tick;
 
 /// Something that counts in a view for a while.
@@ -102,7 +102,7 @@ impl View {
         mut give: impl FnMut(&str, Sums, bool),
     ) {
         if self.of != Of::Measurements
-            || (self.people && fact.agent != Agent::Person)
+            || !self.counts_agent(fact.agent)
             || !self.takes(fact.effect, fact.entity)
         {
             return;
@@ -207,7 +207,7 @@ fn date(day: i64) -> (i64, i64, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fact::Id;
+    use crate::fact::{Agent, Id};
     use crate::visit::Position;
 
     fn view() -> View {

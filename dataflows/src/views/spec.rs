@@ -2,6 +2,7 @@
 //! A job file's `[[view]]` says it; see docs/views.md.
 
 use super::row::Sums;
+use crate::fact::Agent;
 use crate::hash::fnv;
 use crate::visit::Tick;
 
@@ -273,6 +274,11 @@ impl View {
     pub(crate) fn browsers(&self) -> usize {
         let place = self.values.iter().position(|v| *v == Value::Browsers);
         place.unwrap_or(0)
+    }
+
+    /// Whether it counts what is done by this kind of agent.
+    pub(crate) fn counts_agent(&self, agent: Agent) -> bool {
+        !self.people || agent == Agent::Person
     }
 
     /// By what the best rows are chosen: the first value; where there is a usual, by how far the first
