@@ -162,8 +162,10 @@ impl Pending {
 
     /// The bytes of a chunk that waits to be written.
     pub fn find(&self, chunk: &Chunk) -> Option<&[u8]> {
-        let place = (chunk.segment(), u64::from(chunk.offset()));
-        let behind = self.blocks.partition_point(|b| (b.segment, b.at) <= place);
+        // By its first chunk: an empty one at the end of a block lies where the next block begins.
+        let behind = self
+            .blocks
+            .partition_point(|block| block.chunks.first() <= Some(chunk));
         let block = &self.blocks[behind.checked_sub(1)?];
         let index = block.chunks.binary_search(chunk).ok()?;
         Some(&block.bytes[index].1)
@@ -231,13 +233,15 @@ mod tests {
     fn chunks_are_found_in_memory_until_their_block_is_written() {
         let mut placement = Placement::new(1, 0, 400).unwrap();
         let mut pending = Pending::default();
-        let groups = [&[100, 0, 30][..], &[300], &[7]].map(|g| place(&mut placement, g));
+        let groups = [&[100, 30, 0][..], &[0], &[300], &[7]];
+        let groups = groups.map(|group| place(&mut placement, group));
+        assert_eq!(groups[0][0].segment, groups[1][0].segment);
         groups.iter().for_each(|group| pending.push(group));
         assert_eq!(
-            (pending.until(3), pending.until(1), pending.until(0)),
-            (0, 2, 3)
+            (pending.until(4), pending.until(1), pending.until(0)),
+            (0, 3, 4)
         );
-        for written in 0..=3 {
+        for written in 0..=4 {
             pending.written(written);
             for (i, group) in groups.iter().enumerate() {
                 for (chunk, (_, bytes)) in group[0].chunks.iter().zip(&group[0].bytes) {
