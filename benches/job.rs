@@ -157,7 +157,7 @@ fn main() {
         kept.push(took / viewed * 100.0);
     }
     kept.sort_by(f64::total_cmp);
-    println!("{:>106} %, the median", format!("{:.0}", kept[ROUNDS / 2]));
+    println!("{:>95.0} %, the median", kept[ROUNDS / 2]);
     println!();
     stages(&log, &topic, dir.path());
 }

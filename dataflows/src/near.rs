@@ -54,7 +54,8 @@ impl<'a> Ahead<'a> {
     pub fn bring(&mut self, at: usize) {
         const AHEAD: usize = 4096;
         let until = (at + AHEAD).min(self.bytes.len());
-        for line in self.bytes[self.until.min(until)..until].chunks(LINE) {
+        let from = self.until.max(at).min(until);
+        for line in self.bytes[from..until].chunks(LINE) {
             bring_at(line.as_ptr());
         }
         self.until = self.until.max(until);

@@ -181,7 +181,7 @@ pub(super) fn entries(bytes: &[u8]) -> impl Iterator<Item = Place> {
         if at >= bytes.len() {
             return None;
         }
-        // Only this one says where the next is, which would be waited for each time.
+        // Only an entry says where the next one begins, so that each would be waited for.
         ahead.bring(at);
         let start = at + size_of::<Entry>();
         let entry: Entry = bytemuck::pod_read_unaligned(&bytes[at..start]);

@@ -20,7 +20,7 @@ use super::steps::Steps;
 use crate::attribution::{self, PastTouch, customer, entry_touch, is_cart, is_entry, is_order};
 use crate::fact::{Agent, Fact, Id};
 use crate::near;
-use crate::views::{Field, Key, Of, Sums, Value, View};
+use crate::views::{Field, Key, Of, Step, Sums, Value, View};
 use crate::visit::{Position, Rules, Visit};
 
 /// A view of chains.
@@ -82,10 +82,11 @@ impl OfVisits {
             .filter(|field| **field == Field::Country || by(&credits, field));
         let of_pages = [Field::Entry, Field::Exit, Field::Source];
         let of_short = |view: usize| {
-            let steps = match &views[view].of {
-                Of::Funnel(steps) => steps.iter().enumerate(),
-                _ => [].iter().enumerate(),
+            let steps: &[Step] = match &views[view].of {
+                Of::Funnel(steps) => steps,
+                _ => &[],
             };
+            let steps = steps.iter().enumerate();
             let steps = steps.map(|(n, step)| step_name(n, step)).collect();
             Short { view, steps }
         };
@@ -533,7 +534,7 @@ impl Growing {
         }
         let mut lines = std::mem::take(&mut self.lines);
         let mut told = 0;
-        self.lines(of, |n, key, browser, sums| {
+        self.each_line(of, |n, key, browser, sums| {
             match lines.get_mut(told) {
                 Some(line) if line.is(n, key, browser) => {
                     let before = std::mem::replace(&mut line.sums, sums);
@@ -563,7 +564,7 @@ impl Growing {
     }
 
     /// Gives what it adds beside the rows of chains, always in the same order.
-    fn lines(&self, of: &OfVisits, mut give: impl FnMut(usize, &str, bool, Sums)) {
+    fn each_line(&self, of: &OfVisits, mut give: impl FnMut(usize, &str, bool, Sums)) {
         let fields = self.fields();
         let mut text = String::new();
         let mut funnels = self.funnels.iter();
@@ -629,7 +630,6 @@ mod tests {
     use super::super::story::{Story, stories_of};
     use super::*;
     use crate::attribution::Settings;
-    use crate::views::Step;
     use crate::visit::visit_id;
 
     fn views() -> Rc<[View]> {

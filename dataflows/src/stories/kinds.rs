@@ -57,6 +57,7 @@ impl Kinds {
             self.first = self.first.wrapping_add(MOST as u32);
         }
         let at = self.all.len() as u32;
+        self.latest = at;
         let owned = |word: Option<&str>| word.map(SmolStr::new);
         self.all
             .push((SmolStr::new(words.0), owned(words.1), owned(words.2)));

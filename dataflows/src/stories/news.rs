@@ -36,7 +36,7 @@ pub struct News {
     changes: Vec<(u32, Change)>,
 }
 
-/// So many rows ahead of the one that is told memory is begun to be loaded, and twice as many.
+/// So many rows ahead of the one that is told its sums are begun to be loaded, and the row twice as far.
 const AHEAD: usize = 8;
 /// So many bytes of a key are compared where they are next to each other; of more, the rest elsewhere.
 const BEGIN: usize = 28;

@@ -256,18 +256,22 @@ impl Stories {
                 self.ended.keep_after(complete.tick);
             }
             let left = browser.known + browser.added;
-            // Of one that was open before anybody watched nobody knows how much of it was counted: what is
-            // left is looked at, as if it were one measurement at least.
+            // Of one that was not told of, and may have been open before anybody watched, nobody knows how much
+            // was counted: what is left is looked at, as if it were one measurement at least.
             let is_guess = is_new && left > 0;
+            let rest = left.saturating_sub(size).max(u32::from(is_guess));
             // Of many, what was sent twice was not held against those that it still has.
-            if is_guess || left > MANY {
+            if is_guess || left > MANY && rest <= MANY {
                 browser.settle();
             }
-            browser.known = left.saturating_sub(size).max(u32::from(is_guess));
-            browser.added = 0;
+            // Of which nothing was told it is told now, however many there are.
+            (browser.known, browser.added) = match browser.visits.is_empty() {
+                true => (0, rest),
+                false => (rest, 0),
+            };
             browser.enter(at, &mut self.news);
             // What is left of it is another visit, or was told of one that is none any more.
-            let is_open = browser.known > 0 || !browser.visits.is_empty();
+            let is_open = rest > 0 || !browser.visits.is_empty();
             if is_open {
                 browser.touch(key, &mut self.touched);
             } else {

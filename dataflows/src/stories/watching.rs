@@ -534,12 +534,10 @@ pub(super) fn read<'a>(
     measurements: impl Iterator<Item = crate::complete::Kept<'a>>,
 ) -> Vec<Fact<'a>> {
     let all: Vec<_> = measurements.collect();
-    let bring = |kept: &crate::complete::Kept<'_>| near::bring_bytes(kept.body);
-    all.iter().take(READ_AHEAD).for_each(bring);
-    let ahead = all.iter().skip(READ_AHEAD).map(Some);
-    let ahead = ahead.chain(std::iter::repeat(None));
-    let facts = all.iter().zip(ahead).map(|(kept, next)| {
-        next.into_iter().for_each(bring);
+    let facts = all.iter().enumerate().map(|(n, kept)| {
+        if let Some(next) = all.get(n + READ_AHEAD) {
+            near::bring_bytes(next.body);
+        }
         let fact = reading.fact(kept.at, kept.schema, kept.context, kept.body);
         fact.unwrap_or(Fact {
             at: kept.at,

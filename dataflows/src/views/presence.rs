@@ -44,7 +44,7 @@ pub enum Change {
 /// entries to know when a number is free.
 ///
 /// Keeps an entry (16 bytes) for each row and step of the window in which something was added. What is
-/// added together costs one walk over all of them.
+/// added together costs a look at all of them, and a copy.
 ///
 /// ```
 /// use visitflow_dataflows::views::{Change, Entering, Present};
@@ -206,7 +206,7 @@ fn add(
         stays.insert(n, Stay { row, leaves, times });
     }
     let before = stays[n].times;
-    // A browser has fewer measurements than that.
+    // In one row and step it has fewer measurements than 2^31.
     let after = before.wrapping_add(times as i32);
     stays[n].times = after;
     let once = i64::from(after > 0) - i64::from(before > 0);

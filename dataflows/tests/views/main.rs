@@ -231,6 +231,21 @@ fn plan() -> impl Strategy<Value = Plan> {
     })
 }
 
+/// Until a tick, with a snapshot there, on one worker, at every tick; tables hold what is sealed at once.
+fn plain(until: Tick) -> Plan {
+    Plan {
+        rules: RULES,
+        workers: 1,
+        pace: vec![100],
+        until: until + 1,
+        cut: until,
+        memory: usize::MAX,
+        released: Tick::MAX,
+        served: true,
+        questions: vec![],
+    }
+}
+
 /// At the end of every step each view has the rows of the reference, and stands still between its own.
 fn check_rows(views: &[View], outcome: &Outcome, reference: &Reference<'_>, ticks: [Tick; 2]) {
     let mut rows = Rows::new(&outcome.changed, views.len());
@@ -741,15 +756,10 @@ fn an_order_is_credited_to_what_its_customer_has_met_on_other_browsers() {
     for workers in 1..4 {
         let cut = BEGIN + 5_000;
         let plan = Plan {
-            rules: RULES,
             workers,
-            pace: vec![100],
-            until: until + 1,
             cut,
-            memory: usize::MAX,
-            released: Tick::MAX,
-            served: true,
             questions: questions.clone(),
+            ..plain(until)
         };
         let outcome = run(&views, &arrivals, &plan, &Kept::default());
         for (customer, first) in whose {
@@ -784,15 +794,8 @@ fn check_first_views(cut: Tick, arrivals: Vec<Arrival>, right: Tick) {
     let reference = Reference::new(&arrivals, until, STEP);
     let mut views = all_views(STEP);
     let mut plan = Plan {
-        rules: RULES,
-        workers: 1,
-        pace: vec![100],
-        until: cut + 1,
-        cut,
-        memory: usize::MAX,
         released: 0,
-        served: true,
-        questions: vec![],
+        ..plain(cut)
     };
     let mut kept = run(&views, &arrivals, &plan, &Kept::default()).kept;
     kept.named.clear();
@@ -812,7 +815,7 @@ fn a_visit_that_was_open_before_there_were_views_does_not_begin_with_what_comes_
     check_first_views(cut, arrivals.into(), cut);
 }
 
-/// The step in which one is sealed, of which more is known than the next one has.
+/// In one step. The one that is sealed has more measurements than have come since there are views.
 #[test]
 fn a_visit_that_begins_as_one_from_before_there_were_views_is_sealed_is_told_of() {
     let cut = BEGIN + 2_000;
@@ -836,15 +839,8 @@ fn a_start_with_fewer_views_tells_when_those_move_on() {
         ..View::default()
     };
     let mut plan = Plan {
-        rules: RULES,
-        workers: 1,
-        pace: vec![100],
-        until: cut + 1,
-        cut,
-        memory: usize::MAX,
         released: 0,
-        served: true,
-        questions: vec![],
+        ..plain(cut)
     };
     // With both it is told of at the end of a second; what is left moves on every seven.
     let before = [view(1_000), view(7_000)];
@@ -884,15 +880,12 @@ fn a_visit_is_in_a_table_or_live_and_never_in_both() {
         }
     }
     let plan = Plan {
-        rules: RULES,
         workers: 2,
         pace: vec![700],
-        until: until + 1,
-        cut: until,
         memory: 300,
         released: 0,
-        served: true,
         questions,
+        ..plain(until)
     };
     let outcome = run(&all_views(STEP), &arrivals, &plan, &Kept::default());
     for question in &plan.questions {
@@ -920,6 +913,45 @@ fn a_visit_is_in_a_table_or_live_and_never_in_both() {
     }
 }
 
+/// How many visits begin with which page, by the kind of agent, at these ticks: of visits that may have
+/// thousands of measurements. Nothing is left in the end.
+fn entries_of_thousands<const N: usize>(
+    arrivals: Vec<Arrival>,
+    ticks: [Tick; N],
+) -> [Vec<(String, [i64; 2])>; N] {
+    let arrivals = Arc::new(arrivals);
+    let view = View {
+        of: Of::Visits,
+        key: vec![Field::Country, Field::Agent, Field::Entry],
+        values: vec![Value::Count(None), Value::Measurements],
+        window: 60_000,
+        step: 1_000,
+        ..View::default()
+    };
+    let plan = Plan {
+        rules: Rules {
+            max_size: 10_000,
+            ..RULES
+        },
+        pace: vec![1_000],
+        ..plain(end_of(&arrivals))
+    };
+    let outcome = run(&[view], &arrivals, &plan, &Kept::default());
+    assert!(
+        outcome.left.values().all(|left| *left == 0),
+        "{:?}",
+        outcome.left
+    );
+    let mut rows = Rows::new(&outcome.changed, 1);
+    ticks.map(|tick| {
+        let [rows] = &rows.at(tick)[..] else {
+            unreachable!("of one view")
+        };
+        let row = |(key, sums): &(String, [i64; 6])| (key.clone(), [sums[0], sums[1]]);
+        rows.iter().map(row).collect()
+    })
+}
+
 /// A visit of thousands is told of less often, so what was told of it may be another visit's when it is
 /// sealed. It counts once all the same, and nothing is left of the other.
 #[test]
@@ -929,36 +961,54 @@ fn a_visit_of_thousands_counts_once_though_its_first_came_late() {
         .map(|n| page(0, begin + n, n, BEGIN + n as u64))
         .collect();
     arrivals.push(page(0, begin - 500, 2_500, BEGIN + 4_000));
-    let arrivals = Arc::new(arrivals);
-    let until = end_of(&arrivals);
-    let mut views = all_views(1_000);
-    views.retain(|view| view.of == Of::Visits);
-    views.iter_mut().for_each(|view| view.window = 60_000);
-    let plan = Plan {
-        rules: Rules {
-            max_size: 10_000,
-            ..RULES
-        },
-        workers: 1,
-        pace: vec![1_000],
-        until: until + 1,
-        cut: until,
-        memory: usize::MAX,
-        released: Tick::MAX,
-        served: true,
-        questions: vec![],
-    };
-    let outcome = run(&views, &arrivals, &plan, &Kept::default());
     // Before it is sealed what was told stands; then one visit of all.
-    let mut rows = Rows::new(&outcome.changed, views.len());
-    let of = |rows: Vec<BTreeSet<_>>| rows[0].clone();
-    let row = |count| BTreeSet::from([("DE|robot".to_owned(), [1, count, 0, 0, 1, 0])]);
-    let first = |count| BTreeSet::from([("NL|robot".to_owned(), [1, count, 0, 0, 1, 0])]);
-    assert_eq!(of(rows.at(BEGIN + 6_000)), first(2_500));
-    assert_eq!(of(rows.at(BEGIN + 20_000)), row(2_501));
-    assert!(
-        outcome.left.values().all(|left| *left == 0),
-        "{:?}",
-        outcome.left
+    let said = entries_of_thousands(arrivals, [BEGIN + 6_000, BEGIN + 20_000]);
+    let row = |key: &str, count| vec![(key.to_owned(), [1, count])];
+    assert_eq!(said, [row("NL|robot|tv", 2_500), row("DE|robot|tv", 2_501)]);
+}
+
+/// While a browser has thousands of measurements, of two that are one the first to come counts. That ends
+/// with the visit that has most of them, for the one that is still open, too.
+#[test]
+fn what_is_told_otherwise_counts_once_a_visit_of_thousands_beside_it_is_sealed() {
+    let begin = BEGIN as i64;
+    let mut arrivals: Vec<Arrival> = (0..1_998)
+        .map(|n| page(0, begin + n, n, BEGIN + n as u64))
+        .collect();
+    let mut after = |after: u64, n| {
+        let arrival = page(0, begin + after as i64, n, BEGIN + after);
+        arrivals.push(arrival.clone());
+        arrival
+    };
+    let first = after(6_000, 1_998);
+    (1_999..2_010).for_each(|n| _ = after(6_100 + n as u64 % 50, n));
+    arrivals.push(Arrival {
+        tick: BEGIN + 7_100,
+        entity_id: Some("te"),
+        ..first
+    });
+    let said = entries_of_thousands(arrivals, [BEGIN + 8_000, BEGIN + 12_000]);
+    let row = |key: &str, sums| (key.to_owned(), sums);
+    let robot = |visit: &str| format!("NL|robot|{visit}");
+    assert_eq!(said[0], [row(&robot("tv"), [2, 2_010])]);
+    let now = [row(&robot("te"), [1, 12]), row(&robot("tv"), [1, 1_998])];
+    assert_eq!(said[1], now);
+}
+
+/// Of visits that nobody was told of yet all is told when another is sealed, though they have thousands.
+#[test]
+fn a_visit_of_thousands_that_was_not_told_of_is_told_of_when_another_is_sealed() {
+    let (begin, late) = (BEGIN as i64, 10_000);
+    let mut arrivals = vec![page(0, begin + 1_000, 0, BEGIN + 1_000)];
+    arrivals.extend((1..=2_500).map(|n| {
+        let after = late + n as u64 / 30;
+        page(0, begin + after as i64, n, BEGIN + after)
+    }));
+    let said = entries_of_thousands(arrivals, [BEGIN + 9_000, BEGIN + 11_000]);
+    let row = |key: &str, count| (key.to_owned(), [1, count]);
+    assert_eq!(said[0], [row("NL|unknown|tv", 1)]);
+    assert_eq!(
+        said[1],
+        [row("DE|robot|tv", 2_500), row("NL|unknown|tv", 1)]
     );
 }
