@@ -544,14 +544,12 @@ impl Growing {
                         give(n, key, browser, added);
                     }
                 }
-                Some(line) => {
+                other => {
                     let new = Line::new(n, key, browser, sums);
-                    let old = std::mem::replace(line, new);
-                    old.take_back(&mut give);
-                    give(n, key, browser, sums);
-                }
-                None => {
-                    lines.push(Line::new(n, key, browser, sums));
+                    match other {
+                        Some(line) => std::mem::replace(line, new).take_back(&mut give),
+                        None => lines.push(new),
+                    }
                     give(n, key, browser, sums);
                 }
             }

@@ -141,12 +141,10 @@ impl Spans {
     }
 
     fn note(&mut self, number: u32, row: &Row, at: usize) {
-        let span = row.sums[at].0;
         let hasher = &self.hasher;
         let hash_of = |(number, span, _): &(u32, Span, u32)| hasher.hash_one((number, span));
-        let hash = hasher.hash_one((number, span));
-        self.places
-            .insert_unique(hash, (number, span, at as u32), hash_of);
+        let place = (number, row.sums[at].0, at as u32);
+        self.places.insert_unique(hash_of(&place), place, hash_of);
     }
 }
 

@@ -669,6 +669,11 @@ proptest! {
     }
 }
 
+/// A page, which comes when it was shown.
+fn come(browser: u8, tick: Tick, n: i64) -> Arrival {
+    page(browser, tick as i64, n, tick)
+}
+
 fn page(browser: u8, time: i64, n: i64, tick: Tick) -> Arrival {
     Arrival {
         tick,
@@ -690,13 +695,12 @@ fn page(browser: u8, time: i64, n: i64, tick: Tick) -> Arrival {
 /// robot under a customer's name.
 #[test]
 fn an_order_is_credited_to_what_its_customer_has_met_on_other_browsers() {
-    let begin = BEGIN as i64;
     let named = |customer, reason, arrival| Arrival {
         customer: Some(customer),
         reason: Some(reason),
         ..arrival
     };
-    let come = |browser, after: i64, n| page(browser, begin + after, n, BEGIN + after as u64);
+    let come = |browser, after: u64, n| come(browser, BEGIN + after, n);
     let mut arrivals = vec![
         named("ann", "campaign:spring", come(1, 0, 2)),
         named("bob", "campaign:bob", come(2, 0, 5)),
@@ -811,7 +815,7 @@ fn check_first_views(cut: Tick, arrivals: Vec<Arrival>, right: Tick) {
 fn a_visit_that_was_open_before_there_were_views_does_not_begin_with_what_comes_next() {
     let cut = BEGIN + 2_000;
     let arrivals = [(cut - 500, 0), (cut + 1_500, 1)];
-    let arrivals = arrivals.map(|(tick, n)| page(0, tick as i64, n, tick));
+    let arrivals = arrivals.map(|(tick, n)| come(0, tick, n));
     check_first_views(cut, arrivals.into(), cut);
 }
 
@@ -821,7 +825,7 @@ fn a_visit_that_begins_as_one_from_before_there_were_views_is_sealed_is_told_of(
     let cut = BEGIN + 2_000;
     let seal = BEGIN + 10_000;
     let arrivals = [(cut - 600, 0), (cut - 500, 1), (seal + 50, 2)];
-    let arrivals = arrivals.map(|(tick, n)| page(0, tick as i64, n, tick));
+    let arrivals = arrivals.map(|(tick, n)| come(0, tick, n));
     check_first_views(cut, arrivals.into(), seal + STEP);
 }
 
@@ -853,16 +857,8 @@ fn a_start_with_fewer_views_tells_when_those_move_on() {
 /// Visits that tables hold, and those that live shows beside them, are all there are, each once.
 #[test]
 fn a_visit_is_in_a_table_or_live_and_never_in_both() {
-    let begin = BEGIN as i64;
     let arrivals: Vec<Arrival> = (0..12)
-        .map(|n| {
-            page(
-                (n % 3) as u8,
-                begin + n * 2_100,
-                n,
-                BEGIN + n as u64 * 2_100,
-            )
-        })
+        .map(|n| come((n % 3) as u8, BEGIN + n as u64 * 2_100, n))
         .collect();
     let arrivals = Arc::new(arrivals);
     let until = end_of(&arrivals);
@@ -913,6 +909,11 @@ fn a_visit_is_in_a_table_or_live_and_never_in_both() {
     }
 }
 
+/// One each millisecond.
+fn one_a_milli(count: i64) -> Vec<Arrival> {
+    (0..count).map(|n| come(0, BEGIN + n as u64, n)).collect()
+}
+
 /// How many visits begin with which page, by the kind of agent, at these ticks: of visits that may have
 /// thousands of measurements. Nothing is left in the end.
 fn entries_of_thousands<const N: usize>(
@@ -957,9 +958,7 @@ fn entries_of_thousands<const N: usize>(
 #[test]
 fn a_visit_of_thousands_counts_once_though_its_first_came_late() {
     let begin = BEGIN as i64;
-    let mut arrivals: Vec<Arrival> = (0..2_500)
-        .map(|n| page(0, begin + n, n, BEGIN + n as u64))
-        .collect();
+    let mut arrivals = one_a_milli(2_500);
     arrivals.push(page(0, begin - 500, 2_500, BEGIN + 4_000));
     // Before it is sealed what was told stands; then one visit of all.
     let said = entries_of_thousands(arrivals, [BEGIN + 6_000, BEGIN + 20_000]);
@@ -971,14 +970,10 @@ fn a_visit_of_thousands_counts_once_though_its_first_came_late() {
 /// with the visit that has most of them, for the one that is still open, too.
 #[test]
 fn what_is_told_otherwise_counts_once_a_visit_of_thousands_beside_it_is_sealed() {
-    let begin = BEGIN as i64;
-    let mut arrivals: Vec<Arrival> = (0..1_998)
-        .map(|n| page(0, begin + n, n, BEGIN + n as u64))
-        .collect();
+    let mut arrivals = one_a_milli(1_998);
     let mut after = |after: u64, n| {
-        let arrival = page(0, begin + after as i64, n, BEGIN + after);
-        arrivals.push(arrival.clone());
-        arrival
+        arrivals.push(come(0, BEGIN + after, n));
+        come(0, BEGIN + after, n)
     };
     let first = after(6_000, 1_998);
     (1_999..2_010).for_each(|n| _ = after(6_100 + n as u64 % 50, n));
@@ -998,12 +993,9 @@ fn what_is_told_otherwise_counts_once_a_visit_of_thousands_beside_it_is_sealed()
 /// Of visits that nobody was told of yet all is told when another is sealed, though they have thousands.
 #[test]
 fn a_visit_of_thousands_that_was_not_told_of_is_told_of_when_another_is_sealed() {
-    let (begin, late) = (BEGIN as i64, 10_000);
-    let mut arrivals = vec![page(0, begin + 1_000, 0, BEGIN + 1_000)];
-    arrivals.extend((1..=2_500).map(|n| {
-        let after = late + n as u64 / 30;
-        page(0, begin + after as i64, n, BEGIN + after)
-    }));
+    let late = BEGIN + 10_000;
+    let mut arrivals = vec![come(0, BEGIN + 1_000, 0)];
+    arrivals.extend((1..=2_500).map(|n| come(0, late + n as u64 / 30, n)));
     let said = entries_of_thousands(arrivals, [BEGIN + 9_000, BEGIN + 11_000]);
     let row = |key: &str, count| (key.to_owned(), [1, count]);
     assert_eq!(said[0], [row("NL|unknown|tv", 1)]);
