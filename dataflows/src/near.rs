@@ -1,5 +1,7 @@
 //! Brings memory near before it is used, so that the processor waits for many places at once.
 
+use std::ops::Range;
+
 /// So many bytes come together.
 const LINE: usize = 64;
 
@@ -19,6 +21,17 @@ pub fn bring_all<T>(value: &T) {
     for line in 0..=lines {
         bring_at(bytes.wrapping_add(line));
     }
+}
+
+/// Begins to load a part of what this is itself: those of its bytes.
+#[inline(always)]
+pub fn bring_part<T>(value: &T, bytes: Range<usize>) {
+    let own = std::ptr::from_ref(value).cast::<u8>();
+    let last = bytes.end.saturating_sub(1);
+    for byte in bytes.step_by(LINE) {
+        bring_at(own.wrapping_add(byte));
+    }
+    bring_at(own.wrapping_add(last));
 }
 
 /// Begins to load where a list ends, behind which more comes.

@@ -70,8 +70,17 @@ impl Browser {
     pub fn bring(&self) {
         near::bring_all(self);
         if let Some(growing) = &self.growing {
+            growing.bring_needed();
+        }
+    }
+
+    /// Brings near what is needed to tell of it.
+    pub fn bring_told(&self) {
+        near::bring_all(self);
+        if let Some(growing) = &self.growing {
             near::bring_all(&**growing);
         }
+        self.present.bring();
     }
 
     /// Brings near what its visit that grows needs of another measurement.

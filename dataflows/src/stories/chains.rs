@@ -6,6 +6,7 @@
 //! looked for when it was, from one end to the other, and known from then on.
 
 use std::hash::BuildHasher;
+use std::mem::offset_of;
 
 use differential_dataflow::difference::IsZero;
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
@@ -117,10 +118,11 @@ impl ByKind {
 
 /// IDs that were looked for, and where they were found, or that they were [`MISSED`].
 #[derive(Debug, Default)]
+#[repr(C)]
 struct Asked {
-    found: HashMap<[u64; 2], u16>,
     /// Of each ID that was looked for a bit is set: of nearly all others it is not.
     bits: [u64; 4],
+    found: HashMap<[u64; 2], u16>,
 }
 
 impl Asked {
@@ -148,22 +150,26 @@ fn tag_of(id: [u64; 2]) -> u16 {
     (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16
 }
 
-/// The chains of a visit: some 25 bytes a measurement, and its rows.
+/// The chains of a visit: some 25 bytes a measurement, and its rows. Up to what is [`Asked`] lies what each
+/// measurement needs.
+#[repr(C)]
 pub struct Chains {
     links: Vec<Link>,
     /// Of each measurement's ID, by which it is looked for.
     tags: Vec<u16>,
     /// IDs of causes; what a page shows comes together, and all of it has been caused by the page.
     causes: Vec<[u64; 2]>,
-    asked: Asked,
     by_kind: ByKind,
     alike: Vec<Alike>,
-    /// Of all that are alike and each view of chains, the row.
-    of: Vec<u16>,
     /// Where more was shown since it was counted.
     uncounted: Vec<u16>,
     /// Clicks, carts and orders that are not counted yet.
     led: Vec<Led>,
+    /// The IDs of the causes of what orders came from: what else they have caused is said with them.
+    beside: Vec<[u64; 2]>,
+    asked: Asked,
+    /// Of all that are alike and each view of chains, the row.
+    of: Vec<u16>,
     /// Those of which a cause was not there, with its ID.
     waiting: Vec<([u64; 2], Led)>,
     /// Where carts and orders are among the links.
@@ -174,8 +180,6 @@ pub struct Chains {
     counts: u32,
     /// Rows that have changed since they were said.
     changed: Vec<u16>,
-    /// The IDs of the causes of what orders came from: what else they have caused is said with them.
-    beside: Vec<[u64; 2]>,
 }
 
 impl Chains {
@@ -185,12 +189,13 @@ impl Chains {
             links: Vec::with_capacity(FIRST),
             tags: Vec::with_capacity(FIRST),
             causes: Vec::new(),
-            asked: Asked::default(),
             by_kind: ByKind::default(),
             alike: Vec::new(),
-            of: Vec::new(),
             uncounted: Vec::new(),
             led: Vec::new(),
+            beside: Vec::new(),
+            asked: Asked::default(),
+            of: Vec::new(),
             waiting: Vec::new(),
             ends: Vec::new(),
             rows: Vec::new(),
@@ -198,11 +203,13 @@ impl Chains {
             hasher: DefaultHashBuilder::default(),
             counts: 0,
             changed: Vec::new(),
-            beside: Vec::new(),
         }
     }
 
-    /// Brings near what a measurement needs.
+    /// Up to this byte of chains each measurement needs them.
+    pub const NEEDED: usize = offset_of!(Chains, asked) + offset_of!(Asked, found);
+
+    /// Brings near what a measurement needs of what they point to.
     pub fn bring(&self) {
         near::bring_end(&self.links);
         near::bring_end(&self.tags);
@@ -237,14 +244,20 @@ impl Chains {
         first.map(|at| at as u16)
     }
 
-    /// Takes a measurement of a visit with these fields. `None` if it cannot be told any more what has led
-    /// to what.
-    pub fn take(&mut self, fact: &Fact<'_>, fields: &Fields<'_>, of: &OfVisits) -> Option<Taken> {
-        if self.links.len() >= MOST || self.rows.len() >= MOST_ROWS {
+    /// Takes a measurement of a visit that has begun at `started`, in ms, and has these fields. `None` if it
+    /// cannot be told any more what has led to what.
+    pub fn take<'f>(
+        &mut self,
+        fact: &Fact<'_>,
+        started: i64,
+        fields: impl FnOnce() -> Fields<'f>,
+        of: &OfVisits,
+    ) -> Option<Taken> {
+        if self.links.len() >= MOST {
             return None;
         }
         let place = self.links.len() as u16;
-        let after = fact.at.time.saturating_sub(fields.started);
+        let after = fact.at.time.saturating_sub(started);
         let after = u32::try_from(after).ok()?;
         let mut taken = Taken::Grows;
         let id = fact.at.event;
@@ -266,7 +279,7 @@ impl Chains {
         }
         let cause = fact.cause.map_or(NONE, |_| self.causes.len() as u16 - 1);
         let shown = match fact.effect == SHOWN {
-            true => self.take_shown(fact, fields, of),
+            true => self.take_shown(fact, fields, of)?,
             false => NONE,
         };
         self.links.push(Link {
@@ -297,28 +310,37 @@ impl Chains {
         Some(taken)
     }
 
-    /// Something more was shown; what it is alike to.
-    fn take_shown(&mut self, fact: &Fact<'_>, fields: &Fields<'_>, of: &OfVisits) -> u16 {
+    /// Something more was shown; what it is alike to. `None` if there is no room for more rows.
+    fn take_shown<'f>(
+        &mut self,
+        fact: &Fact<'_>,
+        fields: impl FnOnce() -> Fields<'f>,
+        of: &OfVisits,
+    ) -> Option<u16> {
         let kind = match of.chains.is_empty() {
             true => Some(0),
             false => of.kinds.borrow_mut().number(fact),
         };
         let known = kind.and_then(|kind| self.by_kind.get(kind));
-        let at = known.unwrap_or_else(|| {
-            let at = self.alike.len() as u16;
-            self.alike.push(Alike::default());
-            let by_id = self.find_rows(fact, fields, of);
-            if let Some(kind) = kind.filter(|_| !by_id) {
-                self.by_kind.add(kind, at);
+        let at = match known {
+            Some(at) => at,
+            None if self.rows.len() >= MOST_ROWS => return None,
+            None => {
+                let at = self.alike.len() as u16;
+                self.alike.push(Alike::default());
+                let by_id = self.find_rows(fact, &fields(), of);
+                if let Some(kind) = kind.filter(|_| !by_id) {
+                    self.by_kind.add(kind, at);
+                }
+                at
             }
-            at
-        });
+        };
         let alike = &mut self.alike[usize::from(at)];
         if alike.now == alike.counted {
             self.uncounted.push(at);
         }
         alike.now += 1;
-        at
+        Some(at)
     }
 
     /// Finds the rows that something is in; whether which entity it is decides over them.

@@ -479,8 +479,7 @@ impl Stories {
             if let Some(next) = touched.get(n + AHEAD)
                 && let Some(browser) = self.browsers.get(next)
             {
-                browser.bring();
-                browser.present.bring();
+                browser.bring_told();
             }
             self.tell_open(at, *key, kept, said)?;
         }
