@@ -24,7 +24,7 @@ use timely::dataflow::operators::{Concat, Input, Inspect, Probe, probe};
 use timely::dataflow::{Scope, StreamVec};
 use visitflow_dataflows::durable::{Durable, Keeps, Nothing};
 use visitflow_dataflows::views::{
-    Change, Changed, Contribution, Entering, Field, Key, Place, Present, Sums, Value, View, best,
+    Change, Changed, Contribution, Entering, Field, Key, Present, Span, Sums, Value, View, best,
     views,
 };
 
@@ -118,7 +118,9 @@ fn of() -> Rc<[View]> {
 #[derive(Clone)]
 struct Seen {
     browser: [u64; 2],
-    added: Contribution,
+    at: u64,
+    row: (u16, Key),
+    span: Span,
 }
 
 /// What each step adds: a browser looks at some ten things, one thing is seen more than another, and some
@@ -146,18 +148,16 @@ fn load(measurements: u64) -> Vec<Vec<Seen>> {
         let browser = [1, n / 10 + random() % 50];
         let at = (found / STEP + 1) * STEP;
         for (view, spec) in (0..).zip(views.iter()) {
-            let Some((enters, leaves)) = spec.counts(spec.window, at, time as i64) else {
+            let Some(span) = spec.counts(spec.window, at, time as i64) else {
                 continue;
             };
-            let place = Place {
-                view,
-                key: key.clone(),
-                enters,
-                leaves,
-            };
-            let sums = Sums::one(0, 1);
-            let added = Contribution { at, place, sums };
-            steps[(found / STEP) as usize].push(Seen { browser, added });
+            let row = (view, key.clone());
+            steps[(found / STEP) as usize].push(Seen {
+                browser,
+                at,
+                row,
+                span,
+            });
         }
     }
     steps
@@ -227,9 +227,8 @@ struct Rows {
 }
 
 impl Rows {
-    fn number(&mut self, place: &Place) -> u32 {
-        let row = (place.view, place.key.clone());
-        *self.numbers.entry(row).or_insert_with_key(|row| {
+    fn number(&mut self, row: &(u16, Key)) -> u32 {
+        *self.numbers.entry(row.clone()).or_insert_with_key(|row| {
             self.rows.push(row.clone());
             self.rows.len() as u32 - 1
         })
@@ -240,30 +239,38 @@ impl Rows {
         seen.sort_by_key(|seen| seen.browser);
         let mut all = Vec::with_capacity(2 * seen.len());
         for of_browser in seen.chunk_by(|a, b| a.browser == b.browser) {
-            let at = of_browser[0].added.at;
-            let entering = of_browser.iter().map(|Seen { added, .. }| Entering {
-                row: self.number(&added.place),
-                span: (added.place.enters, added.place.leaves),
+            let at = of_browser[0].at;
+            let entering = of_browser.iter().map(|seen| Entering {
+                row: self.number(&seen.row),
+                span: seen.span,
                 times: 1,
             });
             let mut entering: Vec<Entering> = entering.collect();
             let present = self.present.entry(of_browser[0].browser).or_default();
             let window = |row: u32| views[usize::from(self.rows[row as usize].0)].window;
             present.add(at, &mut entering, window, |row, change| {
-                if let Change::Counts((enters, leaves), once) = change {
+                if let Change::Counts(span, once) = change {
                     let (view, key) = self.rows[row as usize].clone();
-                    let place = Place {
+                    let sums = vec![(span, Sums::one(1, once))];
+                    all.push(Contribution {
+                        at,
                         view,
                         key,
-                        enters,
-                        leaves,
-                    };
-                    let sums = Sums::one(1, once);
-                    all.push(Contribution { at, place, sums });
+                        sums,
+                    });
                 }
             });
         }
-        all.extend(seen.drain(..).map(|seen| seen.added));
+        all.extend(seen.drain(..).map(|Seen { at, row, span, .. }| {
+            let (view, key) = row;
+            let sums = vec![(span, Sums::one(0, 1))];
+            Contribution {
+                at,
+                view,
+                key,
+                sums,
+            }
+        }));
         all
     }
 }
@@ -284,14 +291,14 @@ fn ours<'s>(scope: Scope<'s, u64>, seen: StreamVec<'s, u64, Seen>) -> StreamVec<
 }
 
 fn naive<'s>(_: Scope<'s, u64>, seen: StreamVec<'s, u64, Seen>) -> StreamVec<'s, u64, Changed> {
-    let counted = seen.flat_map(|Seen { browser, added }| {
-        let Contribution { place, sums, .. } = added;
-        let all = [([0; 2], sums), (browser, Sums::one(1, 1))];
+    let counted = seen.flat_map(|seen| {
+        let ((view, key), (enters, leaves)) = (seen.row, seen.span);
+        let all = [([0; 2], Sums::one(0, 1)), (seen.browser, Sums::one(1, 1))];
         all.into_iter()
             .flat_map(move |(browser, sums)| {
-                let row = (place.view, place.key.clone(), browser);
-                let left = (row.clone(), place.leaves, sums.negated());
-                [(row, place.enters, sums), left]
+                let row = (view, key.clone(), browser);
+                let left = (row.clone(), leaves, sums.negated());
+                [(row, enters, sums), left]
             })
             .filter(|(_, time, _)| *time <= HOURS * HOUR)
     });

@@ -40,12 +40,15 @@ pub fn bring_end<T>(list: &[T]) {
     bring_at(list.as_ptr_range().end);
 }
 
-/// Begins to load these bytes, the first lines of them if they are many.
+/// So many bytes of a list are begun to be loaded at most.
+const MOST: usize = 512;
+
+/// Begins to load this list, the first lines of it if they are many.
 #[inline(always)]
-pub fn bring_bytes(bytes: &[u8]) {
-    const MOST: usize = 512;
-    for line in bytes[..bytes.len().min(MOST)].chunks(LINE) {
-        bring_at(line.as_ptr());
+pub fn bring_list<T>(list: &[T]) {
+    let first = list.as_ptr().cast::<u8>();
+    for byte in (0..size_of_val(list).min(MOST)).step_by(LINE) {
+        bring_at(first.wrapping_add(byte));
     }
 }
 

@@ -218,6 +218,18 @@ impl Chains {
         near::bring_end(&self.alike);
     }
 
+    /// Brings near what is needed to tell of them.
+    pub fn bring_told(&self) {
+        near::bring_list(&self.uncounted);
+        near::bring_list(&self.alike);
+        near::bring_list(&self.of);
+        near::bring_list(&self.rows);
+        near::bring_list(&self.led);
+        if !self.led.is_empty() {
+            near::bring_list(&self.tags);
+        }
+    }
+
     /// Whether it has no rows.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()

@@ -365,6 +365,18 @@ impl Growing {
         }
     }
 
+    /// Brings near what it points to and what is needed to tell of it.
+    pub fn bring_told(&self) {
+        near::bring_list(&self.lines);
+        let pages = [&self.own.entry, &self.own.exit];
+        for page in pages.into_iter().flatten() {
+            near::bring_list(page.id.as_bytes());
+        }
+        if let Some(chains) = &self.chains {
+            chains.bring_told();
+        }
+    }
+
     /// The visit so far.
     pub fn visit(&self) -> Visit {
         self.visit

@@ -8,11 +8,11 @@ use differential_dataflow::difference::{IsZero, Semigroup};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::near;
-use crate::views::{Change, Entering, Key, Place, Present, Renumbered, Span, Sums, Value, View};
+use crate::views::{Change, Entering, Key, Present, Renumbered, Span, Sums, Value, View};
 use crate::visit::Tick;
 
-/// What is added to a place.
-pub type Added = (Place, Sums);
+/// What is added to a row: its view, its key, while that counts, and how much it is.
+pub type Added = (u16, Key, Span, Sums);
 
 /// The numbers of some rows, as they were when this was kept.
 pub type Numbers = Vec<(u32, u16, Key)>;
@@ -88,15 +88,6 @@ impl Row {
     fn mark(&mut self, number: u32, added: &mut Vec<u32>) {
         if !std::mem::replace(&mut self.is_added, true) {
             added.push(number);
-        }
-    }
-
-    fn place(&self, (enters, leaves): Span) -> Place {
-        Place {
-            view: self.view,
-            key: self.key.clone(),
-            enters,
-            leaves,
         }
     }
 }
@@ -341,8 +332,9 @@ impl News {
         }
     }
 
-    /// Gives all that is added; nothing is left to be told.
-    pub fn take(&mut self, mut give: impl FnMut(Place, Sums)) {
+    /// Gives all that is added, by row: its view, its key, and what is added while. Nothing is left to be
+    /// told.
+    pub fn take(&mut self, mut give: impl FnMut(u16, &Key, Vec<(Span, Sums)>)) {
         let added = std::mem::take(&mut self.added);
         self.spans.places.clear();
         for (n, number) in added.iter().copied().enumerate() {
@@ -355,11 +347,10 @@ impl News {
             }
             let row = &mut self.rows[number as usize];
             row.is_added = false;
-            let mut sums = std::mem::take(&mut row.sums);
-            for (span, sums) in sums.drain(..).filter(|(_, sums)| !sums.is_zero()) {
-                give(row.place(span), sums);
+            row.sums.retain(|(_, sums)| !sums.is_zero());
+            if !row.sums.is_empty() {
+                give(row.view, &row.key, std::mem::take(&mut row.sums));
             }
-            row.sums = sums;
             self.forget_unused(number);
         }
     }
@@ -369,7 +360,7 @@ impl News {
         let rows = self.added.iter().map(|number| &self.rows[*number as usize]);
         rows.flat_map(|row| {
             let sums = row.sums.iter().filter(|(_, sums)| !sums.is_zero());
-            sums.map(|(span, sums)| (row.place(*span), *sums))
+            sums.map(|(span, sums)| (row.view, row.key.clone(), *span, *sums))
         })
     }
 
@@ -387,15 +378,15 @@ impl News {
     }
 
     /// Takes in what was to be told, of views that there are still.
-    pub fn restore(&mut self, (place, sums): &Added, renumbered: &Renumbered) {
-        let Some(view) = renumbered.now(place.view) else {
+    pub fn restore(&mut self, added: &Added, renumbered: &Renumbered) {
+        let (view, key, span, sums) = added;
+        let Some(view) = renumbered.now(*view) else {
             return;
         };
-        let number = self.number(view, place.key.text());
+        let number = self.number(view, key.text());
         let row = &mut self.rows[number as usize];
         row.mark(number, &mut self.added);
-        let span = (place.enters, place.leaves);
-        self.spans.add(number, row, span, *sums);
+        self.spans.add(number, row, *span, *sums);
     }
 
     /// Takes in in which rows browsers were, by the numbers that these had, of views that there are still.
@@ -479,12 +470,13 @@ mod tests {
                 let own = present.iter_mut().zip(entering);
                 own.for_each(|(present, entering)| news.settle(at, present, entering));
             };
-            let tell = |news: &mut News, told: &mut HashMap<_, Sums>| news.take(|place, sums| {
-                assert!(!sums.is_zero());
-                let row = place.key.text().parse().unwrap();
-                for step in (place.enters..place.leaves).step_by(STEP as usize) {
-                    let place = (usize::from(place.view), row, step);
-                    told.entry(place).or_default().plus_equals(&sums);
+            let tell = |news: &mut News, told: &mut HashMap<_, Sums>| news.take(|view, key, added| {
+                let row = key.text().parse().unwrap();
+                for ((enters, leaves), sums) in added {
+                    assert!(!sums.is_zero());
+                    for step in (enters..leaves).step_by(STEP as usize) {
+                        told.entry((usize::from(view), row, step)).or_default().plus_equals(&sums);
+                    }
                 }
             });
             for (n, (view, row, gap, off, amount, browser)) in all.into_iter().enumerate() {

@@ -137,8 +137,7 @@ impl Stories {
         let is_last = some < entries;
         if is_last {
             for added in self.news.added() {
-                let place = &added.0;
-                let shard = shards.entry(shard_of(place.key.bytes()));
+                let shard = shards.entry(shard_of(added.1.bytes()));
                 shard.or_default().news.push(added);
             }
         }

@@ -20,7 +20,8 @@ use crate::profiles::{Part, Profile, by_customer};
 use crate::views::{Contribution, Entering, Sums};
 use crate::visit::{Position, Tick, Visit, browser_key, words_of_bytes};
 
-/// So many browsers ahead of the one that is told of memory is begun to be loaded.
+/// So many browsers ahead of the one that is told of what its visit points to is begun to be loaded, and
+/// itself twice as far.
 const AHEAD: usize = 8;
 /// A visit to which nothing was added for this part of the time that ends it is not followed any more.
 const QUIET: i64 = 10;
@@ -476,10 +477,12 @@ impl Stories {
         let mut touched = std::mem::take(&mut self.touched);
         touched.sort_unstable();
         for (n, key) in touched.iter().enumerate() {
-            if let Some(next) = touched.get(n + AHEAD)
-                && let Some(browser) = self.browsers.get(next)
-            {
+            let next = |ahead: usize| self.browsers.get(touched.get(n + ahead)?);
+            if let Some(browser) = next(2 * AHEAD) {
                 browser.bring_told();
+            }
+            if let Some(growing) = next(AHEAD).and_then(|browser| browser.growing.as_ref()) {
+                growing.bring_told();
             }
             self.tell_open(at, *key, kept, said)?;
         }
@@ -503,8 +506,13 @@ impl Stories {
             }
         }
         self.sweep(at);
-        self.news.take(|place, sums| {
-            said.push(Said::Contribution(Contribution { at, place, sums }));
+        self.news.take(|view, key, sums| {
+            said.push(Said::Contribution(Contribution {
+                at,
+                view,
+                key: key.clone(),
+                sums,
+            }));
         });
         Ok(())
     }

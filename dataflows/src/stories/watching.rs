@@ -350,7 +350,7 @@ impl<P: Payloads> Watch<P> for Stories {
             if let Some(browser) = self.browsers.get(&own[0].head.browser) {
                 browser.bring();
             }
-            own.iter().for_each(|record| near::bring_bytes(record.body));
+            own.iter().for_each(|record| near::bring_list(record.body));
         }
         let reading = &mut self.reading;
         let facts = records.iter().map(|record| {
@@ -536,7 +536,7 @@ pub(super) fn read<'a>(
     let all: Vec<_> = measurements.collect();
     let facts = all.iter().enumerate().map(|(n, kept)| {
         if let Some(next) = all.get(n + READ_AHEAD) {
-            near::bring_bytes(next.body);
+            near::bring_list(next.body);
         }
         let fact = reading.fact(kept.at, kept.schema, kept.context, kept.body);
         fact.unwrap_or(Fact {

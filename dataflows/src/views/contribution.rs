@@ -3,34 +3,24 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::presence::Span;
 use super::row::{Key, Sums};
 use super::spec::{Field, Of, PREFIX, Value, View};
 use super::window::step_end;
 use crate::fact::Fact;
 use crate::visit::Tick;
 
-/// Something that counts in a view for a while.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Place {
-    /// The view, by its place in the job.
-    pub view: u16,
-    /// The row.
-    pub key: Key,
-    /// The first of the view's steps at which it counts.
-    pub enters: Tick,
-    /// The first at which it does not any more.
-    pub leaves: Tick,
-}
-
-/// A place, what is added to it, and the end of the step in which that was found.
+/// What is added to a row of a view, and the end of the step in which that was found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Contribution {
     /// All effects before this tick are in.
     pub at: Tick,
-    /// Where.
-    pub place: Place,
-    /// How much.
-    pub sums: Sums,
+    /// The view, by its place in the job.
+    pub view: u16,
+    /// The row.
+    pub key: Key,
+    /// How much, and while it counts.
+    pub sums: Vec<(Span, Sums)>,
 }
 
 impl View {
@@ -45,21 +35,20 @@ impl View {
         sums: Sums,
     ) -> Option<Contribution> {
         let at = step_end(found);
-        let (enters, leaves) = self.counts(self.window, at, time)?;
-        let place = Place {
+        let span = self.counts(self.window, at, time)?;
+        Some(Contribution {
+            at,
             view: number,
             key,
-            enters,
-            leaves,
-        };
-        Some(Contribution { at, place, sums })
+            sums: vec![(span, sums)],
+        })
     }
 
     /// From when until when something of this time counts that is found at `at`: a row as of a step
     /// `B` is over times in `[B - window, B)` of what was accepted before `B`, but of none before
     /// [`since`](View::since). `None` if never.
     #[must_use]
-    pub fn counts(&self, window: u64, at: Tick, time: i64) -> Option<(Tick, Tick)> {
+    pub fn counts(&self, window: u64, at: Tick, time: i64) -> Option<Span> {
         let time = u64::try_from(time)
             .ok()
             .filter(|time| *time >= self.since)?;

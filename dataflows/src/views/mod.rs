@@ -27,7 +27,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use crate::cut::Cut;
 use crate::durable::Durable;
 pub use best::{Best, Changed, best};
-pub use contribution::{Contribution, Place, hour, minute};
+pub use contribution::{Contribution, hour, minute};
 pub use numbers::{Renumbered, identities};
 pub use presence::{Change, Entering, Present, Span};
 pub use row::{Key, Row, SUMS, Sums};
@@ -46,7 +46,7 @@ pub use window::{Counted, STEP, Window, shard_of, step_end, window};
 /// use timely::dataflow::operators::{Capture, Input, capture::Extract};
 /// use visitflow_dataflows::durable::{Durable, Keeps, Nothing};
 /// use visitflow_dataflows::fact::{Fact, Id};
-/// use visitflow_dataflows::views::{Changed, Contribution, Field, Place, View, views};
+/// use visitflow_dataflows::views::{Changed, Contribution, Field, View, views};
 /// use visitflow_dataflows::visit::Position;
 ///
 /// let said = timely::example(|scope| {
@@ -62,9 +62,8 @@ pub use window::{Counted, STEP, Window, shard_of, step_end, window};
 ///         let fact = Fact { at, entity_id: Some(Id::Text(id)), ..Fact::default() };
 ///         view.of_fact(&fact, |key, sums, _| {
 ///             let at = (time as u64 / 1_000 + 1) * 1_000; // Found at the end of its second.
-///             let (enters, leaves) = view.counts(view.window, at, time).unwrap();
-///             let place = Place { view: 0, key, enters, leaves };
-///             input.send(Contribution { at, place, sums });
+///             let span = view.counts(view.window, at, time).unwrap();
+///             input.send(Contribution { at, view: 0, key, sums: vec![(span, sums)] });
 ///         });
 ///     }
 ///     rows

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::near;
 use crate::visit::Tick;
 
-/// From when until when something counts.
+/// While something counts: the first of the view's steps at which it does, and the first at which it does
+/// not any more.
 pub type Span = (Tick, Tick);
 
 /// How often a browser comes to be in a row, or less often; and when.

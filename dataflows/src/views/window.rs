@@ -18,7 +18,7 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use super::contribution::{Contribution, Place};
+use super::contribution::Contribution;
 use super::numbers::{Renumbered, identities};
 use super::presence::Span;
 use super::row::{Key, Sums};
@@ -235,16 +235,14 @@ impl Rows {
 }
 
 impl Window {
-    /// Adds to a place. What has a sum of nothing is no entry.
-    pub fn add(&mut self, place: Place, sums: Sums) {
-        if sums.is_zero() {
-            return;
-        }
-        let row = self.rows.hold((place.view, place.key));
-        let amounts = self.entering.entry((place.enters, place.leaves));
-        let amounts = amounts.or_default();
-        for (value, amount) in (0..).zip(sums.0).filter(|(_, amount)| *amount != 0) {
-            amounts.push((row, value), amount, &mut self.rows);
+    /// Adds to a row. What has a sum of nothing is no entry.
+    pub fn add(&mut self, row: Counted, added: &[(Span, Sums)]) {
+        let row = self.rows.hold(row);
+        for (span, sums) in added.iter().filter(|(_, sums)| !sums.is_zero()) {
+            let amounts = self.entering.entry(*span).or_default();
+            for (value, amount) in (0..).zip(sums.0).filter(|(_, amount)| *amount != 0) {
+                amounts.push((row, value), amount, &mut self.rows);
+            }
         }
         self.rows.release(row);
     }
@@ -443,7 +441,7 @@ pub fn window<'s>(
     let scope = contributions.scope();
     let peers = scope.peers();
     let exchange = Exchange::new(move |c: &Contribution| {
-        let shard = shard_of(c.place.key.bytes());
+        let shard = shard_of(c.key.bytes());
         worker_of(shard, partitions, peers) as u64
     });
     let mut builder = OperatorBuilder::new("Window".to_owned(), scope);
@@ -491,10 +489,16 @@ pub fn window<'s>(
                 let limit = cut.unwrap_or(until);
                 // What is found until a tick enters at it, or behind it: all of it is here when that is due.
                 while let Some(step) = found.first_entry().filter(|step| *step.key() <= limit) {
-                    for Contribution { at, place, sums } in step.remove().into_iter().flatten() {
-                        let view = &views[usize::from(place.view)];
-                        state.until = state.until.max(at.next_multiple_of(view.step));
-                        state.add(place, sums);
+                    for added in step.remove().into_iter().flatten() {
+                        let Contribution {
+                            at,
+                            view,
+                            key,
+                            sums,
+                        } = added;
+                        let step = views[usize::from(view)].step;
+                        state.until = state.until.max(at.next_multiple_of(step));
+                        state.add((view, key), &sums);
                     }
                 }
                 let last = if limit == u64::MAX {
@@ -552,13 +556,9 @@ mod tests {
     }
 
     fn add(window: &mut Window, (n, value, enters, stays, amount): Added) {
-        let place = Place {
-            view: 0,
-            key: key(n),
-            enters,
-            leaves: enters + stays,
-        };
-        window.add(place, Sums::one(usize::from(value), amount));
+        let span = (enters, enters + stays);
+        let sums = Sums::one(usize::from(value), amount);
+        window.add((0, key(n)), &[(span, sums)]);
     }
 
     /// What a key's sums are at a tick: of the amounts that count then.
@@ -668,14 +668,14 @@ mod tests {
                 (1_400, 0, 4_000, 5_000),
                 (1_400, 1, 2_000, 5_000),
             ] {
-                let place = Place {
-                    view: 0,
-                    key: key(n),
-                    enters,
-                    leaves,
-                };
-                let sums = Sums::one(0, 1);
-                input.send(Contribution { at, place, sums });
+                let sums = vec![((enters, leaves), Sums::one(0, 1))];
+                let (view, key) = (0, key(n));
+                input.send(Contribution {
+                    at,
+                    view,
+                    key,
+                    sums,
+                });
             }
             rows
         });
@@ -692,13 +692,8 @@ mod tests {
         let mut window = Window::default();
         let mut shown: BTreeMap<Key, i64> = BTreeMap::new();
         let mut place = |n: u64, leaves, at: u64| {
-            let place = Place {
-                view: 0,
-                key: Key::of([n.to_string().as_str()]),
-                enters: at + 1,
-                leaves,
-            };
-            window.add(place, Sums::one(0, 1));
+            let row = (0, Key::of([n.to_string().as_str()]));
+            window.add(row, &[((at + 1, leaves), Sums::one(0, 1))]);
             while window.next() <= at {
                 window.advance(|_, (_, key), sums| *shown.entry(key).or_default() += sums.0[0]);
             }
