@@ -1,8 +1,8 @@
 //! Things by browser, in parts: what is done to all of them can be done a part at a time, and others have
 //! the thread in between.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 /// A browser's key.
 pub type Key = [u64; 2];
@@ -11,52 +11,128 @@ pub type Key = [u64; 2];
 pub const PARTS: usize = 1_024;
 
 /// A part: some of the browsers, and of each its own.
-pub type Part<V> = HashMap<Key, V, BuildHasherDefault<KeyHasher>>;
+#[derive(Debug)]
+pub struct Part<V>(HashTable<(Key, V)>);
+
+impl<V> Part<V> {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, &V)> {
+        self.0.iter().map(|(key, own)| (key, own))
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&Key, &mut V)> {
+        self.0.iter_mut().map(|(key, own)| (&*key, own))
+    }
+
+    pub fn retain(&mut self, mut stays: impl FnMut(&Key, &mut V) -> bool) {
+        self.0.retain(|(key, own)| stays(key, own));
+    }
+}
 
 /// Things by browser, parted by the first bits of the browsers' keys.
 #[derive(Debug)]
 pub struct ByBrowser<V>(Vec<Part<V>>);
 
+/// Where something of a browser is, until something of another one has come there.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    part: u32,
+    bucket: u32,
+}
+
 impl<V> Default for ByBrowser<V> {
     fn default() -> ByBrowser<V> {
-        ByBrowser((0..PARTS).map(|_| Part::default()).collect())
+        ByBrowser((0..PARTS).map(|_| Part(HashTable::new())).collect())
     }
 }
 
-impl<V> ByBrowser<V> {
-    /// Which part a browser is in. The map places it by other bits.
-    fn part(key: &Key) -> usize {
-        (key[1] >> (64 - PARTS.ilog2())) as usize
-    }
+/// Browser keys are hashes already. The table places them by other bits than those that part them.
+fn hash(key: &Key) -> u64 {
+    key[0]
+}
 
+fn part(key: &Key) -> usize {
+    (key[1] >> (64 - PARTS.ilog2())) as usize
+}
+
+impl<V> ByBrowser<V> {
     pub fn get(&self, key: &Key) -> Option<&V> {
-        self.0[ByBrowser::<V>::part(key)].get(key)
+        let own = self.0[part(key)].0.find(hash(key), |(own, _)| own == key);
+        own.map(|(_, own)| own)
     }
 
     pub fn get_mut(&mut self, key: &Key) -> Option<&mut V> {
-        self.0[ByBrowser::<V>::part(key)].get_mut(key)
+        let part = &mut self.0[part(key)].0;
+        let own = part.find_mut(hash(key), |(own, _)| own == key);
+        own.map(|(_, own)| own)
+    }
+
+    /// Where a browser's own is, for whoever looks at it again and again.
+    pub fn place(&self, key: &Key) -> Option<Place> {
+        let part = part(key);
+        let bucket = self.0[part]
+            .0
+            .find_bucket_index(hash(key), |(own, _)| own == key)?;
+        Some(Place {
+            part: part as u32,
+            bucket: u32::try_from(bucket).ok()?,
+        })
+    }
+
+    /// A browser's own, if it is there.
+    pub fn at(&self, place: Place, key: &Key) -> Option<&V> {
+        let bucket = self.0[place.part as usize]
+            .0
+            .get_bucket(place.bucket as usize);
+        bucket.filter(|(own, _)| own == key).map(|(_, own)| own)
     }
 
     pub fn remove(&mut self, key: &Key) -> Option<V> {
-        self.0[ByBrowser::<V>::part(key)].remove(key)
+        let part = &mut self.0[part(key)].0;
+        let entry = part.find_entry(hash(key), |(own, _)| own == key).ok()?;
+        let ((_, own), _) = entry.remove();
+        Some(own)
     }
 
     pub fn insert(&mut self, key: Key, own: V) {
-        self.0[ByBrowser::<V>::part(&key)].insert(key, own);
+        match self.entry(key) {
+            Entry::Occupied(mut entry) => entry.get_mut().1 = own,
+            Entry::Vacant(entry) => {
+                entry.insert((key, own));
+            }
+        }
     }
 
-    /// A browser's own, which is made if there is none.
-    pub fn or_insert_with(&mut self, key: Key, new: impl FnOnce() -> V) -> &mut V {
-        let part = &mut self.0[ByBrowser::<V>::part(&key)];
-        part.entry(key).or_insert_with(new)
+    /// A browser's own, which is made if there is none; `place` is where it was, if it was anywhere.
+    pub fn or_insert_with(
+        &mut self,
+        key: Key,
+        place: Option<Place>,
+        new: impl FnOnce() -> V,
+    ) -> &mut V {
+        if let Some(place) = place.filter(|place| self.at(*place, &key).is_some()) {
+            let part = &mut self.0[place.part as usize].0;
+            let bucket = part.get_bucket_mut(place.bucket as usize);
+            return &mut bucket.expect("it is there").1;
+        }
+        let entry = self.entry(key).or_insert_with(|| (key, new()));
+        &mut entry.into_mut().1
+    }
+
+    fn entry(&mut self, key: Key) -> Entry<'_, (Key, V)> {
+        let part = &mut self.0[part(&key)].0;
+        part.entry(hash(&key), |(own, _)| *own == key, |(own, _)| hash(own))
     }
 
     pub fn len(&self) -> usize {
-        self.0.iter().map(HashMap::len).sum()
+        self.0.iter().map(Part::len).sum()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&Key, &V)> {
-        self.0.iter().flatten()
+        self.0.iter().flat_map(Part::iter)
     }
 
     pub fn parts(&self) -> &[Part<V>] {
@@ -68,22 +144,47 @@ impl<V> ByBrowser<V> {
     }
 }
 
-/// Browser keys are hashes already.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct KeyHasher(u64);
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
 
-impl Hasher for KeyHasher {
-    fn finish(&self) -> u64 {
-        self.0
+    use super::*;
+
+    proptest! {
+        /// Whatever has come and gone, a place that was found gives a browser's own, or nothing.
+        #[test]
+        fn each_browser_has_its_own(steps in prop::collection::vec((0_u64..60, 0..4), 0..400)) {
+            let mut browsers: ByBrowser<u64> = ByBrowser::default();
+            let mut all = std::collections::BTreeMap::new();
+            let mut places = std::collections::BTreeMap::new();
+            for (n, (name, what)) in (0..).zip(steps) {
+                // Of some hashes are alike, and of some parts.
+                let key = [name % 7, name / 30 << 60 | name];
+                match what {
+                    0 => {
+                        browsers.insert(key, n);
+                        all.insert(key, n);
+                    }
+                    1 => prop_assert_eq!(browsers.remove(&key), all.remove(&key)),
+                    2 => {
+                        let place = places.get(&key).copied();
+                        let own = *browsers.or_insert_with(key, place, || n);
+                        prop_assert_eq!(own, *all.entry(key).or_insert(n));
+                    }
+                    _ => {
+                        let place = browsers.place(&key);
+                        prop_assert_eq!(place.is_some(), all.contains_key(&key));
+                        places.extend(place.map(|place| (key, place)));
+                    }
+                }
+                prop_assert_eq!(browsers.get(&key), all.get(&key));
+                for (key, place) in &places {
+                    if let Some(own) = browsers.at(*place, key) {
+                        prop_assert_eq!(Some(own), all.get(key));
+                    }
+                }
+                prop_assert_eq!(browsers.len(), all.len());
+            }
+        }
     }
-    fn write(&mut self, bytes: &[u8]) {
-        let word = bytes
-            .first_chunk()
-            .map_or(0, |word| u64::from_ne_bytes(*word));
-        self.0 = self.0.rotate_left(32) ^ word;
-    }
-    fn write_u64(&mut self, word: u64) {
-        self.0 = self.0.rotate_left(32) ^ word;
-    }
-    fn write_usize(&mut self, _: usize) {}
 }

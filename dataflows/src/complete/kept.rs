@@ -14,7 +14,7 @@ use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::by_browser::{ByBrowser, Key, PARTS};
+use super::by_browser::{self, ByBrowser, Key, PARTS};
 use super::saved::{ChunkRow, Collected, KeptRow, Part, SealedRow, ShardRows};
 use super::whole::{Complete, Looked, append, copied, entries, in_order};
 use crate::batch::Record;
@@ -243,7 +243,7 @@ impl<P: Payloads> Measurements<P> {
     #[inline]
     pub fn add(&mut self, record: Record<'_>) {
         let new = || Kept::of(record.head.shard);
-        let own = self.browsers.or_insert_with(record.head.browser, new);
+        let own = self.browsers.or_insert_with(record.head.browser, None, new);
         own.first = own.first.min(record.head.at.time);
         let bytes = &mut own.fresh;
         let before = bytes.len();
@@ -346,7 +346,10 @@ impl<P: Payloads> Measurements<P> {
         };
         let mut group = Vec::new();
         let mut of = Vec::new();
-        for kept in self.browsers.parts_mut()[parts].iter_mut().flatten() {
+        for kept in self.browsers.parts_mut()[parts]
+            .iter_mut()
+            .flat_map(by_browser::Part::iter_mut)
+        {
             let (key, kept) = kept;
             if !kept.fresh.is_empty() {
                 self.fresh -= kept.fresh.len();
@@ -688,11 +691,14 @@ impl<P: Payloads> Measurements<P> {
 
         // As much of them as may be goes to the store together.
         let count = reach(&self.browsers.parts()[*part..], bytes, &mut gone, |part| {
-            part.values().map(Kept::cost).sum::<usize>() + size_of::<KeptRow>()
+            part.iter().map(|(_, kept)| kept.cost()).sum::<usize>() + size_of::<KeptRow>()
         });
         let parts = *part..*part + count;
         self.flush(parts.clone())?;
-        for (key, kept) in self.browsers.parts()[parts.clone()].iter().flatten() {
+        for (key, kept) in self.browsers.parts()[parts.clone()]
+            .iter()
+            .flat_map(by_browser::Part::iter)
+        {
             let own = KeptRow {
                 key: *key,
                 chunks: kept.stored.len() as u64,

@@ -214,8 +214,8 @@ impl Chains {
         near::bring_end(&self.links);
         near::bring_end(&self.tags);
         near::bring_end(&self.causes);
-        near::bring_end(&self.by_kind.0);
-        near::bring_end(&self.alike);
+        near::bring_list(&self.by_kind.0);
+        near::bring_list(&self.alike);
     }
 
     /// Brings near what is needed to tell of them.

@@ -133,7 +133,7 @@ impl Naming {
         customer: &str,
         said: &mut Vec<Said>,
     ) {
-        let own = self.browsers.or_insert_with(key, || Own {
+        let own = self.browsers.or_insert_with(key, None, || Own {
             shard: browser.shard,
             told: Vec::new(),
         });
@@ -183,7 +183,7 @@ impl Naming {
             }
             done += 1;
             some += part.len();
-            for (key, kept) in part {
+            for (key, kept) in part.iter() {
                 own.entry(kept.shard).or_default().push((key, kept));
             }
         }

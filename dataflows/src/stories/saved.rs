@@ -86,13 +86,15 @@ impl Stories {
         let first = saving.absent;
         while saving.absent < PARTS && some < entries {
             self.sweep_part(at, saving.absent);
-            let part = self.absent.parts()[saving.absent].values();
-            some += part.map(|own| 1 + own.present.len() / STAYS).sum::<usize>();
+            let part = self.absent.parts()[saving.absent].iter();
+            some += part
+                .map(|(_, own)| 1 + own.present.len() / STAYS)
+                .sum::<usize>();
             saving.absent += 1;
         }
         let mut shards: BTreeMap<u8, Keeping<'_>> = BTreeMap::new();
         for part in &self.absent.parts()[first..saving.absent] {
-            for (key, own) in part {
+            for (key, own) in part.iter() {
                 let shard = shards.entry(own.shard).or_default();
                 shard.absent.push((key, own));
             }
@@ -102,12 +104,12 @@ impl Stories {
                 break;
             }
             saving.parts += 1;
-            for browser in part.values_mut() {
+            for (_, browser) in part.iter_mut() {
                 some += 1 + browser.present.len() / STAYS;
                 browser.write_down();
                 browser.enter(at, &mut self.news);
             }
-            for (key, browser) in &*part {
+            for (key, browser) in part.iter() {
                 let shard = shards.entry(browser.shard).or_default();
                 shard.browsers.push((key, browser));
             }

@@ -353,9 +353,10 @@ impl Stories {
         kept: &mut Measurements<P>,
         said: &mut Vec<Said>,
     ) -> Result<(), P::Error> {
-        let Some(mut browser) = self.browsers.remove(&key) else {
+        let Some(own) = self.browsers.get_mut(&key) else {
             return Ok(());
         };
+        let mut browser = std::mem::take(own);
         if std::mem::replace(&mut browser.touched, false) {
             let is_many = browser.growing.is_none() && browser.known > MANY;
             if !(is_many && browser.added < browser.known / 8) {
@@ -364,7 +365,13 @@ impl Stories {
             browser.enter(at, &mut self.news);
         }
         let is_open = browser.known + browser.added > 0 || !browser.visits.is_empty();
-        self.put_back(key, browser, is_open);
+        match self.browsers.get_mut(&key) {
+            Some(own) if is_open => *own = browser,
+            _ => {
+                self.browsers.remove(&key);
+                self.put_back(key, browser, is_open);
+            }
+        }
         Ok(())
     }
 

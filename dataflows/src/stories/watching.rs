@@ -20,7 +20,7 @@ use super::saved::{FORMAT, Kept, Saving};
 use crate::attribution::{self, Pasts, is_entry, is_order};
 use crate::batch::Record;
 use crate::complete::{
-    ByBrowser, Complete, Key as BrowserKey, Looked, Measurements, PARTS, Payloads, Watch,
+    ByBrowser, Complete, Key as BrowserKey, Looked, Measurements, PARTS, Payloads, Place, Watch,
 };
 use crate::durable::Durable;
 use crate::fact::{Agent, Fact, Reading};
@@ -115,6 +115,8 @@ pub struct Stories {
     pub(super) news: News,
     /// What is to be added to it.
     adding: Adding,
+    /// Where the browsers are of measurements that are looked at together.
+    places: Vec<Option<Place>>,
     /// For the texts of keys.
     pub(super) text: String,
     /// Whether any view is of measurements.
@@ -222,6 +224,7 @@ impl Stories {
             sealed: Vec::new(),
             news,
             adding: Adding::default(),
+            places: Vec::new(),
             ended,
             released,
             holds: BTreeMap::new(),
@@ -248,7 +251,13 @@ impl Stories {
     }
 
     /// A measurement, what it says, and what it adds to views of measurements.
-    fn measured_one(&mut self, record: Record<'_>, read: Option<&Fact<'_>>, adding: &[One]) {
+    /// Its browser may be at this place.
+    fn measured_one(
+        &mut self,
+        (record, place): (Record<'_>, Option<Place>),
+        read: Option<&Fact<'_>>,
+        adding: &[One],
+    ) {
         let head = record.head;
         self.fall_due(head.tick);
         let absent = &mut self.absent;
@@ -256,7 +265,7 @@ impl Stories {
             let before = absent.remove(&head.browser);
             Browser::new(record.browser_id.into(), head.shard, before)
         };
-        let browser = self.browsers.or_insert_with(head.browser, new);
+        let browser = self.browsers.or_insert_with(head.browser, place, new);
         let begins = browser.known + browser.added == 0 && browser.visits.is_empty();
         browser.added += 1;
         browser.touch(head.browser, &mut self.touched);
@@ -345,11 +354,15 @@ impl<P: Payloads> Watch<P> for Stories {
     fn measured(&mut self, records: &[Record<'_>]) {
         // Of millions of browsers nothing is near. What one measurement needs is begun to be loaded for
         // all of them, a link at a time, before it is used for any.
+        let mut places = std::mem::take(&mut self.places);
         let of_browsers = || records.chunk_by(|a, b| a.head.browser == b.head.browser);
         for own in of_browsers() {
-            if let Some(browser) = self.browsers.get(&own[0].head.browser) {
+            let key = own[0].head.browser;
+            let place = self.browsers.place(&key);
+            if let Some(browser) = place.and_then(|place| self.browsers.at(place, &key)) {
                 browser.bring();
             }
+            places.extend(own.iter().map(|_| place));
             own.iter().for_each(|record| near::bring_list(record.body));
         }
         let reading = &mut self.reading;
@@ -364,8 +377,11 @@ impl<P: Payloads> Watch<P> for Stories {
         });
         let facts: Vec<Option<Fact<'_>>> = facts.collect();
         self.recent.add(records);
+        let mut rest = &places[..];
         for own in of_browsers() {
-            if let Some(browser) = self.browsers.get(&own[0].head.browser) {
+            let (place, key) = (rest[0], &own[0].head.browser);
+            rest = &rest[own.len()..];
+            if let Some(browser) = place.and_then(|place| self.browsers.at(place, key)) {
                 browser.bring_growing();
             }
         }
@@ -373,11 +389,11 @@ impl<P: Payloads> Watch<P> for Stories {
         if self.of_measurements {
             adding.find(&facts, &self.views, &mut self.news);
         }
-        let all = records.iter().zip(&facts);
+        let all = records.iter().copied().zip(places.drain(..)).zip(&facts);
         for ((record, fact), own) in all.zip(adding.of_each(records.len())) {
-            self.measured_one(*record, fact.as_ref(), own);
+            self.measured_one(record, fact.as_ref(), own);
         }
-        self.adding = adding;
+        (self.adding, self.places) = (adding, places);
     }
 
     fn repeated(&mut self, record: Record<'_>, kept: &mut Measurements<P>) -> Result<(), P::Error> {

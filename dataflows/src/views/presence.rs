@@ -65,10 +65,13 @@ pub enum Change {
 ///     (0, Change::Gone),
 /// ]);
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Present {
     /// By row, and by when they leave.
     stays: Vec<Stay>,
+    /// None leaves before this, if it is known in this run.
+    #[serde(skip)]
+    earliest: Tick,
 }
 
 impl Present {
@@ -83,8 +86,16 @@ impl Present {
     ) {
         entering.sort_unstable_by_key(|entering| (entering.row, entering.span.1));
         let before = std::mem::take(&mut self.stays);
+        let all_stay = self.earliest > now || before.iter().all(|stay| stay.leaves > now);
+        if self.earliest <= now {
+            let left = before.iter().map(|stay| stay.leaves);
+            let later = left.filter(|leaves| *leaves > now).min();
+            self.earliest = later.unwrap_or(Tick::MAX);
+        }
+        let first = entering.iter().map(|entering| entering.span.1).min();
+        self.earliest = self.earliest.min(first.unwrap_or(Tick::MAX));
         let mut before = Before {
-            all_stay: before.iter().all(|stay| stay.leaves > now),
+            all_stay,
             rest: &before,
             now,
         };
