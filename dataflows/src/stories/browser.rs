@@ -13,8 +13,9 @@ use crate::near;
 use crate::views::{Entering, Key, Present, Renumbered, Sums};
 use crate::visit::{Position, Tick, Visit};
 
-/// Of a visit that rests so many places are kept at most.
+/// Of a visit that rests so many places are kept at most, or a part of its measurements.
 const LEADING: usize = 256;
+const LEADING_PART: usize = 4;
 
 /// What was said of a browser's open visits.
 #[derive(Default, Serialize, Deserialize)]
@@ -146,12 +147,16 @@ impl Browser {
         let growing = self.growing.as_mut().zip(of);
         let growing = growing.filter(|(growing, _)| growing.leaves_more());
         let leading =
-            growing.and_then(|(growing, of)| Some((growing.visit().id, growing.saying_last(of)?)));
+            growing.and_then(|(growing, of)| Some((growing.visit(), growing.saying_last(of)?)));
         self.settle();
-        let Some((id, leading)) = leading.filter(|(_, leading)| leading.len() <= LEADING) else {
+        let Some((visit, leading)) = leading else {
             return;
         };
-        if let Some(told) = self.visits.iter_mut().find(|told| told.begun.visit == id) {
+        if leading.len() > LEADING.max(visit.count as usize / LEADING_PART) {
+            return;
+        }
+        let mut visits = self.visits.iter_mut();
+        if let Some(told) = visits.find(|told| told.begun.visit == visit.id) {
             told.leading = Some(leading);
         }
     }

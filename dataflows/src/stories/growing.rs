@@ -36,6 +36,83 @@ struct Short {
     view: usize,
     /// How the rows of a funnel name its steps.
     steps: Vec<String>,
+    /// What its lines follow from, beside what never changes.
+    follows: Changes,
+}
+
+impl Short {
+    fn new(n: usize, view: &View) -> Short {
+        let (steps, mut follows): (&[Step], _) = match &view.of {
+            Of::Funnel(steps) => (steps, Changes::STEPS),
+            _ => (&[], Changes::NONE),
+        };
+        view.key
+            .iter()
+            .for_each(|field| follows.add(Changes::of_field(*field)));
+        view.values
+            .iter()
+            .for_each(|value| follows.add(Changes::of_value(value)));
+        let steps = steps.iter().enumerate();
+        Short {
+            view: n,
+            steps: steps.map(|(n, step)| step_name(n, step)).collect(),
+            follows,
+        }
+    }
+
+    /// How many lines say what it has of a visit that has come so far through it.
+    fn lines(&self, view: &View, reached: usize) -> usize {
+        match view.of {
+            Of::Funnel(_) => reached,
+            _ => {
+                let browsers = view.values.iter().filter(|v| **v == Value::Browsers);
+                1 + browsers.count()
+            }
+        }
+    }
+}
+
+/// What changes of a visit, a bit each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Changes(u8);
+
+impl Changes {
+    const NONE: Changes = Changes(0);
+    const COUNTRY: Changes = Changes(1);
+    const ENTRY: Changes = Changes(1 << 1);
+    const EXIT: Changes = Changes(1 << 2);
+    const SOURCE: Changes = Changes(1 << 3);
+    const MEASUREMENTS: Changes = Changes(1 << 4);
+    const EFFECTS: Changes = Changes(1 << 5);
+    const ORDERS: Changes = Changes(1 << 6);
+    const STEPS: Changes = Changes(1 << 7);
+
+    fn add(&mut self, others: Changes) {
+        self.0 |= others.0;
+    }
+
+    fn has_any(self, of: Changes) -> bool {
+        self.0 & of.0 != 0
+    }
+
+    fn of_field(field: Field) -> Changes {
+        match field {
+            Field::Country => Changes::COUNTRY,
+            Field::Entry => Changes::ENTRY,
+            Field::Exit => Changes::EXIT,
+            Field::Source => Changes::SOURCE,
+            _ => Changes::NONE,
+        }
+    }
+
+    fn of_value(value: &Value) -> Changes {
+        match value {
+            Value::Measurements => Changes::MEASUREMENTS,
+            Value::Count(Some(_)) => Changes::EFFECTS,
+            Value::Orders | Value::Revenue | Value::Sum(_) => Changes::ORDERS,
+            _ => Changes::NONE,
+        }
+    }
 }
 
 /// The views of visits, by what they ask of a visit that grows.
@@ -82,15 +159,7 @@ impl OfVisits {
             .iter()
             .filter(|field| **field == Field::Country || by(&credits, field));
         let of_pages = [Field::Entry, Field::Exit, Field::Source];
-        let of_short = |view: usize| {
-            let steps: &[Step] = match &views[view].of {
-                Of::Funnel(steps) => steps,
-                _ => &[],
-            };
-            let steps = steps.iter().enumerate();
-            let steps = steps.map(|(n, step)| step_name(n, step)).collect();
-            Short { view, steps }
-        };
+        let of_short = |view: usize| Short::new(view, &views[view]);
         let of_chains = |view: usize| {
             let by_id = views[view].key.contains(&Field::EntityId);
             OfChains { view, by_id }
@@ -281,6 +350,8 @@ pub struct Growing {
     orders: i64,
     /// Whether it is to be told what has led to its orders.
     owes: bool,
+    /// What has changed since it was told.
+    changed: Changes,
     own: Outline,
     /// What has led to what, if anybody asks.
     chains: Option<Chains>,
@@ -344,6 +415,7 @@ impl Growing {
             ordered: None,
             of_orders: Rows::new(),
             owes: false,
+            changed: Changes::NONE,
             first_page: None,
             named: Named::default(),
         }
@@ -421,8 +493,11 @@ impl Growing {
     fn take(&mut self, fact: &Fact<'_>, of: &OfVisits) -> bool {
         for ((.., effect), count) in of.effects.iter().zip(&mut self.effects) {
             *count += i64::from(effect == fact.effect);
+            self.changed.add(Changes::EFFECTS);
         }
+        self.changed.add(Changes::MEASUREMENTS);
         if is_order(fact) {
+            self.changed.add(Changes::ORDERS);
             self.orders += 1;
             self.revenue = self.revenue.saturating_add(fact.value.unwrap_or(0));
             self.ordered = self.ordered.max(Some(fact.at));
@@ -449,6 +524,9 @@ impl Growing {
     fn take_fields(&mut self, fact: &Fact<'_>, of: &OfVisits) -> bool {
         let mut holds = true;
         let mut change = |fields: &[Field]| {
+            for field in fields {
+                self.changed.add(Changes::of_field(*field));
+            }
             let any = |of: &[Field]| fields.iter().any(|field| of.contains(field));
             let of_chains = self
                 .chains
@@ -486,7 +564,12 @@ impl Growing {
                 _ => None,
             });
         funnels.zip(&mut self.funnels).all(|(steps, reached)| {
-            reached.take(fact.at, steps.len(), |step| is_step(fact, &steps[step]))
+            let before = reached.len();
+            let holds = reached.take(fact.at, steps.len(), |step| is_step(fact, &steps[step]));
+            if reached.len() != before {
+                self.changed.add(Changes::STEPS);
+            }
+            holds
         })
     }
 
@@ -560,71 +643,91 @@ impl Growing {
         }
         let mut lines = std::mem::take(&mut self.lines);
         let mut told = 0;
-        self.each_line(of, |n, key, browser, sums| {
-            match lines.get_mut(told) {
-                Some(line) if line.is(n, key, browser) => {
-                    let before = std::mem::replace(&mut line.sums, sums);
-                    if sums != before {
-                        let mut added = before.negated();
-                        added.plus_equals(&sums);
-                        give(n, key, browser, added);
-                    }
-                }
-                other => {
-                    let new = Line::new(n, key, browser, sums);
-                    match other {
-                        Some(line) => std::mem::replace(line, new).take_back(&mut give),
-                        None => lines.push(new),
-                    }
-                    give(n, key, browser, sums);
-                }
+        let changed = std::mem::replace(&mut self.changed, Changes::NONE);
+        let mut skips = !lines.is_empty();
+        let fields = self.fields();
+        let mut text = String::new();
+        let mut funnels = self.funnels.iter();
+        for (short, view) in of.short(self.own.agent) {
+            let reached = match view.of {
+                Of::Funnel(_) => funnels.next().map_or(0, Steps::len),
+                _ => 0,
+            };
+            if skips && !changed.has_any(short.follows) {
+                told += short.lines(view, reached);
+                continue;
             }
-            told += 1;
-        });
+            // A funnel may have more lines than it had: then all behind them lie elsewhere.
+            skips &= !short.follows.has_any(Changes::STEPS);
+            let of_short = (short, view, reached);
+            self.each_line(of, of_short, &fields, &mut text, |key, browser, sums| {
+                let n = short.view;
+                match lines.get_mut(told) {
+                    Some(line) if line.is(n, key, browser) => {
+                        let before = std::mem::replace(&mut line.sums, sums);
+                        if sums != before {
+                            let mut added = before.negated();
+                            added.plus_equals(&sums);
+                            give(n, key, browser, added);
+                        }
+                    }
+                    other => {
+                        let new = Line::new(n, key, browser, sums);
+                        match other {
+                            Some(line) => std::mem::replace(line, new).take_back(&mut give),
+                            None => lines.push(new),
+                        }
+                        give(n, key, browser, sums);
+                    }
+                }
+                told += 1;
+            });
+        }
         lines
             .drain(told..)
             .for_each(|line| line.take_back(&mut give));
         self.lines = lines;
     }
 
-    /// Gives what it adds beside the rows of chains, always in the same order.
-    fn each_line(&self, of: &OfVisits, mut give: impl FnMut(usize, &str, bool, Sums)) {
-        let fields = self.fields();
-        let mut text = String::new();
-        let mut funnels = self.funnels.iter();
-        for (short, view) in of.short(self.own.agent) {
-            let n = short.view;
-            if matches!(view.of, Of::Funnel(_)) {
-                let reached = funnels.next().map_or(0, Steps::len);
-                for step in short.steps.iter().take(reached) {
-                    let own = Own {
-                        step,
-                        ..Own::default()
-                    };
-                    fields.write_key(view, &own, &mut text);
-                    give(n, &text, false, Sums::one(0, 1));
-                }
-            } else {
-                fields.write_key(view, &Own::default(), &mut text);
-                let mut sums = Sums::default();
-                for (at, value) in view.values.iter().enumerate() {
-                    match value {
-                        Value::Count(None) => sums.0[at] = 1,
-                        Value::Measurements => sums.0[at] = i64::from(self.visit.count),
-                        Value::Orders => sums.0[at] = self.orders,
-                        Value::Revenue | Value::Sum(_) => sums.0[at] = self.revenue,
-                        Value::Browsers => give(n, &text, true, Sums::one(at, 1)),
-                        _ => {}
-                    }
-                }
-                for ((view, at, _), count) in of.effects.iter().zip(&self.effects) {
-                    if *view == n {
-                        sums.0[*at] = *count;
-                    }
-                }
-                give(n, &text, false, sums);
+    /// Gives what it adds to a view of visits, or to a funnel in which it has reached so many steps, always in
+    /// the same order. The texts of keys are written to `text`.
+    fn each_line(
+        &self,
+        of: &OfVisits,
+        (short, view, reached): (&Short, &View, usize),
+        fields: &Fields<'_>,
+        text: &mut String,
+        mut give: impl FnMut(&str, bool, Sums),
+    ) {
+        if matches!(view.of, Of::Funnel(_)) {
+            for step in short.steps.iter().take(reached) {
+                let own = Own {
+                    step,
+                    ..Own::default()
+                };
+                fields.write_key(view, &own, text);
+                give(text, false, Sums::one(0, 1));
+            }
+            return;
+        }
+        fields.write_key(view, &Own::default(), text);
+        let mut sums = Sums::default();
+        for (at, value) in view.values.iter().enumerate() {
+            match value {
+                Value::Count(None) => sums.0[at] = 1,
+                Value::Measurements => sums.0[at] = i64::from(self.visit.count),
+                Value::Orders => sums.0[at] = self.orders,
+                Value::Revenue | Value::Sum(_) => sums.0[at] = self.revenue,
+                Value::Browsers => give(text, true, Sums::one(at, 1)),
+                _ => {}
             }
         }
+        for ((view, at, _), count) in of.effects.iter().zip(&self.effects) {
+            if *view == short.view {
+                sums.0[*at] = *count;
+            }
+        }
+        give(text, false, sums);
     }
 
     /// All that was said of it.
@@ -691,6 +794,8 @@ mod tests {
                 people: true,
                 ..view(&Of::Funnel(steps), &[Field::Step, Field::Country], &count)
             },
+            // Of which nothing ever changes, behind what does.
+            view(&Of::Visits, &[Field::Agent], &count),
             View {
                 people: true,
                 entities: vec!["banner".into()],
@@ -955,7 +1060,7 @@ mod tests {
         assert!(growing.add(&root, &of, &rules));
         let mut shown_and_clicked = Vec::new();
         growing.tell(&of, |n, key, _, sums| {
-            if n == 6 {
+            if of.views[n].key == [Field::Reason] {
                 shown_and_clicked.push((key.to_owned(), sums.0[..2].to_vec()));
             }
         });
