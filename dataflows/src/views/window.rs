@@ -7,11 +7,12 @@
 //! and merge each of them: six times the cost (`cargo bench --bench views`).
 
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 use std::rc::Rc;
 
 use differential_dataflow::difference::IsZero;
 use differential_dataflow::{AsCollection, VecCollection};
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -27,6 +28,7 @@ use crate::batch::worker_of;
 use crate::cut::{Cut, Cuts};
 use crate::durable::Durable;
 use crate::hash::fnv;
+use crate::near;
 use crate::visit::Tick;
 use crate::visits::complete_until;
 
@@ -45,6 +47,9 @@ pub const fn step_end(tick: Tick) -> Tick {
 
 /// So many amounts may be in a list before those of a place are summed.
 const FEW: usize = 64;
+
+/// So many rows are looked for together.
+const TOGETHER: usize = 32;
 
 /// So many rows may have been there before those that are left get new numbers.
 const MANY: usize = 256;
@@ -128,11 +133,10 @@ impl Amounts {
 /// The rows of which there are amounts, by numbers, which are given anew when nothing of a row is left.
 #[derive(Debug, Default)]
 struct Rows {
-    numbers: HashMap<Counted, u32>,
+    hasher: DefaultHashBuilder,
+    numbers: HashTable<u32>,
     kept: Vec<Kept>,
     free: Vec<u32>,
-    /// The number that was asked for last.
-    latest: u32,
 }
 
 #[derive(Debug)]
@@ -145,27 +149,26 @@ struct Kept {
 }
 
 impl Rows {
-    /// The number of a row. Until it is released it stays, as if it were another amount.
-    fn hold(&mut self, row: Counted) -> u32 {
-        // What is added to one row comes together.
-        if let Some(kept) = self.kept.get_mut(self.latest as usize)
-            && kept.row.as_ref() == Some(&row)
-        {
-            kept.amounts += 1;
-            return self.latest;
-        }
-        let number = self.find(row);
-        self.latest = number;
-        number
+    /// Brings near what is needed to find the row with this hash.
+    fn bring(&self, hash: u64) {
+        let bring = |number: &u32| {
+            near::bring_all(&self.kept[*number as usize]);
+            false
+        };
+        // To look whether anything has this hash loads where it would be.
+        std::hint::black_box(self.numbers.find(hash, bring));
     }
 
-    fn find(&mut self, row: Counted) -> u32 {
-        if let Some(number) = self.numbers.get(&row) {
-            self.kept[*number as usize].amounts += 1;
+    /// The number of a row, which has this hash. Until it is released it stays, as if it were another amount.
+    fn hold(&mut self, hash: u64, row: Counted) -> u32 {
+        let all = &mut self.kept;
+        let same = |number: &u32| all[*number as usize].row.as_ref() == Some(&row);
+        if let Some(number) = self.numbers.find(hash, same) {
+            all[*number as usize].amounts += 1;
             return *number;
         }
         let kept = Kept {
-            row: Some(row.clone()),
+            row: Some(row),
             amounts: 1,
             change: None,
         };
@@ -179,7 +182,9 @@ impl Rows {
                 (self.kept.len() - 1) as u32
             }
         };
-        self.numbers.insert(row, number);
+        let (all, hasher) = (&self.kept, &self.hasher);
+        let hash_of = |number: &u32| hasher.hash_one(all[*number as usize].row.as_ref());
+        self.numbers.insert_unique(hash, number, hash_of);
         number
     }
 
@@ -210,9 +215,11 @@ impl Rows {
         self.kept.retain(|kept| kept.row.is_some());
         self.kept.shrink_to_fit();
         self.free = Vec::new();
-        let numbers = self.numbers.values_mut();
+        let numbers = self.numbers.iter_mut();
         numbers.for_each(|number| *number = new[*number as usize]);
-        self.numbers.shrink_to_fit();
+        let (all, hasher) = (&self.kept, &self.hasher);
+        let hash_of = |number: &u32| hasher.hash_one(all[*number as usize].row.as_ref());
+        self.numbers.shrink_to_fit(hash_of);
         new
     }
 
@@ -228,16 +235,32 @@ impl Rows {
             && kept.change.is_none()
             && let Some(row) = kept.row.take()
         {
-            self.numbers.remove(&row);
+            let hash = self.hasher.hash_one(Some(&row));
+            if let Ok(own) = self.numbers.find_entry(hash, |own| *own == number) {
+                own.remove();
+            }
             self.free.push(number);
         }
     }
 }
 
 impl Window {
-    /// Adds to a row. What has a sum of nothing is no entry.
-    pub fn add(&mut self, row: Counted, added: &[(Span, Sums)]) {
-        let row = self.rows.hold(row);
+    /// Adds to rows. What has a sum of nothing is no entry.
+    pub fn add_all(&mut self, added: impl IntoIterator<Item = (Counted, Vec<(Span, Sums)>)>) {
+        let mut added = added.into_iter().peekable();
+        while added.peek().is_some() {
+            // Of many rows none is near: what they need is begun to be loaded for some of them together.
+            let some = added.by_ref().take(TOGETHER);
+            let some = some.map(|(row, sums)| (self.rows.hasher.hash_one(Some(&row)), row, sums));
+            let some: Vec<_> = some.inspect(|(hash, ..)| self.rows.bring(*hash)).collect();
+            for (hash, row, sums) in some {
+                self.add(hash, row, &sums);
+            }
+        }
+    }
+
+    fn add(&mut self, hash: u64, row: Counted, added: &[(Span, Sums)]) {
+        let row = self.rows.hold(hash, row);
         for (span, sums) in added.iter().filter(|(_, sums)| !sums.is_zero()) {
             let amounts = self.entering.entry(*span).or_default();
             for (value, amount) in (0..).zip(sums.0).filter(|(_, amount)| *amount != 0) {
@@ -376,7 +399,11 @@ impl Window {
     fn restore(&mut self, restored: Restored, views: &[u64]) {
         let renumbered = Renumbered::of(&restored.views, views);
         let rows = restored.rows.into_iter();
-        let hold = |(view, key)| Some(self.rows.hold((renumbered.now(view)?, key)));
+        let hold = |(view, key)| {
+            let row = (renumbered.now(view)?, key);
+            let hash = self.rows.hasher.hash_one(Some(&row));
+            Some(self.rows.hold(hash, row))
+        };
         let numbers: Vec<Option<u32>> = rows.map(hold).collect();
         if numbers.iter().any(Option::is_some) {
             self.until = self.until.max(restored.until);
@@ -489,16 +516,13 @@ pub fn window<'s>(
                 let limit = cut.unwrap_or(until);
                 // What is found until a tick enters at it, or behind it: all of it is here when that is due.
                 while let Some(step) = found.first_entry().filter(|step| *step.key() <= limit) {
-                    for added in step.remove().into_iter().flatten() {
-                        let Contribution {
-                            at,
-                            view,
-                            key,
-                            sums,
-                        } = added;
-                        let step = views[usize::from(view)].step;
-                        state.until = state.until.max(at.next_multiple_of(step));
-                        state.add((view, key), &sums);
+                    let (at, added) = step.remove_entry();
+                    for added in added {
+                        for one in &added {
+                            let step = views[usize::from(one.view)].step;
+                            state.until = state.until.max(at.next_multiple_of(step));
+                        }
+                        state.add_all(added.into_iter().map(|one| ((one.view, one.key), one.sums)));
                     }
                 }
                 let last = if limit == u64::MAX {
@@ -558,7 +582,7 @@ mod tests {
     fn add(window: &mut Window, (n, value, enters, stays, amount): Added) {
         let span = (enters, enters + stays);
         let sums = Sums::one(usize::from(value), amount);
-        window.add((0, key(n)), &[(span, sums)]);
+        window.add_all([((0, key(n)), vec![(span, sums)])]);
     }
 
     /// What a key's sums are at a tick: of the amounts that count then.
@@ -693,7 +717,7 @@ mod tests {
         let mut shown: BTreeMap<Key, i64> = BTreeMap::new();
         let mut place = |n: u64, leaves, at: u64| {
             let row = (0, Key::of([n.to_string().as_str()]));
-            window.add(row, &[((at + 1, leaves), Sums::one(0, 1))]);
+            window.add_all([(row, vec![((at + 1, leaves), Sums::one(0, 1))])]);
             while window.next() <= at {
                 window.advance(|_, (_, key), sums| *shown.entry(key).or_default() += sums.0[0]);
             }
