@@ -36,9 +36,9 @@ impl<V> Part<V> {
 #[derive(Debug)]
 pub struct ByBrowser<V>(Vec<Part<V>>);
 
-/// Where something of a browser is, until something of another one has come there.
+/// Where something of a browser was found. A hint: it may have moved, and [`ByBrowser::at`] sees that.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct Slot {
     part: u32,
     bucket: u32,
 }
@@ -71,22 +71,22 @@ impl<V> ByBrowser<V> {
     }
 
     /// Where a browser's own is, for whoever looks at it again and again.
-    pub fn place(&self, key: &Key) -> Option<Place> {
+    pub fn slot(&self, key: &Key) -> Option<Slot> {
         let part = part(key);
         let bucket = self.0[part]
             .0
             .find_bucket_index(hash(key), |(own, _)| own == key)?;
-        Some(Place {
+        Some(Slot {
             part: part as u32,
             bucket: u32::try_from(bucket).ok()?,
         })
     }
 
-    /// A browser's own, if it is there.
-    pub fn at(&self, place: Place, key: &Key) -> Option<&V> {
-        let bucket = self.0[place.part as usize]
+    /// A browser's own, if it is still there.
+    pub fn at(&self, slot: Slot, key: &Key) -> Option<&V> {
+        let bucket = self.0[slot.part as usize]
             .0
-            .get_bucket(place.bucket as usize);
+            .get_bucket(slot.bucket as usize);
         bucket.filter(|(own, _)| own == key).map(|(_, own)| own)
     }
 
@@ -106,16 +106,16 @@ impl<V> ByBrowser<V> {
         }
     }
 
-    /// A browser's own, which is made if there is none; `place` is where it was, if it was anywhere.
+    /// A browser's own, which is made if there is none; `slot` is where it was, if it was anywhere.
     pub fn or_insert_with(
         &mut self,
         key: Key,
-        place: Option<Place>,
+        slot: Option<Slot>,
         new: impl FnOnce() -> V,
     ) -> &mut V {
-        if let Some(place) = place.filter(|place| self.at(*place, &key).is_some()) {
-            let part = &mut self.0[place.part as usize].0;
-            let bucket = part.get_bucket_mut(place.bucket as usize);
+        if let Some(slot) = slot.filter(|slot| self.at(*slot, &key).is_some()) {
+            let part = &mut self.0[slot.part as usize].0;
+            let bucket = part.get_bucket_mut(slot.bucket as usize);
             return &mut bucket.expect("it is there").1;
         }
         let entry = self.entry(key).or_insert_with(|| (key, new()));
@@ -151,15 +151,15 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Whatever has come and gone, a place that was found gives a browser's own, or nothing.
+        /// Whatever has come and gone, a slot that was found gives a browser's own, or nothing.
         #[test]
         fn each_browser_has_its_own(steps in prop::collection::vec((0_u64..60, 0..4), 0..400)) {
             let mut browsers: ByBrowser<u64> = ByBrowser::default();
             let mut all = std::collections::BTreeMap::new();
-            let mut places = std::collections::BTreeMap::new();
+            let mut slots = std::collections::BTreeMap::new();
             for (n, (name, what)) in (0..).zip(steps) {
                 // Of some hashes are alike, and of some parts.
-                let key = [name % 7, name / 30 << 60 | name];
+                let key = [name % 7, ((name / 30) << 60) | name];
                 match what {
                     0 => {
                         browsers.insert(key, n);
@@ -167,19 +167,19 @@ mod tests {
                     }
                     1 => prop_assert_eq!(browsers.remove(&key), all.remove(&key)),
                     2 => {
-                        let place = places.get(&key).copied();
-                        let own = *browsers.or_insert_with(key, place, || n);
+                        let slot = slots.get(&key).copied();
+                        let own = *browsers.or_insert_with(key, slot, || n);
                         prop_assert_eq!(own, *all.entry(key).or_insert(n));
                     }
                     _ => {
-                        let place = browsers.place(&key);
-                        prop_assert_eq!(place.is_some(), all.contains_key(&key));
-                        places.extend(place.map(|place| (key, place)));
+                        let slot = browsers.slot(&key);
+                        prop_assert_eq!(slot.is_some(), all.contains_key(&key));
+                        slots.extend(slot.map(|slot| (key, slot)));
                     }
                 }
                 prop_assert_eq!(browsers.get(&key), all.get(&key));
-                for (key, place) in &places {
-                    if let Some(own) = browsers.at(*place, key) {
+                for (key, slot) in &slots {
+                    if let Some(own) = browsers.at(*slot, key) {
                         prop_assert_eq!(Some(own), all.get(key));
                     }
                 }

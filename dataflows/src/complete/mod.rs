@@ -20,7 +20,7 @@ use crate::cut::{Cut, Cuts};
 use crate::visit::Tick;
 use crate::visits::{Change, Lifecycle, Visits, complete_until};
 pub use by_browser::Key;
-pub(crate) use by_browser::{ByBrowser, PARTS, Place};
+pub(crate) use by_browser::{ByBrowser, PARTS, Slot};
 pub use kept::{Chunks, Measurements, NoStore, Payloads, Saving};
 use saved::Collected;
 pub use watch::{Nobody, Watch};

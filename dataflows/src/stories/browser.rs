@@ -13,7 +13,7 @@ use crate::near;
 use crate::views::{Entering, Key, Present, Renumbered, Sums};
 use crate::visit::{Position, Tick, Visit};
 
-/// Of a visit that rests so many places are kept at most, or a part of its measurements.
+/// Of a visit that rests so many places are kept at most, or a fourth of its measurements, whichever is more.
 const LEADING: usize = 256;
 const LEADING_PART: usize = 4;
 

@@ -36,6 +36,8 @@ struct Short {
     view: usize,
     /// How the rows of a funnel name its steps.
     steps: Vec<String>,
+    /// How many lines it has, if it is no funnel.
+    lines: usize,
     /// What its lines follow from, beside what never changes.
     follows: Changes,
 }
@@ -56,6 +58,11 @@ impl Short {
         Short {
             view: n,
             steps: steps.map(|(n, step)| step_name(n, step)).collect(),
+            lines: 1 + view
+                .values
+                .iter()
+                .filter(|v| **v == Value::Browsers)
+                .count(),
             follows,
         }
     }
@@ -64,10 +71,7 @@ impl Short {
     fn lines(&self, view: &View, reached: usize) -> usize {
         match view.of {
             Of::Funnel(_) => reached,
-            _ => {
-                let browsers = view.values.iter().filter(|v| **v == Value::Browsers);
-                1 + browsers.count()
-            }
+            _ => self.lines,
         }
     }
 }
@@ -101,7 +105,17 @@ impl Changes {
             Field::Entry => Changes::ENTRY,
             Field::Exit => Changes::EXIT,
             Field::Source => Changes::SOURCE,
-            _ => Changes::NONE,
+            // Its steps are a funnel's.
+            Field::Step => Changes::NONE,
+            Field::Agent | Field::Hour | Field::Minute | Field::EndReason => Changes::NONE,
+            // Visits have none of these.
+            Field::Effect
+            | Field::Entity
+            | Field::EntityId
+            | Field::Reason
+            | Field::Variant
+            | Field::Prefix
+            | Field::Touch => Changes::NONE,
         }
     }
 
@@ -110,7 +124,8 @@ impl Changes {
             Value::Measurements => Changes::MEASUREMENTS,
             Value::Count(Some(_)) => Changes::EFFECTS,
             Value::Orders | Value::Revenue | Value::Sum(_) => Changes::ORDERS,
-            _ => Changes::NONE,
+            // Visits have no usual.
+            Value::Count(None) | Value::Browsers | Value::Usual => Changes::NONE,
         }
     }
 }
@@ -437,7 +452,7 @@ impl Growing {
         }
     }
 
-    /// Brings near what it points to and what is needed to tell of it.
+    /// Brings near what it points to that is needed to tell of it.
     pub fn bring_told(&self) {
         near::bring_list(&self.lines);
         let pages = [&self.own.entry, &self.own.exit];
@@ -492,8 +507,10 @@ impl Growing {
 
     fn take(&mut self, fact: &Fact<'_>, of: &OfVisits) -> bool {
         for ((.., effect), count) in of.effects.iter().zip(&mut self.effects) {
-            *count += i64::from(effect == fact.effect);
-            self.changed.add(Changes::EFFECTS);
+            if effect == fact.effect {
+                *count += 1;
+                self.changed.add(Changes::EFFECTS);
+            }
         }
         self.changed.add(Changes::MEASUREMENTS);
         if is_order(fact) {
@@ -659,6 +676,7 @@ impl Growing {
             }
             // A funnel may have more lines than it had: then all behind them lie elsewhere.
             skips &= !short.follows.has_any(Changes::STEPS);
+            let behind = told + short.lines(view, reached);
             let of_short = (short, view, reached);
             self.each_line(of, of_short, &fields, &mut text, |key, browser, sums| {
                 let n = short.view;
@@ -682,6 +700,7 @@ impl Growing {
                 }
                 told += 1;
             });
+            debug_assert_eq!(told, behind, "view {}", short.view);
         }
         lines
             .drain(told..)
@@ -689,8 +708,8 @@ impl Growing {
         self.lines = lines;
     }
 
-    /// Gives what it adds to a view of visits, or to a funnel in which it has reached so many steps, always in
-    /// the same order. The texts of keys are written to `text`.
+    /// Gives what it adds to a view of visits, or to a funnel in which it has reached so many steps, always
+    /// in the same order. The texts of keys are written to `text`.
     fn each_line(
         &self,
         of: &OfVisits,

@@ -6,13 +6,20 @@ use std::rc::Rc;
 
 use differential_dataflow::difference::{IsZero, Semigroup};
 use hashbrown::{DefaultHashBuilder, HashTable};
+use serde::{Deserialize, Serialize};
 
 use crate::near;
 use crate::views::{Change, Entering, Key, Present, Renumbered, Span, Sums, Value, View};
 use crate::visit::Tick;
 
-/// What is added to a row: its view, its key, while that counts, and how much it is.
-pub type Added = (u16, Key, Span, Sums);
+/// What is added to a row for a while, in a snapshot.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Added {
+    pub view: u16,
+    pub key: Key,
+    pub span: Span,
+    pub sums: Sums,
+}
 
 /// The numbers of some rows, as they were when this was kept.
 pub type Numbers = Vec<(u32, u16, Key)>;
@@ -332,8 +339,7 @@ impl News {
         }
     }
 
-    /// Gives all that is added, by row: its view, its key, and what is added while. Nothing is left to be
-    /// told.
+    /// Gives all that is added, by row: its view, its key, and how much while. Nothing is left to be told.
     pub fn take(&mut self, mut give: impl FnMut(u16, &Key, Vec<(Span, Sums)>)) {
         let added = std::mem::take(&mut self.added);
         self.spans.places.clear();
@@ -360,7 +366,12 @@ impl News {
         let rows = self.added.iter().map(|number| &self.rows[*number as usize]);
         rows.flat_map(|row| {
             let sums = row.sums.iter().filter(|(_, sums)| !sums.is_zero());
-            sums.map(|(span, sums)| (row.view, row.key.clone(), *span, *sums))
+            sums.map(|(span, sums)| Added {
+                view: row.view,
+                key: row.key.clone(),
+                span: *span,
+                sums: *sums,
+            })
         })
     }
 
@@ -379,14 +390,13 @@ impl News {
 
     /// Takes in what was to be told, of views that there are still.
     pub fn restore(&mut self, added: &Added, renumbered: &Renumbered) {
-        let (view, key, span, sums) = added;
-        let Some(view) = renumbered.now(*view) else {
+        let Some(view) = renumbered.now(added.view) else {
             return;
         };
-        let number = self.number(view, key.text());
+        let number = self.number(view, added.key.text());
         let row = &mut self.rows[number as usize];
         row.mark(number, &mut self.added);
-        self.spans.add(number, row, *span, *sums);
+        self.spans.add(number, row, added.span, added.sums);
     }
 
     /// Takes in in which rows browsers were, by the numbers that these had, of views that there are still.

@@ -139,7 +139,7 @@ impl Stories {
         let is_last = some < entries;
         if is_last {
             for added in self.news.added() {
-                let shard = shards.entry(shard_of(added.1.bytes()));
+                let shard = shards.entry(shard_of(added.key.bytes()));
                 shard.or_default().news.push(added);
             }
         }

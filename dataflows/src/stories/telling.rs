@@ -20,8 +20,8 @@ use crate::profiles::{Part, Profile, by_customer};
 use crate::views::{Contribution, Entering, Sums};
 use crate::visit::{Position, Tick, Visit, browser_key, words_of_bytes};
 
-/// So many browsers ahead of the one that is told of what its visit points to is begun to be loaded, and
-/// itself twice as far.
+/// So many browsers ahead of the one that is told of, what a visit points to is begun to be loaded; and the
+/// browser itself twice as far.
 const AHEAD: usize = 8;
 /// A visit to which nothing was added for this part of the time that ends it is not followed any more.
 const QUIET: i64 = 10;
@@ -357,10 +357,11 @@ impl Stories {
             return Ok(());
         };
         let mut browser = std::mem::take(own);
+        let mut told = Ok(());
         if std::mem::replace(&mut browser.touched, false) {
             let is_many = browser.growing.is_none() && browser.known > MANY;
             if !(is_many && browser.added < browser.known / 8) {
-                self.tell_browser(at, (key, &mut browser), kept, said)?;
+                told = self.tell_browser(at, (key, &mut browser), kept, said);
             }
             browser.enter(at, &mut self.news);
         }
@@ -372,7 +373,7 @@ impl Stories {
                 self.put_back(key, browser, is_open);
             }
         }
-        Ok(())
+        told
     }
 
     /// Keeps a browser, or that it is in rows after its visits are sealed.

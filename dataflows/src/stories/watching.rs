@@ -20,7 +20,7 @@ use super::saved::{FORMAT, Kept, Saving};
 use crate::attribution::{self, Pasts, is_entry, is_order};
 use crate::batch::Record;
 use crate::complete::{
-    ByBrowser, Complete, Key as BrowserKey, Looked, Measurements, PARTS, Payloads, Place, Watch,
+    ByBrowser, Complete, Key as BrowserKey, Looked, Measurements, PARTS, Payloads, Slot, Watch,
 };
 use crate::durable::Durable;
 use crate::fact::{Agent, Fact, Reading};
@@ -116,7 +116,7 @@ pub struct Stories {
     /// What is to be added to it.
     adding: Adding,
     /// Where the browsers are of measurements that are looked at together.
-    places: Vec<Option<Place>>,
+    slots: Vec<Option<Slot>>,
     /// For the texts of keys.
     pub(super) text: String,
     /// Whether any view is of measurements.
@@ -224,7 +224,7 @@ impl Stories {
             sealed: Vec::new(),
             news,
             adding: Adding::default(),
-            places: Vec::new(),
+            slots: Vec::new(),
             ended,
             released,
             holds: BTreeMap::new(),
@@ -251,10 +251,10 @@ impl Stories {
     }
 
     /// A measurement, what it says, and what it adds to views of measurements.
-    /// Its browser may be at this place.
+    /// Its browser may be in this slot.
     fn measured_one(
         &mut self,
-        (record, place): (Record<'_>, Option<Place>),
+        (record, slot): (Record<'_>, Option<Slot>),
         read: Option<&Fact<'_>>,
         adding: &[One],
     ) {
@@ -265,7 +265,7 @@ impl Stories {
             let before = absent.remove(&head.browser);
             Browser::new(record.browser_id.into(), head.shard, before)
         };
-        let browser = self.browsers.or_insert_with(head.browser, place, new);
+        let browser = self.browsers.or_insert_with(head.browser, slot, new);
         let begins = browser.known + browser.added == 0 && browser.visits.is_empty();
         browser.added += 1;
         browser.touch(head.browser, &mut self.touched);
@@ -354,15 +354,15 @@ impl<P: Payloads> Watch<P> for Stories {
     fn measured(&mut self, records: &[Record<'_>]) {
         // Of millions of browsers nothing is near. What one measurement needs is begun to be loaded for
         // all of them, a link at a time, before it is used for any.
-        let mut places = std::mem::take(&mut self.places);
+        let mut slots = std::mem::take(&mut self.slots);
         let of_browsers = || records.chunk_by(|a, b| a.head.browser == b.head.browser);
         for own in of_browsers() {
             let key = own[0].head.browser;
-            let place = self.browsers.place(&key);
-            if let Some(browser) = place.and_then(|place| self.browsers.at(place, &key)) {
+            let slot = self.browsers.slot(&key);
+            if let Some(browser) = slot.and_then(|slot| self.browsers.at(slot, &key)) {
                 browser.bring();
             }
-            places.extend(own.iter().map(|_| place));
+            slots.extend(own.iter().map(|_| slot));
             own.iter().for_each(|record| near::bring_list(record.body));
         }
         let reading = &mut self.reading;
@@ -377,11 +377,11 @@ impl<P: Payloads> Watch<P> for Stories {
         });
         let facts: Vec<Option<Fact<'_>>> = facts.collect();
         self.recent.add(records);
-        let mut rest = &places[..];
+        let mut rest = &slots[..];
         for own in of_browsers() {
-            let (place, key) = (rest[0], &own[0].head.browser);
+            let (slot, key) = (rest[0], &own[0].head.browser);
             rest = &rest[own.len()..];
-            if let Some(browser) = place.and_then(|place| self.browsers.at(place, key)) {
+            if let Some(browser) = slot.and_then(|slot| self.browsers.at(slot, key)) {
                 browser.bring_growing();
             }
         }
@@ -389,11 +389,11 @@ impl<P: Payloads> Watch<P> for Stories {
         if self.of_measurements {
             adding.find(&facts, &self.views, &mut self.news);
         }
-        let all = records.iter().copied().zip(places.drain(..)).zip(&facts);
+        let all = records.iter().copied().zip(slots.drain(..)).zip(&facts);
         for ((record, fact), own) in all.zip(adding.of_each(records.len())) {
             self.measured_one(record, fact.as_ref(), own);
         }
-        (self.adding, self.places) = (adding, places);
+        (self.adding, self.slots) = (adding, slots);
     }
 
     fn repeated(&mut self, record: Record<'_>, kept: &mut Measurements<P>) -> Result<(), P::Error> {

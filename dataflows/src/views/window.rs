@@ -148,6 +148,12 @@ struct Kept {
     change: Option<Sums>,
 }
 
+/// The hash of the row that has this number.
+fn hash_of(number: u32, all: &[Kept], hasher: &DefaultHashBuilder) -> u64 {
+    let row = all[number as usize].row.as_ref();
+    row.map_or(0, |row| hasher.hash_one(row))
+}
+
 impl Rows {
     /// Brings near what is needed to find the row with this hash.
     fn bring(&self, hash: u64) {
@@ -183,7 +189,7 @@ impl Rows {
             }
         };
         let (all, hasher) = (&self.kept, &self.hasher);
-        let hash_of = |number: &u32| hasher.hash_one(all[*number as usize].row.as_ref());
+        let hash_of = |number: &u32| hash_of(*number, all, hasher);
         self.numbers.insert_unique(hash, number, hash_of);
         number
     }
@@ -218,7 +224,7 @@ impl Rows {
         let numbers = self.numbers.iter_mut();
         numbers.for_each(|number| *number = new[*number as usize]);
         let (all, hasher) = (&self.kept, &self.hasher);
-        let hash_of = |number: &u32| hasher.hash_one(all[*number as usize].row.as_ref());
+        let hash_of = |number: &u32| hash_of(*number, all, hasher);
         self.numbers.shrink_to_fit(hash_of);
         new
     }
@@ -235,7 +241,7 @@ impl Rows {
             && kept.change.is_none()
             && let Some(row) = kept.row.take()
         {
-            let hash = self.hasher.hash_one(Some(&row));
+            let hash = self.hasher.hash_one(&row);
             if let Ok(own) = self.numbers.find_entry(hash, |own| *own == number) {
                 own.remove();
             }
@@ -251,7 +257,7 @@ impl Window {
         while added.peek().is_some() {
             // Of many rows none is near: what they need is begun to be loaded for some of them together.
             let some = added.by_ref().take(TOGETHER);
-            let some = some.map(|(row, sums)| (self.rows.hasher.hash_one(Some(&row)), row, sums));
+            let some = some.map(|(row, sums)| (self.rows.hasher.hash_one(&row), row, sums));
             let some: Vec<_> = some.inspect(|(hash, ..)| self.rows.bring(*hash)).collect();
             for (hash, row, sums) in some {
                 self.add(hash, row, &sums);
@@ -401,7 +407,7 @@ impl Window {
         let rows = restored.rows.into_iter();
         let hold = |(view, key)| {
             let row = (renumbered.now(view)?, key);
-            let hash = self.rows.hasher.hash_one(Some(&row));
+            let hash = self.rows.hasher.hash_one(&row);
             Some(self.rows.hold(hash, row))
         };
         let numbers: Vec<Option<u32>> = rows.map(hold).collect();
