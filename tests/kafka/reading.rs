@@ -241,12 +241,13 @@ fn a_topic_that_is_created_anew_is_noticed() {
     assert_eq!(readers[0].offset(), 100);
 }
 
-/// Which of the three is said first depends on when the topic's end and when its ID are asked
-/// for: before it is there again, after, or with records that are too few.
+/// Which of these is said first depends on when the topic's ID and when its end are asked for: before it
+/// is there again, or after; with too few records, or when it had too few and has more by now.
 fn is_noticed(anew: KafkaError) {
     match anew {
         KafkaError::TopicAnew { .. } | KafkaError::TopicGone { .. } => {}
         KafkaError::OffsetBeyond { wanted: 100, .. } => {}
+        KafkaError::Diverged { wanted: 100, .. } => {}
         error => panic!("{error:?}"),
     }
 }
