@@ -366,13 +366,10 @@ impl Stories {
             browser.enter(at, &mut self.news);
         }
         let is_open = browser.known + browser.added > 0 || !browser.visits.is_empty();
-        match self.browsers.get_mut(&key) {
-            Some(own) if is_open => *own = browser,
-            _ => {
-                self.browsers.remove(&key);
-                self.put_back(key, browser, is_open);
-            }
+        if !is_open {
+            self.browsers.remove(&key);
         }
+        self.put_back(key, browser, is_open);
         told
     }
 
