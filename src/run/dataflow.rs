@@ -57,6 +57,8 @@ use crate::wall;
 const PARK: Duration = Duration::from_millis(5);
 /// One tag in so many is shown and timed.
 const SAMPLE: u64 = 64;
+/// So many bytes a worker keeps of visits to which nothing was added of late.
+const QUIET_ROOM: usize = 32 << 20;
 
 /// Works until the job is done; the ledger, on the first worker.
 pub fn work(worker: &mut Worker, shared: &Shared) -> Option<Ledger> {
@@ -425,6 +427,7 @@ fn build(worker: &mut Worker, shared: &Shared) -> Result<Built, RunError> {
                 specs.clone(),
                 stories::Settings {
                     rules: *rules,
+                    quiet_room: QUIET_ROOM,
                     robots_over: u32::try_from(job.enrich.robots_over).unwrap_or(u32::MAX),
                     attribution: attribution.clone(),
                     profiles: job.profiles.enabled,

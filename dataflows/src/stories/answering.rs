@@ -9,7 +9,7 @@ use super::growing::Growing;
 use super::question::{Answer, Ask, Of, Question, Shown, Unread};
 use super::story::{Story, stories_of};
 use super::telling::{agent_of, sealed_story};
-use super::watching::{MANY, Said, Stories, read, read_all};
+use super::watching::{Said, Stories, read, read_all};
 use crate::complete::{Complete, Key as BrowserKey, Measurements, Payloads};
 use crate::fact::Agent;
 use crate::visit::{Tick, browser_key, bytes_of_words};
@@ -114,9 +114,7 @@ impl Stories {
             return Ok(None);
         };
         let is_unread = |growing: &Growing| growing.visit().id == id && !growing.has_ordered();
-        if browser.growing.as_deref().is_some_and(is_unread)
-            && browser.known + browser.added <= MANY
-        {
+        if browser.growing.as_deref().is_some_and(is_unread) && !browser.missed {
             // If it was sealed in the step at hand, nothing is kept: had anything come behind it, it would
             // not be followed any more.
             let unread = |bytes| {

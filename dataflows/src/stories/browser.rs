@@ -31,6 +31,8 @@ pub(super) struct Browser {
     #[serde(skip)]
     pub stale: bool,
     pub robot: bool,
+    /// Whether something came once more and says otherwise, but nobody looked, since it had too many.
+    pub missed: bool,
     /// What was told of at the end of a step.
     pub visits: Vec<Told>,
     /// Those that it had later, when something was asked within a step.

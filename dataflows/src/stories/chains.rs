@@ -230,6 +230,14 @@ impl Chains {
         }
     }
 
+    /// Some bytes more or less that they point to.
+    pub fn bytes(&self) -> usize {
+        let ids = self.causes.capacity() * size_of::<[u64; 2]>();
+        let links =
+            self.links.capacity() * size_of::<Link>() + self.tags.capacity() * size_of::<u16>();
+        ids + links + self.rows.capacity() * size_of::<Row>()
+    }
+
     /// Whether it has no rows.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()

@@ -464,6 +464,12 @@ impl Growing {
         }
     }
 
+    /// Some bytes more or less that are kept of it.
+    pub fn bytes(&self) -> usize {
+        let lines = self.lines.capacity() * size_of::<Line>();
+        size_of::<Growing>() + lines + self.chains.as_ref().map_or(0, Chains::bytes)
+    }
+
     /// The visit so far.
     pub fn visit(&self) -> Visit {
         self.visit

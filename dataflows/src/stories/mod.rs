@@ -62,7 +62,7 @@
 //!         batch.push(head, b"b", &body, |_| ());
 //!     }
 //!     let rules = Rules::default();
-//!     let settings = Settings { rules, robots_over: 10_000, attribution: attribution::Settings::default(),
+//!     let settings = Settings { rules, robots_over: 10_000, quiet_room: 32 << 20, attribution: attribution::Settings::default(),
 //!         profiles: false, asked: false };
 //!     let reading = Reading::new(Arc::new(MemoryStore::of([&schema])), Default::default());
 //!     let nothing: Rc<dyn Keeps> = Rc::new(Nothing);
@@ -102,6 +102,7 @@ mod naming;
 mod news;
 mod part;
 mod question;
+mod quiet;
 mod recent;
 mod saved;
 mod steps;

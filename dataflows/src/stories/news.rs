@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
+use std::ops::Range;
 use std::rc::Rc;
 
 use differential_dataflow::difference::{IsZero, Semigroup};
@@ -9,7 +10,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use serde::{Deserialize, Serialize};
 
 use crate::near;
-use crate::views::{Change, Entering, Key, Present, Renumbered, Span, Sums, Value, View};
+use crate::views::{Change, Entering, Key, Present, Renumbered, Span, Sums, View};
 use crate::visit::Tick;
 
 /// What is added to a row for a while, in a snapshot.
@@ -37,6 +38,8 @@ pub struct News {
     added: Vec<u32>,
     /// Where the sums of a span are, of rows that have many.
     spans: Spans,
+    /// While what comes to each view counts.
+    spans_of: Vec<Counts>,
     /// How often numbers were asked for.
     asked: u64,
     /// What changes in rows, while it is looked at.
@@ -146,11 +149,36 @@ impl Spans {
     }
 }
 
+/// While something counts in a view, which is the same for all that is of one step and is found in one:
+/// to find it out takes three divisions.
+#[derive(Clone, Default)]
+struct Counts {
+    found: Tick,
+    times: Range<i64>,
+    span: Option<Span>,
+}
+
+impl Counts {
+    fn find(&mut self, view: &View, at: Tick, time: i64) -> Option<Span> {
+        if self.found != at || !self.times.contains(&time) {
+            let since = i64::try_from(view.since).unwrap_or(i64::MAX);
+            if time < since {
+                return None;
+            }
+            let step = view.step as i64;
+            let begins = time - time % step;
+            self.found = at;
+            self.times = begins.max(since)..begins.saturating_add(step);
+            self.span = view.counts(view.window, at, time);
+        }
+        self.span
+    }
+}
+
 impl News {
     /// None yet, of these views.
     pub fn new(views: Rc<[View]>) -> News {
         News {
-            views,
             hasher: DefaultHashBuilder::default(),
             numbers: HashTable::new(),
             rows: Vec::new(),
@@ -158,8 +186,10 @@ impl News {
             free: Vec::new(),
             added: Vec::new(),
             spans: Spans::default(),
+            spans_of: vec![Counts::default(); views.len()],
             asked: 0,
             changes: Vec::new(),
+            views,
         }
     }
 
@@ -179,25 +209,16 @@ impl News {
     ) {
         let row = &mut self.rows[number as usize];
         let view = &self.views[usize::from(row.view)];
-        let span = view.counts(view.window, at, time);
-        let usual = view.usual().zip(view.against).and_then(|(usual, against)| {
-            let is_count = |value: &Value| matches!(value, Value::Count(_));
-            let count = sums.0[view.values.iter().position(is_count)?];
-            let span = view.counts(against, at, time)?;
-            (count != 0).then(|| (span, Sums::one(usual, count)))
-        });
-        if span.is_none() && usual.is_none() {
+        let counts = self.spans_of[usize::from(row.view)].find(view, at, time);
+        let still_usual = || view.still_usual(at, time, &sums);
+        let Some((span, sums)) = counts.map(|span| (span, sums)).or_else(still_usual) else {
             return;
-        }
+        };
         row.mark(number, &mut self.added);
-        if let Some((span, sums)) = usual {
-            self.spans.add(number, row, span, sums);
-        }
-        let Some(span) = span else { return };
         if !sums.is_zero() {
             self.spans.add(number, row, span, sums);
         }
-        if let Some((entering, times)) = browser {
+        if let Some((span, (entering, times))) = counts.zip(browser) {
             entering.push(Entering {
                 row: number,
                 span,
@@ -426,7 +447,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::views::identities;
+    use crate::views::{Value, identities};
 
     const STEP: Tick = 1_000;
 
@@ -484,8 +505,15 @@ mod tests {
                 let row = key.text().parse().unwrap();
                 for ((enters, leaves), sums) in added {
                     assert!(!sums.is_zero());
-                    for step in (enters..leaves).step_by(STEP as usize) {
-                        told.entry((usize::from(view), row, step)).or_default().plus_equals(&sums);
+                    let mut put = |leaves, sums: Sums| {
+                        for step in (enters..leaves).step_by(STEP as usize) {
+                            told.entry((usize::from(view), row, step)).or_default().plus_equals(&sums);
+                        }
+                    };
+                    put(leaves, sums);
+                    // What is counted is usual for longer.
+                    if view == 0 {
+                        put(leaves + 3_000, Sums::one(1, sums.0[0]));
                     }
                 }
             });

@@ -16,7 +16,7 @@ use crate::views::shard_of;
 use crate::visit::Tick;
 
 /// Their version.
-pub const FORMAT: u32 = 5;
+pub const FORMAT: u32 = 6;
 
 /// What is kept of a shard.
 #[derive(Default, Serialize)]

@@ -23,7 +23,7 @@ use crate::visit::{Position, Tick, Visit, browser_key, words_of_bytes};
 /// So many browsers ahead of the one that is told of, what a visit points to is begun to be loaded; and the
 /// browser itself twice as far.
 const AHEAD: usize = 8;
-/// A visit to which nothing was added for this part of the time that ends it is not followed any more.
+/// A visit to which nothing was added for this part of the time that ends it is quiet.
 const QUIET: i64 = 10;
 
 impl Stories {
@@ -199,8 +199,7 @@ impl Stories {
             let mut told = told.map(|n| browser.visits.swap_remove(n));
             // Nothing has changed since it was told of but what it was given while it grew.
             let mut is_told = browser.growing.is_some() || !browser.touched;
-            // Of many, what was sent twice was not held against it.
-            is_told &= browser.known + browser.added <= MANY;
+            is_told &= !browser.missed;
             let mut growing = browser.growing.take_if(|growing| growing.visit().id == id);
             let size = complete.len() as u32;
             // One more may have taken the place of its last.
@@ -261,8 +260,8 @@ impl Stories {
             // was counted: what is left is looked at, as if it were one measurement at least.
             let is_guess = is_new && left > 0;
             let rest = left.saturating_sub(size).max(u32::from(is_guess));
-            // Of many, what was sent twice was not held against those that it still has.
-            if is_guess || left > MANY && rest <= MANY {
+            // Now there are few enough to look at what was missed.
+            if is_guess || browser.missed && rest <= MANY {
                 browser.settle();
             }
             // Of which nothing was told it is told now, however many there are.
@@ -419,13 +418,14 @@ impl Stories {
             let visits = browser.visits.iter().map(|told| told.begun.visit);
             self.of_visits.extend(visits.map(|visit| (visit, key)));
             browser.growing = Some(growing);
-            self.quiet.push_back((at, key));
+            self.quiet.told(at, key);
             return Ok(());
         }
         browser.settle();
         let looked = kept.look(&key)?;
         let facts = read_all(&mut self.reading, looked.as_ref());
         (browser.known, browser.added) = (facts.len() as u32, 0);
+        browser.missed = false;
         if !browser.robot && browser.known > self.settings.robots_over {
             browser.robot = true;
             if self.of_measurements {
@@ -457,7 +457,7 @@ impl Stories {
             browser.growing = grown.map(Box::new);
         }
         if browser.growing.is_some() {
-            self.quiet.push_back((at, key));
+            self.quiet.told(at, key);
         }
         // Visits that are none any more, since others took their measurements.
         for gone in before {
@@ -468,6 +468,24 @@ impl Stories {
             }
         }
         Ok(())
+    }
+
+    /// Follows quiet visits no more, where there is no room for them.
+    fn rest_quiet(&mut self, at: Tick) {
+        let asks_for_all = self.asks_for_all();
+        let (browsers, quiet) = (&mut self.browsers, &mut self.quiet);
+        let since = at.saturating_sub((self.settings.rules.inactivity / QUIET) as Tick);
+        while let Some((told, key)) = quiet.told_by(since) {
+            let browser = browsers.get(&key).filter(|own| own.told == told);
+            if let Some(growing) = browser.and_then(|own| own.growing.as_ref()) {
+                quiet.rest(told, key, growing.bytes());
+            }
+        }
+        while let Some((told, key)) = quiet.over(self.settings.quiet_room) {
+            if let Some(browser) = browsers.get_mut(&key).filter(|own| own.told == told) {
+                browser.rest((!asks_for_all).then_some(&self.grown));
+            }
+        }
     }
 
     /// Tells of all browsers that have measured something, and of what has been added to views.
@@ -496,20 +514,7 @@ impl Stories {
                 browser.stale = false;
             }
         }
-        let asks_for_all = self.asks_for_all();
-        let quiet = (self.settings.rules.inactivity / QUIET) as Tick;
-        while let Some((told, key)) = self.quiet.front().copied() {
-            if told + quiet > at {
-                break;
-            }
-            self.quiet.pop_front();
-            if let Some(browser) = self.browsers.get_mut(&key)
-                && browser.told + quiet <= at
-            {
-                let leads = !asks_for_all && browser.known <= MANY;
-                browser.rest(leads.then_some(&self.grown));
-            }
-        }
+        self.rest_quiet(at);
         self.sweep(at);
         self.news.take(|view, key, sums| {
             said.push(Said::Contribution(Contribution {

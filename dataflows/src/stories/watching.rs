@@ -2,7 +2,7 @@
 //! at the end of each step; [`telling`](super::telling) says it.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use hashbrown::HashMap;
@@ -15,6 +15,7 @@ use super::growing::{Growing, OfVisits};
 use super::naming::Naming;
 use super::news::News;
 use super::question::{Answer, Question};
+use super::quiet::Quiet;
 use super::recent::Recent;
 use super::saved::{FORMAT, Kept, Saving};
 use crate::attribution::{self, Pasts, is_entry, is_order};
@@ -54,6 +55,9 @@ pub struct Settings {
     pub profiles: bool,
     /// Whether anybody may ask about visits: then those that were sealed of late are kept for it.
     pub asked: bool,
+    /// So many bytes may be kept of visits to which nothing has been added for a while, so that they can
+    /// go on without being read again; they take what active ones do.
+    pub quiet_room: usize,
 }
 
 /// What is said.
@@ -78,9 +82,9 @@ pub enum Said {
 /// Costs a look-up and a walk to the roles a measurement, and a little more while its visit grows as
 /// visits do; what is revised or repeated, or goes on after a pause, another walk over all that its visit
 /// has. Keeps some 170 bytes an open visit, and 30 for each row of a view of visits that it is in; of
-/// those that have grown within a tenth of the time that ends a visit some 25 for each measurement; of one
-/// that rests, with carts or orders, 24 for each measurement that led there, if not all is asked for; and
-/// what [`Present`](crate::views::Present) does for a browser where views count them.
+/// those that have grown within a tenth of the time that ends a visit some 3,000 and 25 for each
+/// measurement, of others the same while there is [room](Settings::quiet_room); else, with carts or orders,
+/// 24 for each measurement that led there, if not all is asked for; and what [`Present`](crate::views::Present) does for a browser where views count them.
 pub struct Stories {
     pub(super) views: Rc<[View]>,
     /// What they are, for snapshots.
@@ -99,8 +103,8 @@ pub struct Stories {
     recent: Recent,
     /// What sealed visits have left for later ones.
     pub(super) pasts: Pasts,
-    /// Browsers whose visits grow, as they were told of.
-    pub(super) quiet: VecDeque<(Tick, BrowserKey)>,
+    /// Visits that grow, but not now.
+    pub(super) quiet: Quiet,
     pub(super) touched: Vec<BrowserKey>,
     /// Browsers that have ordered something in this step.
     pub(super) urgent: Vec<BrowserKey>,
@@ -203,7 +207,7 @@ impl Stories {
             grown: OfVisits::new(views.clone(), &settings.attribution),
             recent: Recent::new(),
             pasts,
-            quiet: VecDeque::new(),
+            quiet: Quiet::default(),
             text: String::new(),
             of_measurements: views.iter().any(|view| view.of == views::Of::Measurements),
             of_visits,
@@ -406,6 +410,7 @@ impl<P: Payloads> Watch<P> for Stories {
             return Ok(());
         };
         if browser.known + browser.added > MANY {
+            browser.missed = true;
             return Ok(());
         }
         let looked = kept.look_at(&head.browser, head.at)?;

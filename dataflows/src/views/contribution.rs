@@ -19,7 +19,7 @@ pub struct Contribution {
     pub view: u16,
     /// The row.
     pub key: Key,
-    /// How much, and while it counts.
+    /// How much, and while it counts. What is [usual](super::Value::Usual) follows from what is counted.
     pub sums: Vec<(Span, Sums)>,
 }
 
@@ -55,6 +55,15 @@ impl View {
         let enters = at.max(time + 1).next_multiple_of(self.step);
         let leaves = ((time + window) / self.step + 1) * self.step;
         (enters < leaves).then_some((enters, leaves))
+    }
+
+    /// What is still usual of sums of this time, found at `at`, that are too old to count in the window:
+    /// of those that do, the [`Window`](super::Window) knows how long they are usual.
+    pub(crate) fn still_usual(&self, at: Tick, time: i64, sums: &Sums) -> Option<(Span, Sums)> {
+        let usual = self.usual_of()?;
+        let count = sums.0[usize::from(usual.of)];
+        let span = self.counts(self.window + usual.longer, at, time)?;
+        (count != 0).then(|| (span, Sums::one(usual.at.into(), count)))
     }
 
     /// Whether measurements of this kind are in it.

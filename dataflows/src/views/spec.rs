@@ -163,6 +163,17 @@ impl Value {
     }
 }
 
+/// What is usual in a view: it is of all that a count is of, but lasts longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Usual {
+    /// Its place among the values,
+    pub at: u8,
+    /// and that of the count.
+    pub of: u8,
+    /// So much longer it lasts, in ms.
+    pub longer: u64,
+}
+
 /// A view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
@@ -186,7 +197,7 @@ pub struct View {
     pub window: u64,
     /// How often it moves on, in ms; a multiple of the tick's length.
     pub step: u64,
-    /// The longer window that [`Value::Usual`] is of, in ms.
+    /// The longer window that [`Value::Usual`] is of, in ms; a multiple of the step.
     pub against: Option<u64>,
     /// Only so many rows, the greatest by the first value (by how far it is over the usual, where
     /// there is one); of each first field of the key, if `by_first`.
@@ -268,6 +279,16 @@ impl View {
     #[must_use]
     pub fn usual(&self) -> Option<usize> {
         self.values.iter().position(|value| *value == Value::Usual)
+    }
+
+    /// The usual, and what it follows from.
+    pub(super) fn usual_of(&self) -> Option<Usual> {
+        let is_count = |value: &Value| matches!(value, Value::Count(_));
+        Some(Usual {
+            at: self.usual()? as u8,
+            of: self.values.iter().position(is_count)? as u8,
+            longer: self.against?.saturating_sub(self.window),
+        })
     }
 
     /// The place of browsers among its values; 0 if it counts none.

@@ -23,7 +23,7 @@ use super::contribution::Contribution;
 use super::numbers::{Renumbered, identities};
 use super::presence::Span;
 use super::row::{Key, Sums};
-use super::spec::View;
+use super::spec::{Usual, View};
 use crate::batch::worker_of;
 use crate::cut::{Cut, Cuts};
 use crate::durable::Durable;
@@ -33,7 +33,7 @@ use crate::visit::Tick;
 use crate::visits::complete_until;
 
 /// The form in which a window is kept.
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 
 /// Views change at multiples of this, in ms: as often as frontiers usually advance, so that a change
 /// waits for nothing but its tick.
@@ -59,10 +59,14 @@ pub type Counted = (u16, Key);
 
 /// What counts in the windows of all views, on one worker: the sums of rows.
 ///
+/// What is usual is kept as what it follows from, and on its own only once that has left.
+///
 /// Keeps an amount (16 bytes) for each sum of a row and step of the window in which something was added
 /// to it, at most twice as many before they are summed: nothing grows with what is measured, but for keys.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Window {
+    /// Of each view.
+    usual: Box<[Option<Usual>]>,
     rows: Rows,
     entering: BTreeMap<Span, Amounts>,
     leaving: BTreeMap<Tick, Amounts>,
@@ -194,6 +198,13 @@ impl Rows {
         number
     }
 
+    /// Where an amount is added, too, since it is usual, and how much longer it is.
+    fn usual(&self, at: At, of: &[Option<Usual>]) -> Option<(At, u64)> {
+        let (view, _) = self.row(at.0);
+        let usual = of[usize::from(*view)].filter(|usual| usual.of == at.1)?;
+        Some(((at.0, usual.at), usual.longer))
+    }
+
     fn row(&self, number: u32) -> &Counted {
         let row = &self.kept[number as usize].row;
         row.as_ref().expect("something is left of this row")
@@ -251,6 +262,18 @@ impl Rows {
 }
 
 impl Window {
+    /// Of these views, with nothing in it.
+    #[must_use]
+    pub fn new(views: &[View]) -> Window {
+        Window {
+            usual: views.iter().map(View::usual_of).collect(),
+            rows: Rows::default(),
+            entering: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            until: 0,
+        }
+    }
+
     /// Adds to rows. What has a sum of nothing is no entry.
     pub fn add_all(&mut self, added: impl IntoIterator<Item = (Counted, Vec<(Span, Sums)>)>) {
         let mut added = added.into_iter().peekable();
@@ -304,9 +327,18 @@ impl Window {
     pub fn advance(&mut self, mut give: impl FnMut(Tick, Counted, Sums)) {
         let tick = self.next();
         let mut changed = Vec::new();
+        let mut still_usual: BTreeMap<Tick, Amounts> = BTreeMap::new();
         for (at, amount) in self.leaving.remove(&tick).unwrap_or_default().all {
             self.rows.change(at, amount.wrapping_neg(), &mut changed);
+            if let Some((at, longer)) = self.rows.usual(at, &self.usual) {
+                let stays = still_usual.entry(tick + longer).or_default();
+                stays.push(at, amount, &mut self.rows);
+            }
             self.rows.release(at.0);
+        }
+        for (leaves, amounts) in still_usual {
+            let later = self.leaving.entry(leaves).or_default();
+            later.append(amounts, &mut self.rows);
         }
         while let Some(first) = self.entering.first_entry() {
             let (enters, leaves) = *first.key();
@@ -317,6 +349,9 @@ impl Window {
             entered.sum(&mut self.rows);
             for (at, amount) in &entered.all {
                 self.rows.change(*at, *amount, &mut changed);
+                if let Some((at, _)) = self.rows.usual(*at, &self.usual) {
+                    self.rows.change(at, *amount, &mut changed);
+                }
             }
             if !entered.all.is_empty() {
                 let later = self.leaving.entry(leaves).or_default();
@@ -348,9 +383,15 @@ impl Window {
     #[must_use]
     pub fn contents(&self) -> HashMap<Counted, Sums> {
         let mut all = vec![Sums::default(); self.rows.kept.len()];
-        for (at, amount) in self.leaving.values().flat_map(|amounts| &amounts.all) {
+        let mut add = |at: At, amount: i64| {
             let sum = &mut all[at.0 as usize].0[usize::from(at.1)];
-            *sum = sum.wrapping_add(*amount);
+            *sum = sum.wrapping_add(amount);
+        };
+        for (at, amount) in self.leaving.values().flat_map(|amounts| &amounts.all) {
+            add(*at, *amount);
+            if let Some((at, _)) = self.rows.usual(*at, &self.usual) {
+                add(at, *amount);
+            }
         }
         let rows = self.rows.kept.iter().zip(all);
         let rows = rows.filter(|(_, sums)| !sums.is_zero());
@@ -483,7 +524,7 @@ pub fn window<'s>(
     let (output, stream) = builder.new_output();
     let mut output =
         OutputBuilder::<_, CapacityContainerBuilder<Vec<(Counted, u64, Sums)>>>::from(output);
-    let mut state = Window::default();
+    let mut state = Window::new(&views);
     let identities = identities(&views);
     durable
         .restore(FORMAT)
@@ -570,41 +611,68 @@ pub fn window<'s>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::views::Value;
     use differential_dataflow::difference::Semigroup;
     use proptest::prelude::*;
 
-    /// Something that is added: to which key, to which value, when it enters, how long it stays, and how
-    /// much it is.
-    type Added = (u8, u8, u64, u64, i64);
+    /// How much longer what is counted is usual.
+    const LONGER: u64 = 7;
+
+    /// The second has a usual.
+    fn views() -> [View; 2] {
+        let usual = View {
+            name: "usual".to_owned(),
+            values: vec![Value::Count(None), Value::Usual, Value::Browsers],
+            window: 20,
+            against: Some(20 + LONGER),
+            ..View::default()
+        };
+        [View::default(), usual]
+    }
+
+    /// Something that is added: to which view and key, to which value, when it enters, how long it stays,
+    /// and how much it is.
+    type Added = ((u16, u8), u8, u64, u64, i64);
 
     fn added() -> impl Strategy<Value = Added> {
-        (0_u8..4, 0_u8..2, 1_u64..30, 1_u64..20, -2_i64..3)
+        (
+            (0_u16..2, 0_u8..4),
+            0_u8..3,
+            1_u64..30,
+            1_u64..20,
+            -2_i64..3,
+        )
     }
 
     fn key(key: u8) -> Key {
         Key::of([key.to_string().as_str()])
     }
 
-    fn add(window: &mut Window, (n, value, enters, stays, amount): Added) {
+    fn add(window: &mut Window, ((view, n), value, enters, stays, amount): Added) {
         let span = (enters, enters + stays);
         let sums = Sums::one(usize::from(value), amount);
-        window.add_all([((0, key(n)), vec![(span, sums)])]);
+        window.add_all([((view, key(n)), vec![(span, sums)])]);
     }
 
-    /// What a key's sums are at a tick: of the amounts that count then.
-    fn sums(added: &[Added], n: u8, tick: Tick) -> Sums {
+    /// What a row's sums are at a tick: of the amounts that count then, and of counts the usual.
+    fn sums(added: &[Added], row: (u16, u8), tick: Tick) -> Sums {
         let mut sums = Sums::default();
-        let counts = added.iter().filter(|(key, _, enters, stays, _)| {
-            *key == n && *enters <= tick && tick < enters + stays
-        });
-        counts.for_each(|(_, value, .., amount)| sums.0[usize::from(*value)] += amount);
+        for (_, value, enters, stays, amount) in added.iter().filter(|one| one.0 == row) {
+            let counts = |longer| *enters <= tick && tick < enters + stays + longer;
+            if counts(0) {
+                sums.0[usize::from(*value)] += amount;
+            }
+            if (row.0, *value) == (1, 0) && counts(LONGER) {
+                sums.0[1] += amount;
+            }
+        }
         sums
     }
 
     /// What is kept of these windows, given to so many others by shard.
     fn restarted(windows: &mut [Window], workers: usize) -> Vec<Window> {
-        let mut restored: Vec<Window> = (0..workers).map(|_| Window::default()).collect();
-        let own = identities(&[View::default()]);
+        let mut restored: Vec<Window> = (0..workers).map(|_| Window::new(&views())).collect();
+        let own = identities(&views());
         for window in windows {
             for (shard, saved) in window.saved(&own) {
                 let bytes = postcard::to_allocvec(&saved).unwrap();
@@ -623,32 +691,33 @@ mod tests {
             restart in 1_u64..40,
             workers in 1_usize..4,
         ) {
-            let mut windows = vec![Window::default()];
+            let mut windows = vec![Window::new(&views())];
             let all: Vec<Added> = all.iter().flat_map(|one| vec![*one; again]).collect();
             // Until the restart only what was found by then.
             let (before, later): (Vec<Added>, _) = all.iter().partition(|one| one.2 <= restart + 1);
             before.iter().for_each(|one| add(&mut windows[0], *one));
-            let mut shown: HashMap<Key, Sums> = HashMap::new();
+            let mut shown: HashMap<Counted, Sums> = HashMap::new();
             for tick in 0..60 {
                 if tick == restart {
                     windows = restarted(&mut windows, workers);
                     for one in &later {
-                        let shard = shard_of(key(one.0).bytes());
+                        let shard = shard_of(key(one.0.1).bytes());
                         add(&mut windows[usize::from(shard) % workers], *one);
                     }
                 }
                 for window in &mut windows {
                     while window.next() <= tick {
-                        window.advance(|_, (_, key), sums| {
-                            shown.entry(key).or_default().plus_equals(&sums);
+                        window.advance(|_, row, sums| {
+                            shown.entry(row).or_default().plus_equals(&sums);
                         });
                     }
                 }
-                for n in 0..4 {
-                    let expected = sums(&all, n, tick);
-                    prop_assert_eq!(shown.get(&key(n)).copied().unwrap_or_default(), expected);
+                for (view, n) in (0..2).flat_map(|view| (0..4).map(move |n| (view, n))) {
+                    let expected = sums(&all, (view, n), tick);
+                    let row = (view, key(n));
+                    prop_assert_eq!(shown.get(&row).copied().unwrap_or_default(), expected);
                     let contents = windows.iter().flat_map(Window::contents);
-                    let mut own = contents.filter(|((_, own), _)| *own == key(n));
+                    let mut own = contents.filter(|(own, _)| *own == row);
                     prop_assert_eq!(own.next().map_or(Sums::default(), |(_, sums)| sums), expected);
                 }
             }
@@ -662,7 +731,7 @@ mod tests {
             all in proptest::collection::vec(added(), 1..20),
             taken_back in any::<bool>(),
         ) {
-            let mut window = Window::default();
+            let mut window = Window::new(&views());
             for _ in 0..1_000 {
                 for one in &all {
                     add(&mut window, *one);
@@ -673,7 +742,7 @@ mod tests {
             }
             let room: usize = window.entering.values().map(|amounts| amounts.all.capacity()).sum();
             prop_assert!(room <= window.entering.len() * 2 * FEW);
-            prop_assert!(window.rows.kept.len() <= 4);
+            prop_assert!(window.rows.kept.len() <= 8);
         }
     }
 
@@ -719,7 +788,7 @@ mod tests {
 
     #[test]
     fn of_rows_of_which_nothing_is_left_nothing_is_kept() {
-        let mut window = Window::default();
+        let mut window = Window::new(&views());
         let mut shown: BTreeMap<Key, i64> = BTreeMap::new();
         let mut place = |n: u64, leaves, at: u64| {
             let row = (0, Key::of([n.to_string().as_str()]));

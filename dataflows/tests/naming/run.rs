@@ -87,6 +87,7 @@ pub fn run(arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Outcome) -> Outcome
         let settings = Settings {
             rules: RULES,
             robots_over: plan.robots_over,
+            quiet_room: 10_000,
             attribution: attribution::Settings::default(),
             profiles: true,
             asked: false,

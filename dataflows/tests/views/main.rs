@@ -214,13 +214,16 @@ fn since(kept: &Kept, cut: Tick) -> Tick {
 fn plan() -> impl Strategy<Value = Plan> {
     let memory = prop_oneof![Just(usize::MAX), Just(300)];
     let released = prop_oneof![2 => Just(Tick::MAX), 1 => Just(0), 1 => 0..40_000_u64];
-    (1..4_usize, pace(), memory, released).prop_map(|(workers, pace, memory, released)| Plan {
+    let quiet_room = prop::sample::select(&[0, 10_000, usize::MAX]);
+    let plan = (1..4_usize, pace(), memory, quiet_room, released);
+    plan.prop_map(|(workers, pace, memory, quiet_room, released)| Plan {
         rules: RULES,
         workers,
         pace,
         until: 0,
         cut: 0,
         memory,
+        quiet_room,
         released: if released < 40_000 && released > 0 {
             BEGIN + released
         } else {
@@ -240,6 +243,7 @@ fn plain(until: Tick) -> Plan {
         until: until + 1,
         cut: until,
         memory: usize::MAX,
+        quiet_room: 0,
         released: Tick::MAX,
         served: true,
         questions: vec![],
@@ -988,6 +992,20 @@ fn what_is_told_otherwise_counts_once_a_visit_of_thousands_beside_it_is_sealed()
     assert_eq!(said[0], [row(&robot("tv"), [2, 2_010])]);
     let now = [row(&robot("te"), [1, 12]), row(&robot("tv"), [1, 1_998])];
     assert_eq!(said[1], now);
+}
+
+/// Of a visit of thousands, too, what was told otherwise counts in the end, though nobody looked before.
+#[test]
+fn what_is_told_otherwise_of_a_visit_of_thousands_counts_once_it_is_sealed() {
+    let mut arrivals = one_a_milli(2_500);
+    arrivals.push(Arrival {
+        tick: BEGIN + 3_000,
+        entity_id: Some("te"),
+        ..come(0, BEGIN, 0)
+    });
+    let said = entries_of_thousands(arrivals, [BEGIN + 5_000, BEGIN + 20_000]);
+    let row = |key: &str| vec![(key.to_owned(), [1, 2_500])];
+    assert_eq!(said, [row("NL|robot|tv"), row("NL|robot|te")]);
 }
 
 /// Of visits that nobody was told of yet all is told when another is sealed, though they have thousands.

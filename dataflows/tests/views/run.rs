@@ -41,6 +41,8 @@ pub struct Plan {
     pub cut: Tick,
     /// How many bytes are held in memory.
     pub memory: usize,
+    /// How many bytes of quiet visits.
+    pub quiet_room: usize,
     /// What was sealed until then is let go of: tables hold it.
     pub released: Tick,
     /// Whether there are profiles, and anybody may ask.
@@ -159,6 +161,7 @@ pub fn run(specs: &[View], arrivals: &Arc<Vec<Arrival>>, plan: &Plan, from: &Kep
                 Settings {
                     rules: plan.rules,
                     robots_over: ROBOTS_OVER,
+                    quiet_room: plan.quiet_room,
                     attribution: attribution::Settings::default(),
                     profiles: plan.served,
                     asked: plan.served,
