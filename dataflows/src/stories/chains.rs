@@ -116,30 +116,42 @@ impl ByKind {
     }
 }
 
+/// Of each of some IDs a bit is set: of nearly all others it is not.
+#[derive(Debug, Default)]
+struct Bits([u64; 4]);
+
+impl Bits {
+    fn place(tag: u16) -> (usize, u64) {
+        (usize::from(tag >> 6) % 4, 1 << (tag % 64))
+    }
+
+    fn set(&mut self, tag: u16) {
+        let (word, bit) = Bits::place(tag);
+        self.0[word] |= bit;
+    }
+
+    fn may_have(&self, tag: u16) -> bool {
+        let (word, bit) = Bits::place(tag);
+        self.0[word] & bit != 0
+    }
+}
+
 /// IDs that were looked for, and where they were found, or that they were [`MISSED`].
 #[derive(Debug, Default)]
 #[repr(C)]
 struct Asked {
-    /// Of each ID that was looked for a bit is set: of nearly all others it is not.
-    bits: [u64; 4],
+    bits: Bits,
     found: HashMap<[u64; 2], u16>,
 }
 
 impl Asked {
-    fn bit(id: [u64; 2]) -> (usize, u64) {
-        let tag = tag_of(id);
-        (usize::from(tag >> 6) % 4, 1 << (tag % 64))
-    }
-
     fn get(&self, id: [u64; 2]) -> Option<u16> {
-        let (word, bit) = Asked::bit(id);
-        let maybe = self.bits[word] & bit != 0;
+        let maybe = self.bits.may_have(tag_of(id));
         maybe.then(|| self.found.get(&id).copied()).flatten()
     }
 
     fn set(&mut self, id: [u64; 2], found: u16) {
-        let (word, bit) = Asked::bit(id);
-        self.bits[word] |= bit;
+        self.bits.set(tag_of(id));
         self.found.insert(id, found);
     }
 }
@@ -510,9 +522,15 @@ impl Chains {
     }
 
     /// Gives where the measurements are of which, with the visit's first, [`trace`](crate::attribution::trace)
-    /// says the same of its orders and carts as of all: these, what has led there, what was shown beside
-    /// that, and what that has led to. The visit has begun at `started`, and must have been told of before.
-    pub fn leading(&mut self, give: &mut impl Extend<Position>, started: i64, longest: usize) {
+    /// says the same of its carts as of all: these, and what has led there; and if it `has_orders` of these,
+    /// too: what was shown beside that, and what that has led to. The visit has begun at `started`, and must
+    /// have been told of before.
+    pub fn leading(
+        &mut self,
+        give: &mut impl Extend<Position>,
+        (started, has_orders): (i64, bool),
+        longest: usize,
+    ) {
         if self.ends.is_empty() {
             return;
         }
@@ -525,29 +543,24 @@ impl Chains {
                 let Some(at) = next else { break };
                 leads[at] = true;
                 let cause = self.id_of_cause(at);
-                beside.extend(cause.filter(|_| self.links[at].is_shown()));
+                beside.extend(cause.filter(|_| has_orders && self.links[at].is_shown()));
                 next = self.cause_of(at);
             }
         }
-        let beside: Vec<bool> = self.causes.iter().map(|id| beside.contains(id)).collect();
-        let is_beside = |link: &Link| {
-            let is = beside.get(usize::from(link.cause));
-            link.is_shown() && is.is_some_and(|is| *is)
-        };
-        for (at, leads) in leads.iter_mut().enumerate() {
-            let on = match self.links[at].is_shown() {
-                true => Some(at),
-                false => self.cause_of(at),
-            };
-            *leads |= on.is_some_and(|on| is_beside(&self.links[on]));
+        if !beside.is_empty() {
+            self.lead_beside(&beside, &mut leads);
         }
         // What has an ID that is another's is known by that one: where a chain is cut, its last link may
         // have been led on by it.
-        let lead = |(at, link): (usize, &Link)| leads[at].then_some(link.id);
-        let ids: HashSet<_> = self.links.iter().enumerate().filter_map(lead).collect();
+        let (mut ids, mut bits) = (HashSet::new(), Bits::default());
+        for (at, link) in self.links.iter().enumerate().filter(|(at, _)| leads[*at]) {
+            ids.insert(link.id);
+            bits.set(self.tags[at]);
+        }
         for at in 0..self.links.len() {
             let id = self.links[at].id;
             if !leads[at]
+                && bits.may_have(self.tags[at])
                 && ids.contains(&id)
                 && let Some(first) = self.ask(id)
             {
@@ -560,6 +573,22 @@ impl Chains {
         };
         let leading = self.links.iter().zip(leads).filter(|(_, leads)| *leads);
         give.extend(leading.map(|(link, _)| position(link)));
+    }
+
+    /// Marks what was shown for one of these causes, and what that has led to.
+    fn lead_beside(&mut self, causes: &HashSet<[u64; 2]>, leads: &mut [bool]) {
+        let beside: Vec<bool> = self.causes.iter().map(|id| causes.contains(id)).collect();
+        let is_beside = |link: &Link| {
+            let is = beside.get(usize::from(link.cause));
+            link.is_shown() && is.is_some_and(|is| *is)
+        };
+        for (at, leads) in leads.iter_mut().enumerate() {
+            let on = match self.links[at].is_shown() {
+                true => Some(at),
+                false => self.cause_of(at),
+            };
+            *leads |= on.is_some_and(|on| is_beside(&self.links[on]));
+        }
     }
 
     /// Gives what has changed since it was last asked: the view's number, the key, and how much is added.

@@ -615,7 +615,8 @@ impl Growing {
         leading.extend(self.own.entry.as_ref().map(|page| page.at));
         leading.extend(self.first_page.as_ref().map(|(at, _)| *at));
         if let Some(chains) = &mut self.chains {
-            chains.leading(&mut leading, self.visit.first.time, of.settings.longest);
+            let visit = (self.visit.first.time, self.orders > 0);
+            chains.leading(&mut leading, visit, of.settings.longest);
         }
         leading.sort_unstable();
         leading.dedup();

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use differential_dataflow::difference::{IsZero, Semigroup};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::near;
 use crate::views::{Change, Entering, Key, Present, Renumbered, Span, Sums, View};
@@ -85,7 +86,7 @@ impl Name {
 struct Row {
     view: u16,
     key: Key,
-    sums: Vec<(Span, Sums)>,
+    sums: SmallVec<[(Span, Sums); 1]>,
     /// How many entries of browsers there are: it has its number while there are any.
     entries: usize,
     is_added: bool,
@@ -295,7 +296,7 @@ impl News {
         let row = Row {
             view,
             key: Key::of_text(key),
-            sums: Vec::new(),
+            sums: SmallVec::new(),
             entries: 0,
             is_added: true,
             asked: 0,
@@ -355,13 +356,13 @@ impl News {
         if let Ok(own) = self.numbers.find_entry(hash, |own| *own == number) {
             own.remove();
             row.key = Key::default();
-            row.sums = Vec::new();
+            row.sums = SmallVec::new();
             self.free.push(number);
         }
     }
 
     /// Gives all that is added, by row: its view, its key, and how much while. Nothing is left to be told.
-    pub fn take(&mut self, mut give: impl FnMut(u16, &Key, Vec<(Span, Sums)>)) {
+    pub fn take(&mut self, mut give: impl FnMut(u16, &Key, SmallVec<[(Span, Sums); 1]>)) {
         let added = std::mem::take(&mut self.added);
         self.spans.places.clear();
         for (n, number) in added.iter().copied().enumerate() {

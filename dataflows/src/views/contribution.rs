@@ -2,6 +2,7 @@
 //! it counts. Adding up and taking back are the same thing with another sign.
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::presence::Span;
 use super::row::{Key, Sums};
@@ -19,8 +20,9 @@ pub struct Contribution {
     pub view: u16,
     /// The row.
     pub key: Key,
-    /// How much, and while it counts. What is [usual](super::Value::Usual) follows from what is counted.
-    pub sums: Vec<(Span, Sums)>,
+    /// How much, and while it counts: most often of one span. What is [usual](super::Value::Usual) follows
+    /// from what is counted.
+    pub sums: SmallVec<[(Span, Sums); 1]>,
 }
 
 impl View {
@@ -40,7 +42,7 @@ impl View {
             at,
             view: number,
             key,
-            sums: vec![(span, sums)],
+            sums: [(span, sums)].into(),
         })
     }
 

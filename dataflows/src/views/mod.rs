@@ -63,7 +63,7 @@ pub use window::{Counted, STEP, Window, shard_of, step_end, window};
 ///         view.of_fact(&fact, |key, sums, _| {
 ///             let at = (time as u64 / 1_000 + 1) * 1_000; // Found at the end of its second.
 ///             let span = view.counts(view.window, at, time).unwrap();
-///             input.send(Contribution { at, view: 0, key, sums: vec![(span, sums)] });
+///             input.send(Contribution { at, view: 0, key, sums: [(span, sums)].into() });
 ///         });
 ///     }
 ///     rows

@@ -275,7 +275,10 @@ impl Window {
     }
 
     /// Adds to rows. What has a sum of nothing is no entry.
-    pub fn add_all(&mut self, added: impl IntoIterator<Item = (Counted, Vec<(Span, Sums)>)>) {
+    pub fn add_all<S>(&mut self, added: impl IntoIterator<Item = (Counted, S)>)
+    where
+        S: AsRef<[(Span, Sums)]>,
+    {
         let mut added = added.into_iter().peekable();
         while added.peek().is_some() {
             // Of many rows none is near: what they need is begun to be loaded for some of them together.
@@ -283,7 +286,7 @@ impl Window {
             let some = some.map(|(row, sums)| (self.rows.hasher.hash_one(&row), row, sums));
             let some: Vec<_> = some.inspect(|(hash, ..)| self.rows.bring(*hash)).collect();
             for (hash, row, sums) in some {
-                self.add(hash, row, &sums);
+                self.add(hash, row, sums.as_ref());
             }
         }
     }
@@ -767,7 +770,7 @@ mod tests {
                 (1_400, 0, 4_000, 5_000),
                 (1_400, 1, 2_000, 5_000),
             ] {
-                let sums = vec![((enters, leaves), Sums::one(0, 1))];
+                let sums = [((enters, leaves), Sums::one(0, 1))].into();
                 let (view, key) = (0, key(n));
                 input.send(Contribution {
                     at,
