@@ -145,6 +145,7 @@ struct Asked {
 }
 
 impl Asked {
+    #[inline]
     fn get(&self, id: [u64; 2]) -> Option<u16> {
         let maybe = self.bits.may_have(tag_of(id));
         maybe.then(|| self.found.get(&id).copied()).flatten()
