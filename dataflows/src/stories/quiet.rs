@@ -26,7 +26,8 @@ impl Quiet {
 
     /// The next that was told of at this tick or before.
     pub fn told_by(&mut self, tick: Tick) -> Option<(Tick, BrowserKey)> {
-        self.told.pop_front_if(|(told, _)| *told <= tick)
+        let is_due = self.told.front().is_some_and(|(told, _)| *told <= tick);
+        is_due.then(|| self.told.pop_front()).flatten()
     }
 
     /// A browser has gone quiet since it was told of, and so many bytes are kept of it.
