@@ -256,7 +256,7 @@ impl Rows {
                         at,
                         view,
                         key,
-                        sums,
+                        sums: sums.into(),
                     });
                 }
             });
@@ -268,7 +268,7 @@ impl Rows {
                 at,
                 view,
                 key,
-                sums,
+                sums: sums.into(),
             }
         }));
         all
