@@ -251,24 +251,24 @@ impl Rows {
             present.add(at, &mut entering, window, |row, change| {
                 if let Change::Counts(span, once) = change {
                     let (view, key) = self.rows[row as usize].clone();
-                    let sums = vec![(span, Sums::one(1, once))];
+                    let sums = [(span, Sums::one(1, once))].into();
                     all.push(Contribution {
                         at,
                         view,
                         key,
-                        sums: sums.into(),
+                        sums,
                     });
                 }
             });
         }
         all.extend(seen.drain(..).map(|Seen { at, row, span, .. }| {
             let (view, key) = row;
-            let sums = vec![(span, Sums::one(0, 1))];
+            let sums = [(span, Sums::one(0, 1))].into();
             Contribution {
                 at,
                 view,
                 key,
-                sums: sums.into(),
+                sums,
             }
         }));
         all

@@ -20,7 +20,7 @@ use crate::visits::Lifecycle;
 
 /// The version of this place: raised by every change of [`Extension`], [`Given`], [`Said`] or what they name
 /// that a crate written for it must follow. 2: a [`Contribution`] says all that is added to its row.
-/// 3: but for what is usual, which follows.
+/// 3: but for what is usual, which follows; views have whole steps.
 pub const VERSION: u32 = 3;
 
 /// Fragments of a user. The same on each worker; it is built once on every one of them.

@@ -43,6 +43,7 @@ use visitflow_dataflows::enrich::{
 use visitflow_dataflows::extension::Extension;
 use visitflow_dataflows::ledger::{Entry, Ledger};
 use visitflow_dataflows::profiles::ProfileError;
+use visitflow_dataflows::views::STEP;
 use visitflow_dataflows::visit::Rules;
 use visitflow_schemas::columns::ColumnsError;
 use visitflow_schemas::measurement::MEASUREMENT;
@@ -489,6 +490,13 @@ pub fn extended(job: &mut Job, extensions: &[Arc<dyn Extension>]) -> Result<(), 
                 let name = view.name;
                 return Err(failed(format!(
                     "its view {name}: the job has one of that name already"
+                )));
+            }
+            if !view.has_whole_steps() {
+                let name = view.name;
+                return Err(failed(format!(
+                    "its view {name}: expected a step of whole {STEP} ms, and a window, and a longer time that \
+                     its usual is of, of whole steps"
                 )));
             }
             views.push(view.name);

@@ -31,7 +31,7 @@ pub(super) struct Browser {
     #[serde(skip)]
     pub stale: bool,
     pub robot: bool,
-    /// Whether something came once more and says otherwise, but nobody looked, since it had too many.
+    /// Whether something came once more and may say otherwise than what was told, however many it has.
     pub missed: bool,
     /// What was told of at the end of a step.
     pub visits: Vec<Told>,
@@ -134,11 +134,13 @@ impl Browser {
 
     /// Writes down what was said of its visit that grows, for a snapshot.
     pub fn write_down(&mut self) {
-        if let Some(growing) = &self.growing {
+        let growing = self.growing.as_mut();
+        if let Some(growing) = growing.filter(|growing| !growing.is_written()) {
             let id = growing.visit().id;
             if let Some(told) = self.visits.iter_mut().find(|told| told.begun.visit == id) {
                 told.rows = encode(&growing.said());
                 told.left = growing.leaves();
+                growing.note_written();
             }
         }
     }

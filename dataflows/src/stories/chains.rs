@@ -248,7 +248,10 @@ impl Chains {
         let ids = self.causes.capacity() * size_of::<[u64; 2]>();
         let links =
             self.links.capacity() * size_of::<Link>() + self.tags.capacity() * size_of::<u16>();
-        ids + links + self.rows.capacity() * size_of::<Row>()
+        let asked = self.asked.found.capacity() * size_of::<([u64; 2], u16)>();
+        let shown =
+            self.alike.capacity() * size_of::<Alike>() + self.of.capacity() * size_of::<u16>();
+        ids + links + asked + shown + self.rows.capacity() * size_of::<Row>()
     }
 
     /// Whether it has no rows.

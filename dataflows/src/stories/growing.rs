@@ -4,7 +4,7 @@
 //! Nearly all that is said of a visit are sums over its measurements, in whatever order they come. What
 //! is not, or is rare, is not followed here, as a measurement that begins the visit anew or another one:
 //! then [`Growing::add`] refuses, and the visit is told of from all that is kept of it. So this is a
-//! cache, of visits that grow right now; nothing but time is lost with it.
+//! cache, of visits that have grown of late; nothing but time is lost with it.
 
 use std::cell::RefCell;
 use std::mem::offset_of;
@@ -379,6 +379,7 @@ pub struct Growing {
     of_orders: Rows,
     /// Where its first page is, and what that leaves for later visits.
     first_page: Option<(Position, Option<PastTouch>)>,
+    is_written: bool,
 }
 
 impl Growing {
@@ -432,6 +433,7 @@ impl Growing {
             owes: false,
             changed: Changes::NONE,
             first_page: None,
+            is_written: false,
             named: Named::default(),
         }
     }
@@ -462,6 +464,16 @@ impl Growing {
         if let Some(chains) = &self.chains {
             chains.bring_told();
         }
+    }
+
+    /// What was said of it has been written down, for a snapshot.
+    pub fn note_written(&mut self) {
+        self.is_written = true;
+    }
+
+    /// Whether nothing was said of it since that was written down, and nothing is to be said.
+    pub fn is_written(&self) -> bool {
+        self.is_written && self.changed == Changes::NONE
     }
 
     /// Some bytes more or less that are kept of it.
@@ -633,6 +645,7 @@ impl Growing {
     /// [lead](Growing::leading) there; gives what is added to what they added before.
     pub fn take_orders(&mut self, facts: &[Fact<'_>], of: &OfVisits) -> Rows {
         self.owes = false;
+        self.is_written = false;
         let mut now = Rows::new();
         let fields = self.fields();
         for chain in &of.chains {
@@ -662,6 +675,7 @@ impl Growing {
     /// Gives what has changed since it was last asked: the view's number, the key, whether the browser is
     /// counted, and how much is added.
     pub fn tell(&mut self, of: &OfVisits, mut give: impl FnMut(usize, &str, bool, Sums)) {
+        self.is_written = false;
         if let Some(chains) = &mut self.chains {
             chains.tell(of, |n, key, sums| give(n, key, false, sums));
         }

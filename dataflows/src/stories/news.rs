@@ -40,7 +40,7 @@ pub struct News {
     /// Where the sums of a span are, of rows that have many.
     spans: Spans,
     /// While what comes to each view counts.
-    spans_of: Vec<Counts>,
+    counts: Vec<Counts>,
     /// How often numbers were asked for.
     asked: u64,
     /// What changes in rows, while it is looked at.
@@ -187,7 +187,7 @@ impl News {
             free: Vec::new(),
             added: Vec::new(),
             spans: Spans::default(),
-            spans_of: vec![Counts::default(); views.len()],
+            counts: vec![Counts::default(); views.len()],
             asked: 0,
             changes: Vec::new(),
             views,
@@ -210,7 +210,7 @@ impl News {
     ) {
         let row = &mut self.rows[number as usize];
         let view = &self.views[usize::from(row.view)];
-        let counts = self.spans_of[usize::from(row.view)].find(view, at, time);
+        let counts = self.counts[usize::from(row.view)].find(view, at, time);
         let still_usual = || view.still_usual(at, time, &sums);
         let Some((span, sums)) = counts.map(|span| (span, sums)).or_else(still_usual) else {
             return;
@@ -463,6 +463,8 @@ mod tests {
         let others = View {
             values: vec![Value::Count(None)],
             against: None,
+            // Within a step.
+            since: 9_500,
             ..counts.clone()
         };
         [counts, others].into()

@@ -1,5 +1,6 @@
 //! Quiet visits: to which nothing has been added for a while, though they grow. As long as there is room
-//! for what is kept of them, they are followed on: whoever goes on, or is sealed, is not read again.
+//! for what is kept of them, they are followed on: who goes on is not read again, and who is sealed only
+//! as far as more is asked of it than was told.
 
 use std::collections::VecDeque;
 

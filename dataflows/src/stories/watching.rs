@@ -55,8 +55,9 @@ pub struct Settings {
     pub profiles: bool,
     /// Whether anybody may ask about visits: then those that were sealed of late are kept for it.
     pub asked: bool,
-    /// So many bytes may be kept of visits to which nothing has been added for a while, so that they can
-    /// go on without being read again; they take what active ones do.
+    /// So many bytes may be kept on each worker of visits to which nothing has been added for a while, so
+    /// that they can go on without being read again. The latest stay: whoever goes on, or is sealed, has its
+    /// room until its turn.
     pub quiet_room: usize,
 }
 
@@ -83,8 +84,9 @@ pub enum Said {
 /// visits do; what is revised or repeated, or goes on after a pause, another walk over all that its visit
 /// has. Keeps some 170 bytes an open visit, and 30 for each row of a view of visits that it is in; of
 /// those that have grown within a tenth of the time that ends a visit some 3,000 and 25 for each
-/// measurement, of others the same while there is [room](Settings::quiet_room); else, with carts or orders,
-/// 24 for each measurement that led there, if not all is asked for; and what [`Present`](crate::views::Present) does for a browser where views count them.
+/// measurement, of others the same while there is [room](Settings::quiet_room); else, with carts or
+/// orders, 24 for each measurement that led there, if not all is asked for; and what
+/// [`Present`](crate::views::Present) does for a browser where views count them.
 pub struct Stories {
     pub(super) views: Rc<[View]>,
     /// What they are, for snapshots.
@@ -435,6 +437,7 @@ impl<P: Payloads> Watch<P> for Stories {
         }
         // The same, told otherwise: what was said of it is taken back.
         browser.settle();
+        browser.missed = true;
         browser.touch(head.browser, &mut self.touched);
         browser.go_stale(head.browser, &mut self.stale);
         let robot = browser.robot;

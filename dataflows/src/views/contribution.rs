@@ -27,7 +27,7 @@ pub struct Contribution {
 
 impl View {
     /// What something adds that was found at the tick `found` and is of this `time`; `number` is the
-    /// view's among those that it is summed with. `None` if it is too old to count.
+    /// view's among those that it is summed with. `None` if it is too old to count, and to be usual.
     #[must_use]
     pub fn adds(
         &self,
@@ -37,12 +37,14 @@ impl View {
         sums: Sums,
     ) -> Option<Contribution> {
         let at = step_end(found);
-        let span = self.counts(self.window, at, time)?;
+        let counts = self.counts(self.window, at, time);
+        let still_usual = || self.still_usual(at, time, &sums);
+        let own = counts.map(|span| (span, sums)).or_else(still_usual)?;
         Some(Contribution {
             at,
             view: number,
             key,
-            sums: [(span, sums)].into(),
+            sums: [own].into(),
         })
     }
 
@@ -64,7 +66,7 @@ impl View {
     pub(crate) fn still_usual(&self, at: Tick, time: i64, sums: &Sums) -> Option<(Span, Sums)> {
         let usual = self.usual_of()?;
         let count = sums.0[usize::from(usual.of)];
-        let span = self.counts(self.window + usual.longer, at, time)?;
+        let span = self.counts(self.window.saturating_add(usual.longer), at, time)?;
         (count != 0).then(|| (span, Sums::one(usual.at.into(), count)))
     }
 

@@ -2,6 +2,7 @@
 //! A job file's `[[view]]` says it; see docs/views.md.
 
 use super::row::Sums;
+use super::window::STEP;
 use crate::fact::Agent;
 use crate::hash::fnv;
 use crate::visit::Tick;
@@ -281,6 +282,19 @@ impl View {
         self.values.iter().position(|value| *value == Value::Usual)
     }
 
+    /// Whether it moves on when time does, and looks back whole steps, as a job file must say: nothing else
+    /// can be kept by the step.
+    #[must_use]
+    pub fn has_whole_steps(&self) -> bool {
+        let is_whole = |time: u64| time > 0 && time.is_multiple_of(self.step);
+        self.step > 0
+            && self.step.is_multiple_of(STEP)
+            && is_whole(self.window)
+            && self
+                .against
+                .is_none_or(|against| is_whole(against) && against > self.window)
+    }
+
     /// The usual, and what it follows from.
     pub(super) fn usual_of(&self) -> Option<Usual> {
         let is_count = |value: &Value| matches!(value, Value::Count(_));
@@ -335,6 +349,26 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_by_the_step_looks_back_whole_steps() {
+        let whole = |step, window, against| {
+            let view = View {
+                step,
+                window,
+                against,
+                ..View::default()
+            };
+            view.has_whole_steps()
+        };
+        assert!(View::default().has_whole_steps());
+        assert!(whole(500, 2_000, None) && whole(500, 2_000, Some(2_500)));
+        // Views move on with ticks,
+        assert!(!whole(0, 2_000, None) && !whole(50, 2_000, None));
+        // and look back whole steps, and longer for what is usual than for what is now.
+        assert!(!whole(500, 0, None) && !whole(500, 2_100, None));
+        assert!(!whole(500, 2_000, Some(2_600)) && !whole(500, 2_000, Some(2_000)));
+    }
 
     #[test]
     fn an_identity_says_all_of_a_view_and_stays_what_it_is() {

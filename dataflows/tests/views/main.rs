@@ -8,6 +8,7 @@ mod run;
 mod shop;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -924,6 +925,15 @@ fn entries_of_thousands<const N: usize>(
     arrivals: Vec<Arrival>,
     ticks: [Tick; N],
 ) -> [Vec<(String, [i64; 2])>; N] {
+    entries_of_thousands_since(None, arrivals, ticks)
+}
+
+/// The same, of a run that has begun anew at this tick.
+fn entries_of_thousands_since<const N: usize>(
+    cut: Option<Tick>,
+    arrivals: Vec<Arrival>,
+    ticks: [Tick; N],
+) -> [Vec<(String, [i64; 2])>; N] {
     let arrivals = Arc::new(arrivals);
     let view = View {
         of: Of::Visits,
@@ -941,7 +951,16 @@ fn entries_of_thousands<const N: usize>(
         pace: vec![1_000],
         ..plain(end_of(&arrivals))
     };
-    let outcome = run(&[view], &arrivals, &plan, &Kept::default());
+    let before = cut.map(|cut| {
+        let plan = Plan {
+            until: cut + 1,
+            cut,
+            released: 0,
+            ..plan.clone()
+        };
+        run(slice::from_ref(&view), &arrivals, &plan, &Kept::default()).kept
+    });
+    let outcome = run(&[view], &arrivals, &plan, &before.unwrap_or_default());
     assert!(
         outcome.left.values().all(|left| *left == 0),
         "{:?}",
@@ -994,18 +1013,22 @@ fn what_is_told_otherwise_counts_once_a_visit_of_thousands_beside_it_is_sealed()
     assert_eq!(said[1], now);
 }
 
-/// Of a visit of thousands, too, what was told otherwise counts in the end, though nobody looked before.
+/// Of a visit of thousands, too, what was told otherwise counts in the end, though nobody looked before; after
+/// a restart as well.
 #[test]
 fn what_is_told_otherwise_of_a_visit_of_thousands_counts_once_it_is_sealed() {
-    let mut arrivals = one_a_milli(2_500);
-    arrivals.push(Arrival {
-        tick: BEGIN + 3_000,
-        entity_id: Some("te"),
-        ..come(0, BEGIN, 0)
-    });
-    let said = entries_of_thousands(arrivals, [BEGIN + 5_000, BEGIN + 20_000]);
-    let row = |key: &str| vec![(key.to_owned(), [1, 2_500])];
-    assert_eq!(said, [row("NL|robot|tv"), row("NL|robot|te")]);
+    for cut in [None, Some(BEGIN + 4_000)] {
+        let mut arrivals = one_a_milli(2_500);
+        arrivals.push(Arrival {
+            tick: BEGIN + 3_000,
+            entity_id: Some("te"),
+            ..come(0, BEGIN, 0)
+        });
+        let ticks = [BEGIN + 5_000, BEGIN + 20_000];
+        let said = entries_of_thousands_since(cut, arrivals, ticks);
+        let row = |key: &str| vec![(key.to_owned(), [1, 2_500])];
+        assert_eq!(said, [row("NL|robot|tv"), row("NL|robot|te")], "{cut:?}");
+    }
 }
 
 /// Of visits that nobody was told of yet all is told when another is sealed, though they have thousands.
